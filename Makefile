@@ -1,0 +1,55 @@
+# k3s-ha: `make help` lists what can be done.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+export OFFICIAL
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+node_modules: package.json package-lock.json
+	npm ci --no-audit --no-fund
+	@touch node_modules
+
+lab/pulumi/node_modules: lab/pulumi/package.json lab/pulumi/package-lock.json
+	npm ci --no-audit --no-fund --prefix lab/pulumi
+	@touch lab/pulumi/node_modules
+
+.PHONY: deps
+deps: node_modules lab/pulumi/node_modules
+
+.PHONY: lab
+lab: deps ## five hosts and one cluster on them, then a summary (OFFICIAL=1: with official pulumi and k3s, needs internet)
+	LAB_OFFICIAL=$(OFFICIAL) lab/lab setup
+	lab/lab hosts up
+	lab/lab exec -- sh -c 'pulumi stack select --create dev && pulumi up --yes --stack dev'
+	lab/lab status
+
+.PHONY: lab-down
+lab-down: ## removes every trace of the lab
+	lab/lab down
+
+.PHONY: check
+check: deps ## lint, format, types, shellcheck: fast
+	npx eslint . --max-warnings 0
+	npx prettier --check --log-level warn .
+	npx tsc --noEmit
+	npx tsc --noEmit -p lab/pulumi
+	shellcheck $$(git ls-files -co --exclude-standard '*.sh' lab/lab .ci/run)
+	cd lab/k3s && test -z "$$(gofmt -l .)"
+
+.PHONY: test
+test: deps ## everything: check, unit, integration, the lab's own tests, cluster (sets up a lab of its own and removes it)
+	LAB_OFFICIAL=$(OFFICIAL) node tests/run.mjs
+
+.PHONY: unit
+unit: deps ## unit tests only: no hosts, no root
+	npx mocha 'tests/unit/**/*.test.ts'
+
+.PHONY: test-cluster
+test-cluster: deps ## the cluster scenarios only; ONLY=name runs those whose title has it
+	node tests/run.mjs setup cluster
+
+.PHONY: bench
+bench: deps ## seconds of a preview and an unchanged up, for stacks of several sizes
+	node --import tsx tests/bench.ts

@@ -1,0 +1,51 @@
+/** The way into the cluster: its CA and kubeconfig, read from the founding master. */
+import { types, type remote } from "@pulumi/command";
+import * as pulumi from "@pulumi/pulumi";
+import { renderBundle } from "../remote/bundle";
+import { nodeCommand, type SshAccess } from "../remote/node-command";
+import type { ClusterSpec, NodeSpec } from "../spec/spec";
+import { parseAccess, stackKubeconfig } from "./kubeconfig";
+
+/** Arguments of {@link ClusterAccess}. */
+export interface ClusterAccessArgs {
+    readonly spec: ClusterSpec;
+    /** The master that is asked. */
+    readonly node: NodeSpec;
+    readonly access: SshAccess;
+    readonly after: readonly pulumi.Resource[];
+    readonly hooks?: pulumi.ResourceHookBinding;
+}
+
+/** Reads only. Runs again when the version changes, since a restart may have renewed the certificates. */
+export class ClusterAccess extends pulumi.ComponentResource {
+    /** SHA-256 of the cluster's CA, as k3s's tokens carry it; public. */
+    public readonly caHash: pulumi.Output<string>;
+    /** Secret: it is the administrator's. */
+    public readonly kubeconfig: pulumi.Output<string>;
+    public readonly read: remote.Command;
+
+    public constructor(name: string, args: ClusterAccessArgs, opts?: pulumi.ComponentResourceOptions) {
+        super("k3s-ha:access:ClusterAccess", name, {}, opts);
+        const { spec, node } = args;
+        this.read = nodeCommand(
+            `${name}-kubeconfig`,
+            node,
+            args.access,
+            {
+                script: "kubeconfig.sh",
+                create: "",
+                stdin: renderBundle({
+                    settings: { node: node.name, version: spec.version, rebuilt: node.rebuilt || undefined },
+                    files: [],
+                }),
+                removable: false,
+                logging: types.enums.remote.Logging.None,
+            },
+            { parent: this, dependsOn: [...args.after], additionalSecretOutputs: ["stdout"], hooks: args.hooks },
+        );
+        const parts = pulumi.secret(this.read.stdout).apply(parseAccess);
+        this.caHash = pulumi.unsecret(parts.apply((p) => p.caHash));
+        this.kubeconfig = parts.apply((p) => stackKubeconfig(p.k3sYaml, spec));
+        this.registerOutputs({});
+    }
+}

@@ -1,0 +1,50 @@
+/** The cluster's kubeconfig as its users need it, made from the one k3s writes on a master. Pure. */
+import { parse, stringify } from "yaml";
+import type { ClusterSpec } from "../spec/spec";
+import { urlHost } from "../spec/values";
+
+/** What kubeconfig.sh prints: the CA's hash as k3s's tokens carry it, and /etc/rancher/k3s/k3s.yaml. */
+export interface ClusterAccess {
+    readonly caHash: string;
+    readonly k3sYaml: string;
+}
+
+/** Takes kubeconfig.sh's output apart. @throws when it has another form. */
+export function parseAccess(stdout: string): ClusterAccess {
+    const m = /^ca-hash: ([0-9a-f]{64})\n([\s\S]+)$/.exec(stdout);
+    if (!m) throw new Error("the kubeconfig step printed something else than a CA hash and a kubeconfig");
+    return { caHash: m[1]!, k3sYaml: m[2]! };
+}
+
+interface K3sYaml {
+    readonly clusters: readonly { readonly cluster: Readonly<Record<string, unknown>> }[];
+    readonly users: readonly { readonly user: Readonly<Record<string, unknown>> }[];
+}
+
+/**
+ * The kubeconfig of the stack: context `<context>` at the chosen server, the current one, and a context
+ * `<context>-<master>` for each master, so that any of them can be asked when one is away.
+ */
+export function stackKubeconfig(k3sYaml: string, spec: ClusterSpec): string {
+    const source = parse(k3sYaml) as K3sYaml | null;
+    const cluster = source?.clusters?.[0]?.cluster;
+    const user = source?.users?.[0]?.user;
+    if (!cluster?.["certificate-authority-data"] || !user?.["client-certificate-data"]) {
+        throw new Error("the master's k3s.yaml has no certificate authority or client certificate");
+    }
+    const { context } = spec.kubeconfig;
+    const masters = spec.nodes.filter((n) => n.role === "server");
+    const places = [
+        { name: context, server: spec.kubeconfig.server },
+        ...masters.map((m) => ({ name: `${context}-${m.name}`, server: `https://${urlHost(m.address)}:6443` })),
+    ];
+    return stringify({
+        apiVersion: "v1",
+        kind: "Config",
+        "current-context": context,
+        clusters: places.map(({ name, server }) => ({ name, cluster: { ...cluster, server } })),
+        contexts: places.map(({ name }) => ({ name, context: { cluster: name, user: context } })),
+        users: [{ name: context, user }],
+        preferences: {},
+    });
+}

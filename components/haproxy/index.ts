@@ -1,0 +1,17 @@
+/** haproxy on every node: its configuration as typed data, the presets, the text, and how packages get installed. */
+export { checkReferences, haproxyConfigSchema, inlineSecrets, type HaproxyConfig, type Problem } from "./model";
+export {
+    backendName,
+    caFilePath,
+    caVerify,
+    checkDefaults,
+    merge,
+    placeholders,
+    recommended,
+    seed,
+    type CheckParams,
+    type Master,
+    type ProxyParams,
+    type Timeouts,
+} from "./presets";
+export { header, hostPort, quote, renderHaproxy, since, type GroupMember, type RenderOptions } from "./render";

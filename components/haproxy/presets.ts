@@ -1,0 +1,451 @@
+import type { HaproxyConfig } from "./model";
+import { hostPort, since } from "./render";
+
+/** A master as the proxy sees it. `address` should be an IP address: a name that does not resolve stops haproxy. */
+export interface Master {
+    readonly name: string;
+    readonly address: string;
+    readonly port: number;
+}
+
+/** How the masters are asked whether they are up. Times are in haproxy's format ("500ms", "1s"). */
+export interface CheckParams {
+    /** Between two checks of a master that is up. Default 1s; on a VPN it must exceed four round trips plus jitter. */
+    readonly interval?: string;
+    /** Between two checks while the state changes. Default 500ms, 250ms when 200 is expected. */
+    readonly fastInterval?: string;
+    /** Between two checks of a master that is down. Default 2s. */
+    readonly downInterval?: string;
+    /** Successes until a master is up. Default 2. */
+    readonly rise?: number;
+    /** Failures until a master is down. Default 2 when 401 is accepted, else 3: see `checkDefaults`. */
+    readonly fall?: number;
+    /** Limit of the HTTP answer alone. Default 3s when 401 is accepted, else 5s. */
+    readonly timeout?: string;
+    /** Default /readyz. */
+    readonly path?: string;
+    /** Host header and TLS name; must be a name in the masters' certificate. Default kubernetes. */
+    readonly host?: string;
+    /** CA file on the host that the masters' certificates are verified with (`caFile`), or no verification. */
+    readonly verify?: { readonly caFile: string } | "none";
+}
+
+export interface Timeouts {
+    /** Default 2s. Also bounds the connect of a check. */
+    readonly connect?: string;
+    /** Before both sides are connected only (then `tunnel` holds). Default 1m. */
+    readonly client?: string;
+    /** Default 1m. */
+    readonly server?: string;
+    /** Silence on an established connection: watches, exec, logs -f. Default 4h, the kubelet's own idle limit. */
+    readonly tunnel?: string;
+    /** Default 10s. */
+    readonly queue?: string;
+    /** Half-closed connections. Default 30s each. */
+    readonly clientFin?: string;
+    readonly serverFin?: string;
+    /** How long connections may outlive a reload. Default 10m. */
+    readonly hardStopAfter?: string;
+}
+
+/** What the presets need to know. */
+export interface ProxyParams {
+    readonly cluster: string;
+    /** Name of the backend. Default `<cluster>-kube-api`. */
+    readonly backend?: string;
+    /** At least one. Written sorted by name. */
+    readonly masters: readonly Master[];
+    readonly frontend: {
+        /** On 127.0.0.1. The seed's is 16443. */
+        readonly port: number;
+        /** Listen on [::1] too: `localhost` may resolve to it first. */
+        readonly ipv6: boolean;
+    };
+    readonly stats: {
+        /** Where the stats page, /metrics and /healthz listen: the host's VPN address. */
+        readonly address: string;
+        readonly port: number;
+        /** CIDRs allowed besides the host itself. */
+        readonly allowedNetworks: readonly string[];
+        /** /metrics asks for a password too (users prometheus and admin). */
+        readonly metricsPassword: boolean;
+        /** Buttons on the stats page, from the host itself only. Any page in a browser there can press them (CSRF). */
+        readonly admin: boolean;
+        /** Bind before the address exists: for hosts whose VPN comes up after haproxy. Default false. */
+        readonly transparent?: boolean;
+    };
+    /** HTTP codes of a ready master: [401], [200], or [200, 401] while the mode changes. */
+    readonly expect: readonly number[];
+    readonly check?: CheckParams;
+    /** Default leastconn: a silent master keeps its connections, so new ones go elsewhere. */
+    readonly balance?: string;
+    readonly timeouts?: Timeouts;
+    /** Connections that the API frontend takes; the process takes twice as many. Default 2000. */
+    readonly maxconn?: number;
+    /** For instance 30s: a returned master gets its share of new connections slowly. Default: at once. */
+    readonly slowstart?: string;
+    /** Mark a master down after two failed connections, without waiting for checks. Default false: one hiccup of the
+     *  local network can mark down all of them. */
+    readonly observe?: boolean;
+}
+
+/** Where the masters' CA certificate lies on a host. */
+export function caFilePath(cluster: string): string {
+    return `/etc/haproxy/${cluster}-server-ca.crt`;
+}
+
+/**
+ * The certificate check of a server line. apply.sh replaces exactly this text by `verify none` as long as `caFile` is
+ * missing on the host (haproxy would not start), that is before the first master has made the CA.
+ */
+export function caVerify(caFile: string, host = "kubernetes"): string {
+    return `verify required ca-file ${caFile} check-sni ${host} verifyhost ${host}`;
+}
+
+/** Places that apply.sh fills in from its folder of secrets, so that no rendered text holds one. */
+export const placeholders = {
+    /** The stats password as it is (only haproxy's `stats auth`, as in the seed, needs that). */
+    statsPassword: "@@stats-password@@",
+    /** Its SHA-512 crypt hash. */
+    statsPasswordHash: "@@stats-password-hash@@",
+    /** Hash of the scraper's password. */
+    metricsPasswordHash: "@@metrics-password-hash@@",
+} as const;
+
+/**
+ * Defaults of the check by expected codes. A check that expects 401 sees only whether the process answers, so two
+ * failures are proof enough. /readyz 200 also depends on etcd: during an election of a leader every master says 500
+ * (after 2 to 4 s) at the same time, and marking all of them down would cut every watch; three failures and 5 s
+ * ride that out. The shorter `fastInterval` keeps a silent master's detection below 5 s nevertheless:
+ * interval + T + (fall - 1) x (fastInterval + T), with T = 1 s: 1 + 1 + 2 x 1.25 = 4.5 s.
+ */
+export function checkDefaults(expect: readonly number[]): Required<Omit<CheckParams, "verify">> {
+    const strict = !expect.includes(401);
+    return {
+        interval: "1s",
+        fastInterval: strict ? "250ms" : "500ms",
+        downInterval: "2s",
+        rise: 2,
+        fall: strict ? 3 : 2,
+        timeout: strict ? "5s" : "3s",
+        path: "/readyz",
+        host: "kubernetes",
+    };
+}
+
+type Defined<T> = { [K in keyof T]-?: Exclude<T[K], undefined> };
+
+function withDefaults<T extends object>(defaults: Defined<T>, given: T | undefined): Defined<T> {
+    const set = Object.entries(given ?? {}).filter(([, value]) => value !== undefined);
+    return { ...defaults, ...Object.fromEntries(set) } as Defined<T>;
+}
+
+function sortedMasters(p: ProxyParams): Master[] {
+    if (p.masters.length === 0) throw new RangeError("the proxy needs at least one master");
+    return [...p.masters].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
+}
+
+/** Name of the backend that the check decides about. */
+export function backendName(p: Pick<ProxyParams, "cluster" | "backend">): string {
+    return p.backend ?? `${p.cluster}-kube-api`;
+}
+
+/** The recommended configuration: the seed's shape, with what measurements showed to be needed. */
+export function recommended(p: ProxyParams): HaproxyConfig {
+    const backend = backendName(p);
+    const unchecked = `${backend}-unchecked`;
+    const masters = sortedMasters(p);
+    const { verify: _, ...given } = p.check ?? {};
+    const check = withDefaults(checkDefaults(p.expect), given);
+    const verify = p.check?.verify ?? { caFile: caFilePath(p.cluster) };
+    const timeouts = withDefaults<Timeouts>(
+        {
+            connect: "2s",
+            client: "1m",
+            server: "1m",
+            tunnel: "4h",
+            queue: "10s",
+            clientFin: "30s",
+            serverFin: "30s",
+            hardStopAfter: "10m",
+        },
+        p.timeouts,
+    );
+    const maxconn = p.maxconn ?? 2000;
+    const loopback = p.stats.address.includes(":") ? "127.0.0.0/8 ::1" : "127.0.0.0/8";
+    const networks = [loopback, ...p.stats.allowedNetworks].join(" ");
+    const listeners = [hostPort("127.0.0.1", p.frontend.port)];
+    if (p.frontend.ipv6) listeners.push(hostPort("::1", p.frontend.port));
+
+    return {
+        global: {
+            log: [{ address: "/dev/log", facility: "local0", level: "info" }],
+            chroot: "/var/lib/haproxy",
+            stats: {
+                sockets: [
+                    { listen: "/run/haproxy/admin.sock", param: ["mode 660", "level admin", "expose-fd listeners"] },
+                ],
+                timeout: "30s",
+            },
+            user: "haproxy",
+            group: "haproxy",
+            maxconn: 2 * maxconn,
+            ssl_default_server_options: "ssl-min-ver TLSv1.2",
+            raw_options: [`hard-stop-after ${timeouts.hardStopAfter}`],
+        },
+        defaults: {
+            log: "global",
+            mode: "tcp",
+            option: ["tcplog", "dontlognull", "redispatch 1", "clitcpka", "srvtcpka"],
+            retries: 3,
+            timeout: [
+                { type: "connect", timeout: timeouts.connect },
+                { type: "check", timeout: check.timeout },
+                { type: "queue", timeout: timeouts.queue },
+                { type: "client", timeout: timeouts.client },
+                { type: "server", timeout: timeouts.server },
+                { type: "tunnel", timeout: timeouts.tunnel },
+                { type: "client-fin", timeout: timeouts.clientFin },
+                { type: "server-fin", timeout: timeouts.serverFin },
+            ],
+            raw_options: ["clitcpka", "srvtcpka"].flatMap((side) =>
+                ["idle 30s", "intvl 10s", "cnt 3"].map((value) => since("2.4", `${side}-${value}`)),
+            ),
+        },
+        userlists: [
+            {
+                name: "monitoring",
+                groups: [
+                    { name: "admins", users: ["admin"] },
+                    ...(p.stats.metricsPassword ? [{ name: "scrapers", users: ["prometheus"] }] : []),
+                ],
+                users: [
+                    { name: "admin", password: placeholders.statsPasswordHash },
+                    ...(p.stats.metricsPassword
+                        ? [{ name: "prometheus", password: placeholders.metricsPasswordHash }]
+                        : []),
+                ],
+            },
+        ],
+        listen: [
+            {
+                name: "stats",
+                bind: [
+                    {
+                        listen: hostPort(p.stats.address, p.stats.port),
+                        ...(p.stats.transparent ? { param: ["transparent"] } : {}),
+                    },
+                ],
+                mode: "http",
+                option: ["httplog", "dontlog-normal", "disable-h2-upgrade"],
+                timeout: [
+                    { type: "http-request", timeout: "5s" },
+                    { type: "client", timeout: "30s" },
+                    { type: "server", timeout: "30s" },
+                ],
+                acl: [
+                    { string: `trusted_net src ${networks}` },
+                    { string: "is_metrics path /metrics" },
+                    { string: "user_admin http_auth_group(monitoring) admins" },
+                    ...(p.stats.metricsPassword
+                        ? [{ string: "user_scraper http_auth_group(monitoring) scrapers" }]
+                        : []),
+                ],
+                stats: {
+                    enable: true,
+                    uri: "/",
+                    refresh: "5s",
+                    ...(p.stats.admin ? { admin: "if LOCALHOST user_admin" } : {}),
+                    options: ["hide-version", "show-node"],
+                },
+                monitor_uri: "/healthz",
+                monitor_fail: [`if { nbsrv(${backend}) lt 1 }`],
+                // The order decides who is let in: source first, then password, then the service.
+                http_request: [
+                    { action: "deny", param: "deny_status 403", cond: "unless trusted_net" },
+                    ...(p.stats.metricsPassword
+                        ? [{ action: "auth", param: "realm haproxy", cond: "if is_metrics !user_scraper !user_admin" }]
+                        : []),
+                    { action: "auth", param: "realm haproxy", cond: "if !is_metrics !user_admin" },
+                    { action: "use-service", param: "prometheus-exporter", cond: "if is_metrics" },
+                ],
+            },
+        ],
+        frontend: [
+            {
+                name: "kubernetes_master_kube_api",
+                bind: listeners.map((listen) => ({ listen })),
+                maxconn,
+                use_backend: [`${unchecked} if { nbsrv(${backend}) eq 0 }`],
+                default_backend: backend,
+            },
+        ],
+        backend: [
+            {
+                name: backend,
+                balance: p.balance ?? "leastconn",
+                option: ["log-health-checks", "httpchk"],
+                http_check: [
+                    `send meth GET uri ${check.path} ver HTTP/1.1 hdr Host ${check.host}`,
+                    `expect status ${[...p.expect].sort((a, b) => a - b).join(",")}`,
+                ],
+                default_server_params: [
+                    `inter ${check.interval}`,
+                    `fastinter ${check.fastInterval}`,
+                    `downinter ${check.downInterval}`,
+                    `rise ${check.rise}`,
+                    `fall ${check.fall}`,
+                    ...(p.slowstart === undefined ? [] : [`slowstart ${p.slowstart}`]),
+                    ...(p.observe ? ["observe layer4 error-limit 2 on-error mark-down"] : []),
+                    "on-marked-down shutdown-sessions",
+                    "check check-ssl",
+                    verify === "none" ? "verify none" : caVerify(verify.caFile, check.host),
+                ],
+                server: masters.map((master) => ({
+                    name: master.name,
+                    listen: hostPort(master.address, master.port),
+                })),
+            },
+            {
+                name: unchecked,
+                balance: p.balance ?? "leastconn",
+                server: masters.map((master) => ({
+                    name: master.name,
+                    listen: hostPort(master.address, master.port),
+                })),
+            },
+        ],
+    };
+}
+
+/**
+ * The seed's configuration with its values to the letter: roundrobin, inter 1000, rise 2, fall 2, no verification,
+ * /metrics open to everybody, the stats page with buttons from localhost and the password of user admin. Taken from
+ * `p` are only names, masters, the stats address and port, the frontend's port and the expected code.
+ * global and defaults are the role's own defaults, without its ciphers of 2014 (RC4) and nbproc (gone in 2.5), and with
+ * the chroot and the admin level of the socket from the distribution's file, which draining a master needs.
+ */
+export function seed(p: ProxyParams): HaproxyConfig {
+    const backend = backendName(p);
+    return {
+        global: {
+            log: [
+                { address: "/dev/log", facility: "local0" },
+                { address: "/dev/log", facility: "local1", level: "notice" },
+            ],
+            chroot: "/var/lib/haproxy",
+            stats: {
+                sockets: [
+                    { listen: "/run/haproxy/admin.sock", param: ["mode 660", "level admin", "expose-fd listeners"] },
+                ],
+                timeout: "30s",
+            },
+            user: "haproxy",
+            group: "haproxy",
+            daemon: true,
+            ca_base: "/etc/ssl/certs",
+            crt_base: "/etc/ssl/private",
+        },
+        defaults: {
+            log: "global",
+            mode: "http",
+            option: ["httplog", "dontlognull"],
+            timeout: [
+                { type: "connect", timeout: "5000" },
+                { type: "client", timeout: "50000" },
+                { type: "server", timeout: "50000" },
+            ],
+            errorfile: [400, 403, 408, 500, 502, 503, 504].map((code) => ({
+                code,
+                file: `/etc/haproxy/errors/${code}.http`,
+            })),
+        },
+        listen: [
+            {
+                name: "stats",
+                description: "Global statistics",
+                bind: [{ listen: hostPort(p.stats.address, p.stats.port) }],
+                mode: "http",
+                http_request: [{ action: "use-service", param: "prometheus-exporter", cond: "if { path /metrics }" }],
+                stats: {
+                    enable: true,
+                    uri: "/",
+                    options: ["hide-version", "show-node"],
+                    admin: "if LOCALHOST",
+                    refresh: "5s",
+                    auth: [{ user: "admin", passwd: placeholders.statsPassword }],
+                },
+            },
+        ],
+        frontend: [
+            {
+                name: "kubernetes_master_kube_api",
+                description: "frontend with k8s api masters",
+                bind: [{ listen: hostPort("127.0.0.1", p.frontend.port) }],
+                mode: "tcp",
+                default_backend: backend,
+            },
+        ],
+        backend: [
+            {
+                name: backend,
+                description: "backend with all kubernetes masters",
+                mode: "tcp",
+                balance: "roundrobin",
+                option: ["httpchk GET /readyz"],
+                http_check: [`expect status ${[...p.expect].sort((a, b) => a - b).join(",")}`],
+                default_server_params: ["inter 1000", "rise 2", "fall 2"],
+                server: sortedMasters(p).map((master) => ({
+                    name: master.name,
+                    listen: hostPort(master.address, master.port),
+                    param: ["check", "check-ssl", "verify none"],
+                })),
+            },
+        ],
+    };
+}
+
+function byKey<T>(key: (item: T) => string, base: readonly T[] | undefined, extra: readonly T[] | undefined): T[] {
+    const merged = new Map((base ?? []).map((item) => [key(item), item]));
+    for (const item of extra ?? []) merged.set(key(item), item);
+    return [...merged.values()];
+}
+
+function orFalse<T>(key: (item: T) => string, base: readonly T[] | false | undefined, extra: readonly T[] | false) {
+    return extra === false ? (false as const) : byKey(key, base || [], extra);
+}
+
+/**
+ * `base` with `extra` on top. Lists of sections: a section of the same name is replaced in its place, others are added
+ * at the end. global and defaults: key by key; in them the lists timeout, errorfile, tune and peers are merged by their
+ * type, code, key and name, every other list is replaced.
+ */
+export function merge(base: HaproxyConfig, extra: Partial<HaproxyConfig>): HaproxyConfig {
+    const merged: HaproxyConfig = { ...base };
+    if (extra.global) {
+        const { tune, peers } = extra.global;
+        merged.global = { ...base.global, ...extra.global };
+        if (tune) merged.global.tune = byKey((item) => item.key, base.global?.tune, tune);
+        if (peers) merged.global.peers = byKey((item) => item.name, base.global?.peers, peers);
+    }
+    if (extra.defaults) {
+        const { timeout, errorfile } = extra.defaults;
+        merged.defaults = { ...base.defaults, ...extra.defaults };
+        if (timeout !== undefined)
+            merged.defaults.timeout = orFalse((item) => item.type, base.defaults?.timeout, timeout);
+        if (errorfile !== undefined)
+            merged.defaults.errorfile = orFalse((item) => `${item.code}`, base.defaults?.errorfile, errorfile);
+    }
+    const named = (item: { name: string }) => item.name;
+    if (extra.listen) merged.listen = byKey(named, base.listen, extra.listen);
+    if (extra.frontend) merged.frontend = byKey(named, base.frontend, extra.frontend);
+    if (extra.backend) merged.backend = byKey(named, base.backend, extra.backend);
+    if (extra.userlists) merged.userlists = byKey(named, base.userlists, extra.userlists);
+    if (extra.resolvers) merged.resolvers = byKey(named, base.resolvers, extra.resolvers);
+    if (extra.mailers) merged.mailers = byKey(named, base.mailers, extra.mailers);
+    if (extra.cache) merged.cache = byKey(named, base.cache, extra.cache);
+    if (extra.rings) merged.rings = byKey(named, base.rings, extra.rings);
+    if (extra.logforwards) merged.logforwards = byKey(named, base.logforwards, extra.logforwards);
+    if (extra.acl_files) merged.acl_files = byKey((file) => file.dest, base.acl_files, extra.acl_files);
+    return merged;
+}

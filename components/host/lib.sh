@@ -1,0 +1,136 @@
+# shellcheck shell=sh
+# What every script on a node shares: reading its data, replacing files, waiting, and failing in a way that helps.
+set -eu
+umask 077
+LC_ALL=C
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL PATH
+
+KIT=${KIT:-/usr/local/lib/k3s-ha}
+STATE=${STATE:-/var/lib/k3s-ha}
+SECRETS=$STATE/secrets
+WORK=""
+NODE=$(uname -n)
+STEP=${0##*/}
+STEP=${STEP%.sh}
+# The unit whose last log lines a failure shows.
+UNIT=""
+CHANGED=0
+
+say() { printf '%s\n' "$*" >&2; }
+
+# Replaces every known secret in stdin; literal text, no patterns.
+mask() {
+    cat "$SECRETS"/* /etc/rancher/k3s/token /etc/rancher/k3s/agent-token /var/lib/rancher/k3s/server/token 2>/dev/null |
+        awk 'length($0) >= 8' >"$WORK/masks"
+    awk -v masks="$WORK/masks" '
+        BEGIN { while ((getline line < masks) > 0) secret[++n] = line }
+        {
+            text = $0
+            for (i = 1; i <= n; i++)
+                while ((at = index(text, secret[i])) > 0)
+                    text = substr(text, 1, at - 1) "[secret]" substr(text, at + length(secret[i]))
+            gsub(/K10[0-9a-f]+::[^ "]*/, "[secret]", text)
+            print text
+        }'
+}
+
+# fail WHAT REMEDY: which host, which step, what was seen, what to do next; ends the script.
+fail() {
+    {
+        say "k3s-ha: FAILED on node $NODE, step $STEP: $1"
+        if [ -n "$UNIT" ] && command -v journalctl >/dev/null 2>&1; then
+            say "  last log lines of $UNIT:"
+            journalctl -u "$UNIT" -n 12 --no-pager -o cat 2>/dev/null | cut -c 1-400 | mask | sed 's/^/    /' >&2
+        fi
+        say "  next: $2"
+    }
+    exit 1
+}
+
+# begin: a private folder for this run, removed at its end, and one run at a time per host.
+begin() {
+    [ "$(id -u)" -eq 0 ] || { say "k3s-ha: $STEP must run as root"; exit 1; }
+    mkdir -p "$STATE" "$SECRETS"
+    WORK=$(mktemp -d "$STATE/run.XXXXXX")
+    trap 'rm -rf "$WORK"' EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+# lock NAME SECONDS: steps that touch the same thing wait for each other (a killed `up` may have left one running).
+lock() {
+    exec 9>"$STATE/$1.lock"
+    if command -v flock >/dev/null 2>&1 && ! flock -w "$2" 9; then
+        fail "another run of this step holds $STATE/$1.lock for more than $2 s" "wait until it has ended (ps -ef | grep k3s-ha) and run pulumi up again"
+    fi
+}
+
+# unpack: reads a bundle (components/remote/bundle.ts) from stdin into $WORK.
+unpack() {
+    : >"$WORK/manifest"
+    awk -v dir="$WORK" '
+        /^    / { if (out != "") print substr($0, 5) > out; next }
+        /^file: / { if (out != "") close(out); out = dir "/file." ++n; printf "" > out; print n, $3, $2 > (dir "/manifest"); next }
+        /^[a-z0-9-]+: / { key = $1; sub(/:$/, "", key); print substr($0, length(key) + 3) > (dir "/set." key) }'
+    if [ -s "$WORK/set.node" ]; then NODE=$(cat "$WORK/set.node"); fi
+}
+
+# setting KEY [DEFAULT]: a value of the bundle; several lines for a list.
+setting() {
+    if [ -f "$WORK/set.$1" ]; then cat "$WORK/set.$1"; else printf '%s\n' "${2-}"; fi
+}
+
+# content PATH: where the text of that file of the bundle lies; fails when the bundle has none.
+content() {
+    awk -v dir="$WORK" -v path="$1" '$3 == path { print dir "/file." $1; found = 1 } END { exit !found }' "$WORK/manifest"
+}
+
+# folder PATH…: readable by all, parents too, whatever this script's umask.
+folder() { (umask 022 && mkdir -p "$@"); }
+
+# put SOURCE DEST MODE: replaces DEST atomically when content or mode differ; counts in CHANGED.
+put() {
+    if [ -f "$2" ] && [ ! -L "$2" ] && cmp -s "$1" "$2" && [ "$(stat -c %a "$2")" = "${3#0}" ]; then return 0; fi
+    folder "$(dirname "$2")"
+    put_new=$(mktemp "$(dirname "$2")/.k3s-ha.XXXXXX")
+    if ! cat "$1" >"$put_new"; then
+        rm -f "$put_new"
+        fail "could not write $2 ($(df -Pk "$(dirname "$2")" | awk 'NR == 2 { print $4 }') KiB free there)" "free some space on the host and run pulumi up again"
+    fi
+    chmod "$3" "$put_new"
+    mv -f "$put_new" "$2"
+    CHANGED=$((CHANGED + 1))
+}
+
+# put_files PREFIX: all files of the bundle below PREFIX.
+put_files() {
+    while read -r n mode path; do
+        case $path in "$1"*) put "$WORK/file.$n" "$path" "$mode" ;; esac
+    done <"$WORK/manifest"
+}
+
+now() { date +%s; }
+
+# wait_for SECONDS COMMAND…: until the command succeeds; false when the time is over. Asks about four times a second.
+wait_for() {
+    wait_end=$(($(now) + $1))
+    shift
+    until "$@"; do
+        [ "$(now)" -lt "$wait_end" ] || return 1
+        sleep 0.25 2>/dev/null || sleep 1
+    done
+}
+
+# listens ADDRESS PORT: true when a TCP socket listens there.
+listens() { ss -Hltn "sport = :$2" 2>/dev/null | awk -v a="$1" '{ sub(/:[0-9]+$/, "", $4); gsub(/[][]/, "", $4); if ($4 == a || $4 == "*" || $4 == "0.0.0.0" || $4 == "::") f = 1 } END { exit !f }'; }
+
+# fetch URL FILE SECONDS: downloads with whichever of curl and wget is there.
+fetch() {
+    if command -v curl >/dev/null 2>&1; then
+        curl -fsSL --retry 3 --retry-delay 1 --connect-timeout 10 --max-time "$3" -o "$2" "$1" 2>"$WORK/fetch.err"
+    else
+        timeout "$3" wget -q --tries 3 --timeout 10 -O "$2" "$1" 2>"$WORK/fetch.err"
+    fi
+}

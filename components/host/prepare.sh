@@ -1,0 +1,112 @@
+#!/bin/sh
+# Step prepare: what a host needs before anything is installed: facts checked, secrets in place, sysctl, packages, files.
+# apply: stdin is a bundle. Prints whether the host holds etcd data, which the founding guard asks.
+# remove: undoes it; runs last of all removals.
+. "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
+. "$KIT/packages.sh"
+
+ETCD=/var/lib/rancher/k3s/server/db/etcd
+ID_FILE=/var/lib/rancher/k3s/server/k3s-ha-cluster-id
+SYSCTL_FILE=/etc/sysctl.d/90-k3s-ha.conf
+
+check_host() {
+    [ -d /run/systemd/system ] || fail "the host does not run systemd" "use a host whose init is systemd; k3s is run by systemd units here"
+    for tool in awk cmp sed gzip base64 mktemp timeout ss; do
+        command -v "$tool" >/dev/null 2>&1 || fail "the host lacks the command $tool" "install it (ss is in iproute2, cmp in diffutils) and run pulumi up again"
+    done
+    free=$(df -Pk /var/lib | awk 'NR == 2 { print $4 }')
+    [ "$free" -ge 1048576 ] || fail "only $((free / 1024)) MiB are free below /var/lib" "free at least 1 GiB there and run pulumi up again"
+}
+
+# Prints none, or the id of the cluster whose etcd data lie here.
+etcd_data() {
+    if [ ! -d "$ETCD/member" ]; then
+        echo none
+    elif [ -s "$ID_FILE" ]; then
+        cat "$ID_FILE"
+    else
+        echo unknown
+    fi
+}
+
+check_etcd_data() {
+    data=$(etcd_data)
+    case $data in
+        none | "$(setting cluster-id)") ;;
+        *) fail "$ETCD holds etcd data of another cluster (id: $data, this stack's: $(setting cluster-id))" \
+            "if the data are of no use, remove k3s and /var/lib/rancher/k3s from the host and run pulumi up again; never do so on the last master of a cluster you need" ;;
+    esac
+    echo "etcd-data: $data"
+}
+
+# A running cluster's token cannot be changed by a new file: k3s would refuse its own bootstrap data at the next start.
+check_tokens() {
+    for name in server-token agent-token; do
+        new=$(content "$SECRETS/$name") || continue
+        if [ -s "$SECRETS/$name" ] && [ -d /var/lib/rancher/k3s ] && [ -d /etc/rancher/k3s ] && ! cmp -s "$new" "$SECRETS/$name"; then
+            fail "the configured $name differs from the one this node has joined with" \
+                "put the old value back: pulumi config set --secret k3s-ha:$(echo "$name" | sed 's/server-token/token/;s/agent-token/agentToken/') …"
+        fi
+    done
+}
+
+apply_sysctl() {
+    new=$(content "$SYSCTL_FILE") || return 0
+    if [ -f "$SYSCTL_FILE" ] && cmp -s "$new" "$SYSCTL_FILE"; then return 0; fi
+    while IFS='= ' read -r key _; do
+        grep -q "^$key = " "$STATE/sysctl.before" 2>/dev/null || sysctl "$key" >>"$STATE/sysctl.before" 2>/dev/null ||
+            fail "the kernel has no sysctl $key" "correct k3s-ha:host.sysctl"
+    done <"$new"
+    put "$new" "$SYSCTL_FILE" 0644
+    sysctl -q -p "$SYSCTL_FILE" >"$WORK/sysctl.out" 2>&1 || fail "sysctl refused $SYSCTL_FILE: $(tail -n 3 "$WORK/sysctl.out")" "correct k3s-ha:host.sysctl"
+}
+
+# Files of the user, with what stood there before kept for the removal.
+apply_files() {
+    mkdir -p "$STATE/before"
+    while read -r n mode path; do
+        case $path in "$SECRETS"/* | "$SYSCTL_FILE") continue ;; esac
+        if ! grep -qxF "$path" "$STATE/files" 2>/dev/null; then
+            if [ -e "$path" ]; then cp -p "$path" "$STATE/before/$(echo "$path" | tr / %)"; fi
+            printf '%s\n' "$path" >>"$STATE/files"
+        fi
+        put "$WORK/file.$n" "$path" "$mode"
+    done <"$WORK/manifest"
+}
+
+apply() {
+    begin
+    unpack
+    lock prepare 120
+    check_host
+    check_etcd_data
+    check_tokens
+    put_files "$SECRETS/"
+    packages=$(setting packages)
+    # shellcheck disable=SC2086
+    [ -z "$packages" ] || install_packages $packages
+    apply_sysctl
+    apply_files
+    echo "prepare: $CHANGED files changed"
+}
+
+remove() {
+    begin
+    if [ -f "$STATE/files" ]; then
+        while read -r path; do
+            before=$STATE/before/$(echo "$path" | tr / %)
+            if [ -e "$before" ]; then mv -f "$before" "$path"; else rm -f "$path"; fi
+        done <"$STATE/files"
+    fi
+    rm -f "$SYSCTL_FILE"
+    if [ -s "$STATE/sysctl.before" ]; then sysctl -q -p "$STATE/sysctl.before" || say "k3s-ha: $NODE: some sysctl values could not be put back"; fi
+    remove_packages
+    rm -rf "$STATE" "$KIT"
+    echo "prepare: removed"
+}
+
+case ${1-} in
+    apply) apply ;;
+    remove) remove ;;
+    *) say "usage: prepare.sh apply|remove"; exit 2 ;;
+esac

@@ -1,0 +1,156 @@
+/** What k3s reads on a node: config.yaml, kubelet and registry settings, the anonymous rules, the systemd unit. Pure. */
+import { stringify } from "yaml";
+import type { BundleFile } from "../remote/bundle";
+import type { K3sConfig } from "../spec/schema";
+import type { ClusterSpec, NodeSpec, Readiness } from "../spec/spec";
+
+const CONF = "/etc/rancher/k3s";
+
+/** Where a joining server or agent finds the cluster: its own proxy, always. */
+export function joinUrl(spec: ClusterSpec): string {
+    return `https://127.0.0.1:${spec.proxy.port}`;
+}
+
+/**
+ * YAML that a YAML 1.1 reader (k3s) understands as it was meant: every text quoted, so that "0644", "no" and "1e3" stay text;
+ * keys sorted, so that the order in the stack file changes nothing.
+ */
+export function quotedYaml(value: unknown): string {
+    return stringify(value, {
+        version: "1.1",
+        defaultStringType: "QUOTE_DOUBLE",
+        defaultKeyType: "PLAIN",
+        sortMapEntries: true,
+        lineWidth: 0,
+    });
+}
+
+/** The kube-apiserver flags that a readiness mode needs. */
+export function readinessArgs(readiness: Readiness): string[] {
+    switch (readiness) {
+        case "unauthorized":
+            return [];
+        case "anonymous":
+            return ["anonymous-auth=true"];
+        case "scoped":
+            return [`authentication-config=${CONF}/authn.yaml`];
+    }
+}
+
+/** HTTP codes that a ready master gives an anonymous GET /readyz. */
+export function readyCodes(readiness: Readiness): number[] {
+    return readiness === "unauthorized" ? [401] : [200];
+}
+
+const list = (value: K3sConfig[string] | undefined): (string | number)[] =>
+    value === undefined ? [] : Array.isArray(value) ? value : [value as string | number];
+
+function certificateNames(spec: ClusterSpec): string[] {
+    const host = new URL(spec.kubeconfig.server).hostname.replace(/^\[|\]$/g, "");
+    const known =
+        spec.nodes.some((n) => n.role === "server" && (n.address === host || n.externalAddress === host)) ||
+        host === "127.0.0.1";
+    return known ? [] : [host];
+}
+
+/** config.yaml of a node, as a value. The membership (cluster-init or server) is a file of its own that server.sh writes. */
+export function nodeConfig(spec: ClusterSpec, node: NodeSpec): Record<string, unknown> {
+    const own: Record<string, unknown> = {
+        ...node.config,
+        "node-name": node.name,
+        "node-ip": node.address,
+        "token-file": `${CONF}/token`,
+    };
+    if (node.externalAddress !== undefined) own["node-external-ip"] = node.externalAddress;
+    if (spec.vpn.interface !== undefined && node.config["flannel-iface"] === undefined)
+        own["flannel-iface"] = spec.vpn.interface;
+    const labels = Object.entries(node.labels).map(([k, v]) => `${k}=${v}`);
+    if (labels.length > 0) own["node-label"] = labels.sort();
+    if (node.taints.length > 0) own["node-taint"] = [...node.taints].sort();
+    if (node.role === "agent") {
+        own["server"] = joinUrl(spec);
+        if (spec.throughProxy) own["disable-apiserver-lb"] = true;
+        return own;
+    }
+    own["agent-token-file"] = `${CONF}/agent-token`;
+    // Agents connect to what is advertised: the VPN address, whatever else the host has.
+    if (node.externalAddress !== undefined) own["advertise-address"] = node.address;
+    const names = [...new Set([...list(node.config["tls-san"]), ...certificateNames(spec)])];
+    if (names.length > 0) own["tls-san"] = names;
+    const args = [...new Set([...list(node.config["kube-apiserver-arg"]), ...readinessArgs(spec.readiness)])];
+    if (args.length > 0) own["kube-apiserver-arg"] = args;
+    return own;
+}
+
+/**
+ * Who may ask without credentials in mode `scoped`: the three health paths, by exact match. Without the section `anonymous`
+ * anonymous access would be fully on. The version of the API is v1 from Kubernetes 1.34.
+ */
+export function authenticationConfig(version: string): string {
+    const minor = Number(/^v1\.(\d+)\./.exec(version)?.[1] ?? 0);
+    return quotedYaml({
+        apiVersion: `apiserver.config.k8s.io/${minor >= 34 ? "v1" : "v1beta1"}`,
+        kind: "AuthenticationConfiguration",
+        anonymous: { enabled: true, conditions: ["/healthz", "/livez", "/readyz"].map((path) => ({ path })) },
+    });
+}
+
+/** The files below /etc/rancher/k3s and the kubelet's drop-in. */
+export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
+    const files: BundleFile[] = [
+        { path: `${CONF}/config.yaml`, mode: "0600", content: quotedYaml(nodeConfig(spec, node)) },
+    ];
+    if (node.role === "server" && spec.readiness === "scoped") {
+        files.push({ path: `${CONF}/authn.yaml`, mode: "0600", content: authenticationConfig(spec.version) });
+    }
+    if (Object.keys(spec.registries).length > 0) {
+        files.push({ path: `${CONF}/registries.yaml`, mode: "0600", content: quotedYaml(spec.registries) });
+    }
+    if (Object.keys(spec.kubelet).length > 0) {
+        const kubelet = { ...spec.kubelet, apiVersion: "kubelet.config.k8s.io/v1beta1", kind: "KubeletConfiguration" };
+        files.push({
+            path: "/var/lib/rancher/k3s/agent/etc/kubelet.conf.d/50-k3s-ha.conf",
+            mode: "0600",
+            content: quotedYaml(kubelet),
+        });
+    }
+    return files;
+}
+
+/** The unit k3s's own installer would write, named as it names it, and started after the proxy and the VPN. */
+export function k3sUnit(spec: ClusterSpec, node: NodeSpec): BundleFile {
+    const name = node.role === "server" ? "k3s" : "k3s-agent";
+    const before = ["network-online.target", "haproxy.service", ...(spec.vpn.unit ? [spec.vpn.unit] : [])].join(" ");
+    return {
+        path: `/etc/systemd/system/${name}.service`,
+        mode: "0644",
+        content: `[Unit]
+Description=Lightweight Kubernetes
+Documentation=https://k3s.io
+Wants=${before}
+After=${before}
+
+[Install]
+WantedBy=multi-user.target
+
+[Service]
+Type=notify
+EnvironmentFile=-/etc/default/%N
+EnvironmentFile=-/etc/sysconfig/%N
+EnvironmentFile=-/etc/systemd/system/${name}.service.env
+KillMode=process
+Delegate=yes
+User=root
+LimitNOFILE=1048576
+LimitNPROC=infinity
+LimitCORE=infinity
+TasksMax=infinity
+TimeoutStartSec=0
+Restart=always
+RestartSec=5s
+ExecStartPre=-/sbin/modprobe br_netfilter
+ExecStartPre=-/sbin/modprobe overlay
+ExecStart=/usr/local/bin/k3s ${node.role}
+`,
+    };
+}

@@ -1,0 +1,88 @@
+#!/bin/sh
+# Step stage: the k3s binary, verified, below a folder of its version; nothing that runs is touched.
+# remove: the staged binaries.
+. "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
+
+# GitHub's names of the architecture: the binary's ending and the sum file's.
+architecture() {
+    case $(uname -m) in
+        x86_64) echo "amd64 k3s" ;;
+        aarch64) echo "arm64 k3s-arm64" ;;
+        armv7l | armv6l) echo "arm k3s-armhf" ;;
+        *) fail "k3s has no binary for $(uname -m)" "use an amd64, arm64 or arm host" ;;
+    esac
+}
+
+sha256_of() { sha256sum "$1" | cut -d ' ' -f 1; }
+
+# The sum that the binary must have: pinned in the config, else from the release's sum file.
+expected_sum() {
+    pinned=$(setting "sha256-$arch")
+    if [ -n "$pinned" ]; then
+        echo "$pinned"
+        return
+    fi
+    url=$base/sha256sum-$arch.txt
+    fetch "$url" "$WORK/sums" 60 || fail "could not download $url: $(tail -n 2 "$WORK/fetch.err")" "check k3s-ha:version and k3s-ha:download.baseUrl, and that the host reaches it"
+    sum=$(awk -v name="$name" '$2 == name || $2 == "*" name { print $1 }' "$WORK/sums")
+    echo "$sum" | grep -Eqx '[0-9a-f]{64}' || fail "$url has no SHA-256 sum for $name" "check the mirror: its sum file must be the one of the release"
+    echo "$sum"
+}
+
+apply() {
+    begin
+    unpack
+    lock stage 900
+    version=$(setting version)
+    read -r arch name <<EOF
+$(architecture)
+EOF
+    base=$(setting base-url)/$(echo "$version" | sed 's/+/%2B/g')
+    dir=$STATE/bin/$version
+    if [ -x "$dir/k3s" ] && [ -s "$dir/sha256" ] && [ "$(sha256_of "$dir/k3s")" = "$(cat "$dir/sha256")" ]; then
+        pinned=$(setting "sha256-$arch")
+        if [ -z "$pinned" ] || [ "$pinned" = "$(cat "$dir/sha256")" ]; then
+            echo "stage: $version unchanged"
+            return
+        fi
+    fi
+    sum=$(expected_sum)
+    folder "$STATE/bin" "$dir"
+    local_file=$(setting file)
+    if [ -n "$local_file" ]; then
+        [ -r "$local_file" ] || fail "there is no readable file $local_file" "put the k3s binary of $version there (k3s-ha:download.file)"
+        source=$local_file
+        cp "$local_file" "$dir/k3s.new" || fail "could not copy $local_file ($(df -Pk "$dir" | awk 'NR == 2 { print $4 }') KiB free)" "free some space below $STATE"
+    else
+        source=$base/$name
+        if ! fetch "$source" "$dir/k3s.new" "$(setting download-seconds 600)"; then
+            rm -f "$dir/k3s.new"
+            fail "could not download $source: $(tail -n 2 "$WORK/fetch.err")" "check that the host reaches the server and has space below $STATE ($(df -Pk "$STATE" | awk 'NR == 2 { print $4 }') KiB free)"
+        fi
+    fi
+    got=$(sha256_of "$dir/k3s.new")
+    if [ "$got" != "$sum" ]; then
+        rm -f "$dir/k3s.new"
+        fail "$source has SHA-256 $got and not $sum" "do not use this file; check the mirror, and k3s-ha:download.sha256 if it is set"
+    fi
+    chmod 0755 "$dir/k3s.new"
+    if ! "$dir/k3s.new" --version >"$WORK/version" 2>&1 || ! grep -qF "$version" "$WORK/version"; then
+        rm -f "$dir/k3s.new"
+        fail "$source calls itself '$(head -n 1 "$WORK/version")' and not $version" "check the mirror and k3s-ha:version"
+    fi
+    mv -f "$dir/k3s.new" "$dir/k3s"
+    echo "$sum" >"$dir/sha256"
+    echo "stage: $version staged"
+}
+
+remove() {
+    begin
+    rm -rf "${STATE:?}/bin" "$STATE/stage.lock"
+    echo "stage: removed"
+}
+
+case ${1-} in
+    apply) apply ;;
+    remove) remove ;;
+    *) say "usage: stage.sh apply|remove"; exit 2 ;;
+esac

@@ -1,0 +1,87 @@
+#!/bin/sh
+# Step haproxy: the distribution's package, the node's haproxy.cfg, a service that runs it.
+# apply: stdin is a bundle. render: the kept configuration once more, after the CA became known. remove: as it was before.
+. "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
+. "$KIT/packages.sh"
+
+CFG=/etc/haproxy/haproxy.cfg
+DROPIN=/etc/systemd/system/haproxy.service.d/k3s-ha.conf
+KEPT=$STATE/haproxy
+
+# What stood there before us comes back at the removal; a package that we brought takes its own file along.
+keep_original() {
+    [ ! -e "$KEPT/kept" ] || return 0
+    mkdir -p "$KEPT"
+    if command -v haproxy >/dev/null 2>&1; then
+        systemctl is-enabled haproxy >"$KEPT/was-enabled" 2>/dev/null || true
+        systemctl is-active haproxy >"$KEPT/was-active" 2>/dev/null || true
+        if [ -f "$CFG" ]; then cp -p "$CFG" "$KEPT/original.cfg"; fi
+    fi
+    : >"$KEPT/kept"
+}
+
+order_after_vpn() {
+    unit=$(setting vpn-unit)
+    if [ -n "$unit" ]; then
+        printf '[Unit]\nAfter=%s\nWants=%s\n' "$unit" "$unit" >"$WORK/dropin"
+        before=$CHANGED
+        put "$WORK/dropin" "$DROPIN" 0644
+        [ "$CHANGED" = "$before" ] || systemctl daemon-reload
+    elif [ -f "$DROPIN" ]; then
+        rm -f "$DROPIN"
+        rmdir "${DROPIN%/*}" 2>/dev/null || true
+        systemctl daemon-reload
+    fi
+}
+
+render() {
+    BACKEND=$(cat "$KEPT/backend") CA_FILE=$(cat "$KEPT/ca-file") NODE_NAME=$NODE LISTEN=$(cat "$KEPT/listen") \
+        sh "$KIT/apply.sh" "$KEPT/desired.cfg"
+}
+
+apply() {
+    begin
+    unpack
+    lock haproxy 180
+    UNIT=""
+    keep_original
+    install_packages haproxy
+    check_haproxy
+    order_after_vpn
+    setting backend >"$KEPT/backend"
+    setting ca-file >"$KEPT/ca-file"
+    setting listen >"$KEPT/listen"
+    printf '%s\n' "$NODE" >"$KEPT/node"
+    put "$(content "$CFG")" "$KEPT/desired.cfg" 0600
+    systemctl -q enable haproxy 2>/dev/null || systemctl enable haproxy >&2
+    render
+}
+
+remove() {
+    begin
+    UNIT=""
+    if [ -s "$KEPT/original.cfg" ]; then
+        cp -p "$KEPT/original.cfg" "$CFG"
+        if grep -qx active "$KEPT/was-active" 2>/dev/null; then systemctl reload-or-restart haproxy || true; else systemctl stop haproxy || true; fi
+        grep -qx enabled "$KEPT/was-enabled" 2>/dev/null || systemctl -q disable haproxy 2>/dev/null || true
+    else
+        timeout 60 systemctl stop haproxy 2>/dev/null || true
+    fi
+    if [ -s "$KEPT/ca-file" ]; then rm -f "$(cat "$KEPT/ca-file")"; fi
+    rm -f "$DROPIN"
+    rmdir "${DROPIN%/*}" 2>/dev/null || true
+    systemctl daemon-reload
+    rm -rf "$KEPT" "$STATE/haproxy.lock"
+    echo "haproxy: removed"
+}
+
+case ${1-} in
+    apply) apply ;;
+    render)
+        begin
+        NODE=$(cat "$KEPT/node")
+        render
+        ;;
+    remove) remove ;;
+    *) say "usage: haproxy.sh apply|render|remove"; exit 2 ;;
+esac

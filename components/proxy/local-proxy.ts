@@ -1,0 +1,79 @@
+/** haproxy on one node, and what it needs: the first two steps on every host. */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { remote } from "@pulumi/command";
+import { types } from "@pulumi/command";
+import * as pulumi from "@pulumi/pulumi";
+import { renderBundle } from "../remote/bundle";
+import { KIT_DIR, kit } from "../remote/kit";
+import { asRoot, nodeCommand, rawCommand, type SshAccess } from "../remote/node-command";
+import type { ClusterSecrets } from "../secrets";
+import type { ClusterSpec, NodeSpec } from "../spec/spec";
+import { haproxyBundle, prepareBundle } from "./plan";
+
+/** Arguments of {@link LocalProxy}. */
+export interface LocalProxyArgs {
+    readonly spec: ClusterSpec;
+    readonly node: NodeSpec;
+    readonly access: SshAccess;
+    readonly secrets: ClusterSecrets;
+    /** Told about failures with what to do; see index.ts. */
+    readonly hooks?: pulumi.ResourceHookBinding;
+}
+
+const bootstrap = readFileSync(join(__dirname, "..", "host", "bootstrap.sh"), "utf8");
+
+/**
+ * Writes /usr/local/lib/k3s-ha (scripts), /var/lib/k3s-ha (secrets, state), /etc/haproxy/haproxy.cfg. haproxy is reloaded when its
+ * file changed, and started when it was not running; it is never restarted.
+ */
+export class LocalProxy extends pulumi.ComponentResource {
+    /** Host checked, scripts and secrets in place. */
+    public readonly prepared: remote.Command;
+    /** haproxy listens. */
+    public readonly running: remote.Command;
+    /** `none`, or the id of the cluster whose etcd data the host held when it was prepared. */
+    public readonly etcdData: pulumi.Output<string>;
+
+    public constructor(name: string, args: LocalProxyArgs, opts?: pulumi.ComponentResourceOptions) {
+        super("k3s-ha:proxy:LocalProxy", name, {}, opts);
+        const { spec, node, access, secrets, hooks } = args;
+        const files: Record<string, pulumi.Output<string>> = {
+            "agent-token": secrets.agentToken,
+            "stats-password": secrets.statsPassword,
+            "stats-salt": secrets.statsSalt,
+        };
+        // Only a master may know what opens the whole cluster.
+        if (node.role === "server") files["server-token"] = secrets.token;
+        const stdin = pulumi
+            .all([secrets.clusterId, pulumi.output(files)])
+            .apply(([id, values]) => `${kit().packed}\n${renderBundle(prepareBundle(spec, node, id, values))}`);
+        this.prepared = rawCommand(
+            `${name}-prepare`,
+            node,
+            access,
+            {
+                create: bootstrap,
+                delete: `test ! -e ${KIT_DIR}/prepare.sh || ${asRoot(node.ssh)}sh ${KIT_DIR}/prepare.sh remove`,
+                stdin: pulumi.secret(stdin),
+                logging: types.enums.remote.Logging.None,
+            },
+            { parent: this, hooks },
+        );
+        this.etcdData = this.prepared.stdout.apply((out) => /^etcd-data: (\S+)$/m.exec(out ?? "")?.[1] ?? "unknown");
+        this.running = nodeCommand(
+            `${name}-haproxy`,
+            node,
+            access,
+            {
+                script: "haproxy.sh",
+                create: "apply",
+                note: secrets.revision(secrets.statsPassword, secrets.statsSalt),
+                stdin: renderBundle(haproxyBundle(spec, node)),
+                removable: true,
+            },
+            { parent: this, dependsOn: [this.prepared], hooks },
+        );
+        this.registerOutputs({});
+    }
+}

@@ -1,0 +1,49 @@
+/** Says which host it was and what to do when a host cannot be reached: the SSH errors themselves name neither. */
+import * as pulumi from "@pulumi/pulumi";
+import type { ClusterSpec, NodeSpec } from "../spec/spec";
+
+/**
+ * What to do about an SSH failure; undefined for errors of a script, which say so themselves.
+ * The texts are those of golang.org/x/crypto/ssh and of @pulumi/command 1.2.1.
+ */
+export function sshAdvice(node: NodeSpec, error: string): string | undefined {
+    const { user, host, port, bastion } = node.ssh;
+    const where = `${user}@${host}:${port}${bastion ? ` through ${bastion.user}@${bastion.host}:${bastion.port}` : ""}`;
+    const by = (text: string): string => `node ${node.name}: SSH to ${where} failed: ${text}`;
+    if (/unable to authenticate|no supported methods remain/.test(error)) {
+        return by(
+            `the key was not accepted. Put its public half in ~${user}/.ssh/authorized_keys there, or load the right key (ssh-add -l; SSH_AUTH_SOCK must be a running agent).`,
+        );
+    }
+    if (/host key mismatch|knownhosts|ssh: host key|hostkey/i.test(error)) {
+        return by(
+            "its host key is not the pinned one. If the host was reinstalled, compare the new key on its console (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub) and pin that; else somebody stands between.",
+        );
+    }
+    if (/connection refused/.test(error)) return by("nothing listens there. Is sshd running, is ssh.port right?");
+    if (/i\/o timeout|no route to host|network is unreachable|deadline exceeded|connection timed out/.test(error)) {
+        return by("no answer. Is the host up, is the VPN connected, does a firewall drop the port?");
+    }
+    if (/no such host|server misbehaving/.test(error))
+        return by("the name does not resolve; use an address in ssh.host.");
+    if (/dial|ssh:|connection reset|EOF/.test(error) && !/k3s-ha:/.test(error))
+        return by("the connection broke. Run pulumi up again; it carries on from here.");
+    return undefined;
+}
+
+/** An error hook for every remote command: adds the advice to the failure, never retries. Children are named `<node>-<what>`. */
+export function failureAdvice(spec: ClusterSpec): pulumi.ErrorHook {
+    return new pulumi.ErrorHook("ssh-advice", async (args) => {
+        const host =
+            (args.newInputs?.["connection"] as { host?: string } | undefined)?.host ??
+            (args.oldInputs?.["connection"] as { host?: string } | undefined)?.host;
+        const node =
+            spec.nodes.find((n) => n.ssh.host === host) ??
+            [...spec.nodes]
+                .sort((a, b) => b.name.length - a.name.length)
+                .find((n) => args.name.startsWith(`${n.name}-`));
+        const advice = node && sshAdvice(node, args.errors.join("\n"));
+        if (advice) await pulumi.log.error(advice);
+        return false;
+    });
+}

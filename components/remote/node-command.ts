@@ -1,0 +1,105 @@
+/** The one place that makes remote commands: connection, privilege, logging and removal are decided here and nowhere else. */
+import { remote, types } from "@pulumi/command";
+import * as pulumi from "@pulumi/pulumi";
+import type { NodeSpec, SshSpec } from "../spec/spec";
+import { KIT_DIR, kit } from "./kit";
+
+/** How Pulumi logs in: the key, if it is not the SSH agent's. */
+export interface SshAccess {
+    /** A private key in PEM form; without one the SSH agent of the deployer is asked. */
+    readonly privateKey?: pulumi.Input<string>;
+    readonly privateKeyPassword?: pulumi.Input<string>;
+}
+
+/** A step of a script in the node's kit. */
+export interface NodeStep {
+    /** File name in the kit, such as `haproxy.sh`. */
+    readonly script: string;
+    /** What the script is told on its command line when the resource is made: never secret. */
+    readonly create: pulumi.Input<string>;
+    /** The same for later runs; the default is `create`. */
+    readonly update?: pulumi.Input<string>;
+    /** Ends the command as a comment: small facts whose change must run the step again (a secret's revision). */
+    readonly note?: pulumi.Input<string>;
+    readonly stdin: pulumi.Input<string>;
+    /** True when the script has a `remove` that must run when the resource goes. */
+    readonly removable: boolean;
+    /** `none` where the output may hold a secret; the default shows the script's progress and result. */
+    readonly logging?: types.enums.remote.Logging;
+}
+
+/** The connection to a node, built once per node. Without a host key the user has said so, and is told in every run. */
+export function connectionTo(ssh: SshSpec, access: SshAccess): types.input.remote.ConnectionArgs {
+    const { bastion } = ssh;
+    return {
+        host: ssh.host,
+        port: ssh.port,
+        user: ssh.user,
+        hostKey: ssh.hostKey,
+        privateKey: access.privateKey,
+        privateKeyPassword: access.privateKeyPassword,
+        dialErrorLimit: ssh.dialErrorLimit,
+        proxy: bastion && {
+            host: bastion.host,
+            port: bastion.port,
+            user: bastion.user,
+            hostKey: bastion.hostKey,
+            privateKey: access.privateKey,
+            privateKeyPassword: access.privateKeyPassword,
+            dialErrorLimit: ssh.dialErrorLimit,
+        },
+    };
+}
+
+/** Makes `<node>-<what>`: one SSH session that runs one script of the kit with its data on stdin. */
+export function nodeCommand(
+    name: string,
+    node: NodeSpec,
+    access: SshAccess,
+    step: NodeStep,
+    opts: pulumi.CustomResourceOptions,
+): remote.Command {
+    const path = `${KIT_DIR}/${step.script}`;
+    const as = asRoot(node.ssh);
+    const line = (args: pulumi.Input<string>): pulumi.Output<string> =>
+        pulumi
+            .all([args, step.note])
+            .apply(
+                ([a, note]) =>
+                    `${as}sh ${path}${a === "" ? "" : ` ${a}`} # ${kit().digest(step.script)}${note ? ` ${note}` : ""}`,
+            );
+    return rawCommand(
+        name,
+        node,
+        access,
+        {
+            create: line(step.create),
+            update: step.update === undefined ? undefined : line(step.update),
+            // A host that has lost its kit (reinstalled) has nothing to undo.
+            delete: step.removable ? `test ! -e ${path} || ${as}sh ${path} remove` : undefined,
+            stdin: step.stdin,
+            logging: step.logging ?? types.enums.remote.Logging.StdoutAndStderr,
+        },
+        opts,
+    );
+}
+
+/** The same for a command that is not a script of the kit: the bootstrap that brings the kit. */
+export function rawCommand(
+    name: string,
+    node: NodeSpec,
+    access: SshAccess,
+    args: Pick<remote.CommandArgs, "create" | "update" | "delete" | "stdin" | "logging">,
+    opts: pulumi.CustomResourceOptions,
+): remote.Command {
+    return new remote.Command(
+        name,
+        { connection: connectionTo(node.ssh, access), addPreviousOutputInEnv: false, ...args },
+        opts,
+    );
+}
+
+/** How a command of the login user becomes root's. */
+export function asRoot(ssh: SshSpec): string {
+    return ssh.user === "root" ? "" : "sudo -n ";
+}

@@ -1,0 +1,498 @@
+/** From settings as written to a {@link ClusterSpec}: relations between fields, defaults, warnings. Pure. */
+import { checkReferences, inlineSecrets, placeholders } from "../haproxy";
+import { haproxyModel } from "../proxy/plan";
+import { SpecError, configPath, problemsOf, shown, type Problem } from "./errors";
+import { EQUAL_ON_SERVERS, K3S_KEYS, K3S_PORTS, MANAGED_KEYS } from "./k3s-keys";
+import { knownHostKey } from "./known-hosts";
+import { stackSchema, type K3sConfig, type NodeSettings, type StackSettings } from "./schema";
+import type { BastionSpec, ClusterSpec, NodeSpec, Role, SshSpec } from "./spec";
+import {
+    canonicalAddress,
+    durationMs,
+    hasBackport,
+    isIPv6Address,
+    parseK3sVersion,
+    urlHost,
+    type K3sVersion,
+} from "./values";
+
+/** What the caller has read for the settings: nothing here does I/O. */
+export interface Surroundings {
+    /** The text of the file that `ssh.knownHosts` names; undefined when it is not set. */
+    readonly knownHosts?: string;
+}
+
+/** A spec and what the user should be told about it in every run. */
+export interface CheckedSpec {
+    readonly spec: ClusterSpec;
+    readonly warnings: readonly string[];
+}
+
+/** Oldest releases whose servers may join through a proxy that lists themselves too (k3s of April 2024). */
+const JOIN_THROUGH_PROXY: Readonly<Record<number, number>> = { 28: 9, 29: 4, 30: 0 };
+/** Oldest releases that leave anonymous-auth out when given an authentication-config (k3s-io/k3s#12245). */
+const SCOPED: Readonly<Record<number, number>> = { 31: 9, 32: 5, 33: 1 };
+
+/** Releases that read /var/lib/rancher/k3s/agent/etc/kubelet.conf.d. */
+const KUBELET_DROPIN: Readonly<Record<number, number>> = { 32: 0 };
+
+/**
+ * Checks a stack's settings and fills in the defaults.
+ * @throws SpecError that lists every mistake found, with config path, value and what is allowed.
+ */
+export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec {
+    const parsed = stackSchema.safeParse(raw);
+    if (!parsed.success) {
+        // Relations are checked on what is well formed, so that the user sees everything at once.
+        throw new SpecError([...problemsOf(parsed.error, raw), ...relationsOfParts(raw)]);
+    }
+    const settings = parsed.data;
+    const problems: Problem[] = [];
+    const warnings: string[] = [];
+    const report = (path: readonly PropertyKey[], value: unknown, message: string): void => {
+        problems.push({ path: configPath(path), value: value === undefined ? undefined : shown(value), message });
+    };
+
+    const version = parseK3sVersion(settings.version) as K3sVersion;
+    checkNodes(settings.nodes, report, warnings);
+    checkVersion(settings, version, report);
+    checkPorts(settings, report);
+    checkK3sConfig(settings, report);
+    checkSecrets(settings, report);
+    const nodes = settings.nodes.map((node, i) => nodeSpec(node, i, settings, around, report));
+    warnAboutTrust(settings, warnings);
+    if (problems.length > 0) throw new SpecError(problems);
+
+    const spec = fill(settings, nodes);
+    checkProxy(spec, problems);
+    if (problems.length > 0) throw new SpecError(problems);
+    return { spec, warnings };
+}
+
+type Report = (path: readonly PropertyKey[], value: unknown, message: string) => void;
+
+/** The few relations that can be told when other parts are malformed. */
+function relationsOfParts(raw: unknown): Problem[] {
+    const nodes = (raw as { nodes?: unknown } | null)?.nodes;
+    if (!Array.isArray(nodes)) return [];
+    const problems: Problem[] = [];
+    const plain = nodes.map((n: unknown) => {
+        const { name, address } = (n ?? {}) as { name?: unknown; address?: unknown };
+        return {
+            name: typeof name === "string" ? name : undefined,
+            address: typeof address === "string" ? address : undefined,
+        };
+    });
+    duplicates(plain, (path, value, message) =>
+        problems.push({ path: configPath(path), value: shown(value), message }),
+    );
+    return problems;
+}
+
+function duplicates(nodes: readonly { name?: string; address?: string }[], report: Report): void {
+    for (const field of ["name", "address"] as const) {
+        const first = new Map<string, number>();
+        nodes.forEach((node, i) => {
+            const value = node[field];
+            if (value === undefined) return;
+            const key = field === "address" ? canonicalAddress(value) : value;
+            const before = first.get(key);
+            if (before === undefined) first.set(key, i);
+            else
+                report(
+                    ["nodes", i, field],
+                    value,
+                    `is also the ${field} of nodes[${before}]; every node needs its own`,
+                );
+        });
+    }
+}
+
+function checkNodes(nodes: readonly NodeSettings[], report: Report, warnings: string[]): void {
+    duplicates(nodes, report);
+    const servers = nodes.filter((n) => n.role === "server").length;
+    if (servers === 0)
+        report(
+            ["nodes"],
+            undefined,
+            "has no node with role server; at least one is needed, three for high availability",
+        );
+    if (servers > 0 && servers % 2 === 0) {
+        warnings.push(
+            `k3s-ha:nodes has ${servers} servers: etcd needs a majority, so ${servers} stand the loss of ${Math.floor((servers - 1) / 2)}, ` +
+                `as ${servers - 1} would, with one more that can fail. Use ${servers - 1} or ${servers + 1}.`,
+        );
+    }
+    nodes.forEach((node, i) => {
+        if (isLoopback(node.address))
+            report(
+                ["nodes", i, "address"],
+                node.address,
+                "is a loopback or unspecified address; the other nodes must reach it over the VPN",
+            );
+        if (node.externalAddress !== undefined && isIPv6Address(node.externalAddress) !== isIPv6Address(node.address)) {
+            report(
+                ["nodes", i, "externalAddress"],
+                node.externalAddress,
+                `is of another family than the node's address ${node.address}`,
+            );
+        }
+    });
+}
+
+function isLoopback(address: string): boolean {
+    return /^127\.|^0\./.test(address) || ["[::1]", "[::]"].includes(canonicalAddress(address));
+}
+
+function checkVersion(settings: StackSettings, version: K3sVersion, report: Report): void {
+    if (!hasBackport(version, JOIN_THROUGH_PROXY)) {
+        report(
+            ["version"],
+            settings.version,
+            "is too old: before v1.28.9, v1.29.4 and v1.30.0 a server that joins through a proxy which lists it too may found a second cluster",
+        );
+    }
+    if (Object.keys(settings.kubelet).length > 0 && !hasBackport(version, KUBELET_DROPIN)) {
+        report(["kubelet"], settings.kubelet, `needs k3s v1.32 or newer, which reads kubelet.conf.d; use kubelet-arg`);
+    }
+    if (settings.readiness === "scoped" && !hasBackport(version, SCOPED)) {
+        report(
+            ["readiness"],
+            settings.readiness,
+            `needs k3s v1.31.9, v1.32.5, v1.33.1 or newer and the version is ${settings.version}: older ones pass anonymous-auth=false beside the file and the apiserver exits; use anonymous`,
+        );
+    }
+}
+
+function checkPorts(settings: StackSettings, report: Report): void {
+    const proxyPort = settings.proxy.port ?? DEFAULTS.proxyPort;
+    const statsPort = settings.proxy.stats?.port ?? DEFAULTS.statsPort;
+    const lbPorts = settings.nodes
+        .map((n) => n.config?.["lb-server-port"])
+        .concat(settings.agent.config?.["lb-server-port"]);
+    const clash = (path: readonly PropertyKey[], port: number): void => {
+        if (K3S_PORTS.has(port))
+            report(
+                path,
+                port,
+                `is used by k3s, Kubernetes or etcd on every node; taken are ${[...K3S_PORTS].sort((a, b) => a - b).join(", ")}`,
+            );
+        if (port >= 30000 && port <= 32767) report(path, port, "lies in the range of NodePort services (30000-32767)");
+        if (lbPorts.includes(port)) report(path, port, "is also the lb-server-port of an agent");
+    };
+    clash(["proxy", "port"], proxyPort);
+    clash(["proxy", "stats", "port"], statsPort);
+    if (proxyPort === statsPort)
+        report(["proxy", "stats", "port"], statsPort, "is also the port of the API frontend (proxy.port)");
+    settings.nodes.forEach((node, i) => {
+        const sshPort = node.ssh?.port ?? settings.ssh.port ?? 22;
+        if (sshPort === statsPort) report(["proxy", "stats", "port"], statsPort, `is also the SSH port of nodes[${i}]`);
+        if (sshPort === proxyPort) report(["proxy", "port"], proxyPort, `is also the SSH port of nodes[${i}]`);
+    });
+}
+
+function checkK3sConfig(settings: StackSettings, report: Report): void {
+    const check = (config: K3sConfig | undefined, role: Role, path: readonly PropertyKey[], perNode: boolean): void => {
+        for (const [key, value] of Object.entries(config ?? {})) {
+            const at = [...path, key];
+            const name = key.replace(/\+$/, "");
+            const kind = K3S_KEYS[role][name];
+            if (kind === undefined) {
+                const other = K3S_KEYS[role === "server" ? "agent" : "server"][name] !== undefined;
+                report(
+                    at,
+                    value,
+                    other
+                        ? `is a setting of k3s ${role === "server" ? "agents" : "servers"} only; k3s ${role}s ${role === "agent" ? "die of it" : "ignore it"}`
+                        : `is not a k3s setting; a server would ignore it and an agent would not start`,
+                );
+            } else if (MANAGED_KEYS[name] !== undefined) {
+                report(at, value, `cannot be set by hand: ${MANAGED_KEYS[name]}`);
+            } else if (perNode && role === "server" && EQUAL_ON_SERVERS.has(name)) {
+                report(at, value, "must be equal on all servers; put it under k3s-ha:server.config");
+            } else if (key.endsWith("+")) {
+                report(at, value, "use the key without +: lists of the node and of its role are joined");
+            } else {
+                const wrong = kindProblem(kind, value);
+                if (wrong) report(at, value, wrong);
+            }
+        }
+        checkReadinessArgs(config, settings, path, report);
+    };
+    check(settings.server.config, "server", ["server", "config"], false);
+    check(settings.agent.config, "agent", ["agent", "config"], false);
+    settings.nodes.forEach((node, i) => check(node.config, node.role, ["nodes", i, "config"], true));
+}
+
+function kindProblem(kind: string, value: unknown): string | undefined {
+    const scalar = (v: unknown): boolean => typeof v === "string" || typeof v === "number";
+    switch (kind) {
+        case "bool":
+            return typeof value === "boolean" ? undefined : "must be true or false, without quotes";
+        case "int":
+            return typeof value === "number" && Number.isInteger(value) && value >= 0
+                ? undefined
+                : "must be a whole number";
+        case "duration":
+            return typeof value === "string" && /^(\d+(\.\d+)?(ms|s|m|h))+$/.test(value)
+                ? undefined
+                : "must be a duration such as 10m";
+        case "list":
+            return scalar(value) || (Array.isArray(value) && value.every(scalar))
+                ? undefined
+                : "must be a list of text";
+        default:
+            return typeof value === "string"
+                ? undefined
+                : "must be text, in quotes (YAML reads 0644 as a number and no as false)";
+    }
+}
+
+/** Flags that decide who is anonymous belong to `readiness` alone. */
+function checkReadinessArgs(
+    config: K3sConfig | undefined,
+    settings: StackSettings,
+    path: readonly PropertyKey[],
+    report: Report,
+): void {
+    const args = config?.["kube-apiserver-arg"];
+    const list = Array.isArray(args) ? args : args === undefined ? [] : [args];
+    list.forEach((arg, i) => {
+        const m = /^-{0,2}(anonymous-auth|authentication-config)\+?(?:=(.*))?$/.exec(String(arg));
+        if (!m) return;
+        if (m[1] === "anonymous-auth" && m[2] === "true" && settings.readiness === "anonymous") return;
+        report(
+            [...path, "kube-apiserver-arg", i],
+            arg,
+            `contradicts readiness "${settings.readiness}", which alone decides who may ask anonymously; change k3s-ha:readiness instead`,
+        );
+    });
+}
+
+function checkSecrets(settings: StackSettings, report: Report): void {
+    for (const key of ["token", "agentToken"] as const) {
+        const value = settings[key];
+        if (value === undefined) continue;
+        if (value.startsWith("K10") || value.includes("::") || /^[a-z0-9]{6}\.[a-z0-9]{16}$/.test(value)) {
+            report(
+                [key],
+                undefined,
+                "must be a plain password: not the full form K10…::server:…, nor shaped like a kubeadm token, which k3s reads differently",
+            );
+        }
+    }
+    if (settings.token !== undefined && settings.token === settings.agentToken) {
+        report(
+            ["agentToken"],
+            undefined,
+            "must differ from token: whoever holds the server token can read every secret of the cluster",
+        );
+    }
+    if (settings.sshPrivateKey !== undefined && settings.ssh.privateKeyFile !== undefined) {
+        report(
+            ["ssh", "privateKeyFile"],
+            settings.ssh.privateKeyFile,
+            "cannot stand beside the secret sshPrivateKey; give one of them, or none to use the SSH agent",
+        );
+    }
+}
+
+/** Mistakes in the user's own haproxy sections that show only beside the preset's. */
+function checkProxy(spec: ClusterSpec, problems: Problem[]): void {
+    const own = spec.proxy.haproxy;
+    if (own === undefined) return;
+    const at = (path: string): string => `k3s-ha:proxy.haproxy.${path}`;
+    for (const path of inlineSecrets(own)) {
+        problems.push({
+            path: at(path),
+            message: `holds a password in the stack file; write ${placeholders.statsPassword} (or ${placeholders.statsPasswordHash} for its hash) and set the secret k3s-ha:statsPassword`,
+        });
+    }
+    for (const { path, message } of checkReferences(haproxyModel(spec, spec.nodes[0] as NodeSpec)))
+        problems.push({ path: at(path), message });
+}
+
+function sshSpec(
+    node: NodeSettings,
+    i: number,
+    settings: StackSettings,
+    around: Surroundings,
+    report: Report,
+): SshSpec {
+    const host = node.ssh?.host ?? node.address;
+    const port = node.ssh?.port ?? settings.ssh.port ?? 22;
+    const user = node.ssh?.user ?? settings.ssh.user ?? "root";
+    const insecure = settings.ssh.insecureIgnoreHostKey === true;
+    const keyOf = (own: string | undefined, h: string, p: number, path: readonly PropertyKey[]): string | undefined => {
+        if (insecure) return undefined;
+        const key = own ?? knownHostKey(around.knownHosts ?? "", h, p);
+        if (key === undefined) {
+            report(
+                path,
+                undefined,
+                `is missing and ssh.knownHosts has no line for ${p === 22 ? h : `[${h}]:${p}`}: an unpinned host could be anybody. Compare and pin the output of ssh-keyscan -t ed25519 ${p === 22 ? "" : `-p ${p} `}${h}`,
+            );
+        }
+        return key;
+    };
+    const b = node.ssh?.bastion ?? settings.ssh.bastion;
+    const bastion: BastionSpec | undefined = b && {
+        host: b.host,
+        port: b.port ?? 22,
+        user: b.user ?? user,
+        hostKey: keyOf(
+            b.hostKey,
+            b.host,
+            b.port ?? 22,
+            node.ssh?.bastion ? ["nodes", i, "ssh", "bastion", "hostKey"] : ["ssh", "bastion", "hostKey"],
+        ),
+    };
+    return {
+        host,
+        port,
+        user,
+        hostKey: keyOf(node.ssh?.hostKey, host, port, ["nodes", i, "ssh", "hostKey"]),
+        bastion,
+        dialErrorLimit: settings.ssh.dialErrorLimit ?? DEFAULTS.dialErrorLimit,
+    };
+}
+
+function nodeSpec(
+    node: NodeSettings,
+    i: number,
+    settings: StackSettings,
+    around: Surroundings,
+    report: Report,
+): NodeSpec {
+    const shared = (node.role === "server" ? settings.server.config : settings.agent.config) ?? {};
+    return {
+        name: node.name,
+        role: node.role,
+        address: node.address,
+        externalAddress: node.externalAddress,
+        ssh: sshSpec(node, i, settings, around, report),
+        labels: node.labels ?? {},
+        taints: node.taints ?? [],
+        config: joined(shared, node.config ?? {}),
+        rebuilt: node.rebuilt ?? 0,
+    };
+}
+
+/** A node's own settings over those of its role; lists are joined, since a list given in two places would lose one. */
+function joined(shared: K3sConfig, own: K3sConfig): K3sConfig {
+    const merged: K3sConfig = { ...shared, ...own };
+    for (const [key, value] of Object.entries(own)) {
+        const base = shared[key];
+        if (Array.isArray(base) && Array.isArray(value)) merged[key] = [...base, ...value];
+    }
+    return merged;
+}
+
+function warnAboutTrust(settings: StackSettings, warnings: string[]): void {
+    if (settings.ssh.insecureIgnoreHostKey === true) {
+        warnings.push(
+            "k3s-ha:ssh.insecureIgnoreHostKey is true: no host's key is verified, and whoever answers at an address receives the cluster's tokens.",
+        );
+    }
+    if (settings.proxy.check?.verify === false || settings.proxy.preset === "seed") {
+        warnings.push(
+            "The proxies do not verify the masters' certificates (check-ssl verify none): a health check can be answered by anybody on the path.",
+        );
+    }
+    const stats = settings.proxy.stats;
+    if (settings.proxy.preset === "seed" || stats?.allowedNetworks?.some((n) => n.endsWith("/0")) === true) {
+        warnings.push(
+            "The metrics on the stats port are open to every network that reaches the hosts, without a password; guard the port with a firewall.",
+        );
+    }
+    if (stats?.admin === true) {
+        warnings.push(
+            "k3s-ha:proxy.stats.admin is true: any page opened in a browser on a host can post to the stats page (CSRF); the admin socket is the safer way.",
+        );
+    }
+    const open = Object.values(settings.download.sha256 ?? {}).length === 0;
+    if (settings.download.baseUrl?.startsWith("http:") === true && open) {
+        warnings.push(
+            "k3s-ha:download.baseUrl is plain http and no sum is pinned: the sum file can be changed together with the binary. Pin k3s-ha:download.sha256.",
+        );
+    }
+}
+
+const DEFAULTS = {
+    proxyPort: 16443,
+    statsPort: 1936,
+    dialErrorLimit: 30,
+    baseUrl: "https://github.com/k3s-io/k3s/releases/download",
+} as const;
+
+function fill(settings: StackSettings, nodes: readonly NodeSpec[]): ClusterSpec {
+    const { proxy, vpn } = settings;
+    const founder = nodes.find((n) => n.role === "server") as NodeSpec;
+    const networks =
+        vpn.networks ?? [...new Set(nodes.map((n) => `${n.address}/${isIPv6Address(n.address) ? 128 : 32}`))].sort();
+    const seconds = (text: string | undefined, standard: number): number =>
+        text === undefined ? standard : Math.ceil((durationMs(text) as number) / 1000);
+    return deepFreeze({
+        cluster: settings.cluster,
+        version: settings.version,
+        readiness: settings.readiness,
+        nodes: [...nodes].sort((a, b) => (a.name < b.name ? -1 : 1)),
+        founder: founder.name,
+        vpn: { interface: vpn.interface, unit: vpn.unit, networks },
+        proxy: {
+            preset: proxy.preset ?? "recommended",
+            port: proxy.port ?? DEFAULTS.proxyPort,
+            ipv6: proxy.ipv6 ?? true,
+            stats: {
+                port: proxy.stats?.port ?? DEFAULTS.statsPort,
+                address: proxy.stats?.address ?? (proxy.preset === "seed" ? "0.0.0.0" : "node"),
+                allowedNetworks: proxy.stats?.allowedNetworks ?? networks,
+                metricsPassword: proxy.stats?.metricsPassword ?? false,
+                admin: proxy.stats?.admin ?? proxy.preset === "seed",
+            },
+            check: { ...proxy.check, verify: proxy.check?.verify ?? true },
+            balance: proxy.balance,
+            timeouts: proxy.timeouts,
+            maxconn: proxy.maxconn,
+            slowstart: proxy.slowstart,
+            observe: proxy.observe ?? false,
+            haproxy: proxy.haproxy,
+        },
+        throughProxy: settings.agent.throughProxy ?? true,
+        kubelet: settings.kubelet,
+        registries: settings.registries,
+        download: {
+            baseUrl: (settings.download.baseUrl ?? DEFAULTS.baseUrl).replace(/\/+$/, ""),
+            sha256: settings.download.sha256 ?? {},
+            file: settings.download.file,
+        },
+        kubeconfig: {
+            context: settings.kubeconfig.context ?? settings.cluster,
+            server: settings.kubeconfig.server ?? `https://${urlHost(founder.address)}:6443`,
+        },
+        publicInfoViewer: settings.publicInfoViewer.via ?? "provider",
+        host: {
+            packages: [...(settings.host.packages ?? [])].sort(),
+            sysctl: Object.fromEntries(Object.entries(settings.host.sysctl ?? {}).map(([k, v]) => [k, String(v)])),
+            files: (settings.host.files ?? []).map((f) => ({
+                path: f.path,
+                mode: f.mode ?? "0644",
+                content: f.content,
+            })),
+        },
+        timeouts: {
+            server: seconds(settings.timeouts.server, 300),
+            agent: seconds(settings.timeouts.agent, 300),
+            download: seconds(settings.timeouts.download, 600),
+        },
+        caHash: settings.caHash,
+    });
+}
+
+function deepFreeze<T>(value: T): T {
+    if (value !== null && typeof value === "object" && !Object.isFrozen(value)) {
+        Object.freeze(value);
+        Object.values(value).forEach(deepFreeze);
+    }
+    return value;
+}

@@ -1,0 +1,86 @@
+/** Reads the stack's configuration: the one place that knows pulumi.Config and the files a stack file names. */
+import { existsSync, readFileSync } from "node:fs";
+import { isAbsolute, join } from "node:path";
+import { homedir } from "node:os";
+import * as pulumi from "@pulumi/pulumi";
+import type { SshAccess } from "../remote/node-command";
+import type { GivenSecrets } from "../secrets";
+import { checkSpec, type CheckedSpec } from "./check";
+import { SpecError } from "./errors";
+import { stackSchema } from "./schema";
+
+/** Everything the program is told. */
+export interface StackInput extends CheckedSpec {
+    readonly access: SshAccess;
+    readonly given: GivenSecrets;
+}
+
+/** Settings whose config value is one text; all others are structures or numbers in YAML. */
+const TEXT: ReadonlySet<string> = new Set([
+    "cluster",
+    "version",
+    "readiness",
+    "caHash",
+    "token",
+    "agentToken",
+    "statsPassword",
+    "sshPrivateKey",
+    "sshPrivateKeyPassword",
+]);
+
+/**
+ * Reads and checks the configuration of the current stack.
+ * @param folder the project's folder, to which relative file names refer
+ * @throws SpecError listing every mistake
+ */
+export function readStack(folder: string): StackInput {
+    const config = new pulumi.Config();
+    const raw: Record<string, unknown> = {};
+    for (const key of keysOf(config.name)) {
+        const text = config.get(key);
+        if (text === undefined || text === "") continue;
+        raw[key] = TEXT.has(key) ? text : structure(text);
+    }
+    const ssh = (raw["ssh"] ?? {}) as { knownHosts?: unknown; privateKeyFile?: unknown };
+    const checked = checkSpec(raw, { knownHosts: fileText(folder, ssh.knownHosts, "ssh.knownHosts") });
+    const secret = (key: string): pulumi.Output<string> | undefined =>
+        raw[key] === undefined ? undefined : pulumi.secret(raw[key] as string);
+    const keyFile = fileText(folder, ssh.privateKeyFile, "ssh.privateKeyFile");
+    return {
+        ...checked,
+        access: {
+            privateKey: secret("sshPrivateKey") ?? (keyFile === undefined ? undefined : pulumi.secret(keyFile)),
+            privateKeyPassword: secret("sshPrivateKeyPassword"),
+        },
+        given: { token: secret("token"), agentToken: secret("agentToken"), statsPassword: secret("statsPassword") },
+    };
+}
+
+/** The known keys, and the unknown ones that the stack sets, so that they are refused. */
+function keysOf(project: string): string[] {
+    const set = Object.keys(pulumi.runtime.allConfig()).filter((k) => k.startsWith(`${project}:`));
+    return [...new Set([...Object.keys(stackSchema.shape), ...set.map((k) => k.slice(project.length + 1))])];
+}
+
+function structure(text: string): unknown {
+    try {
+        return JSON.parse(text) as unknown;
+    } catch {
+        return text;
+    }
+}
+
+function fileText(folder: string, name: unknown, setting: string): string | undefined {
+    if (typeof name !== "string") return undefined;
+    const expanded = name.replace(/^~(?=\/)/, homedir());
+    const path = isAbsolute(expanded) ? expanded : join(folder, expanded);
+    if (!existsSync(path))
+        throw new SpecError([
+            {
+                path: `k3s-ha:${setting}`,
+                value: JSON.stringify(name),
+                message: "names a file that does not exist (relative names start at the project's folder)",
+            },
+        ]);
+    return readFileSync(path, "utf8");
+}

@@ -1,0 +1,95 @@
+/** One message per mistake, all at once: config path, value, what is allowed. */
+import type { z } from "zod";
+
+/** One mistake in a stack file. */
+export interface Problem {
+    /** Where, as a user would write it: `k3s-ha:nodes[2].address`. */
+    readonly path: string;
+    /** What stood there, cut to a readable length; undefined when it is absent or secret. */
+    readonly value?: string;
+    /** What is allowed, and where it helps why. */
+    readonly message: string;
+}
+
+/** Thrown before any resource is registered; its message lists every problem of the stack file. */
+export class SpecError extends Error {
+    public constructor(public readonly problems: readonly Problem[]) {
+        const lines = problems.map((p) => `  ${p.path}: ${p.value === undefined ? "" : `${p.value} `}${p.message}`);
+        super(
+            `the stack's configuration has ${problems.length} mistake${problems.length === 1 ? "" : "s"}; no host was touched:\n${lines.join("\n")}`,
+        );
+        this.name = "SpecError";
+    }
+}
+
+/** Settings whose values never appear in a message. */
+const SECRET_KEYS: ReadonlySet<string> = new Set([
+    "token",
+    "agentToken",
+    "statsPassword",
+    "sshPrivateKey",
+    "sshPrivateKeyPassword",
+]);
+
+/** A path in the user's spelling. */
+export function configPath(path: readonly PropertyKey[]): string {
+    return path.reduce<string>((text, key, i) => {
+        if (i === 0) return `k3s-ha:${String(key)}`;
+        if (typeof key === "number") return `${text}[${key}]`;
+        return /^[A-Za-z0-9_-]+$/.test(String(key))
+            ? `${text}.${String(key)}`
+            : `${text}[${JSON.stringify(String(key))}]`;
+    }, "k3s-ha:");
+}
+
+/** A value as it appears in a message: JSON, at most 80 characters. */
+export function shown(value: unknown): string {
+    const text = JSON.stringify(value) ?? String(value);
+    return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
+function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
+    return path.reduce<unknown>(
+        (at, key) => (at !== null && typeof at === "object" ? (at as Record<PropertyKey, unknown>)[key] : undefined),
+        root,
+    );
+}
+
+function problem(root: unknown, path: readonly PropertyKey[], message: string): Problem {
+    const value = valueAt(root, path);
+    const hide = value === undefined || SECRET_KEYS.has(String(path[0]));
+    return { path: configPath(path), value: hide ? undefined : shown(value), message };
+}
+
+/** zod's findings as problems. */
+export function problemsOf(error: z.ZodError, root: unknown): Problem[] {
+    return error.issues.flatMap((issue): Problem[] => {
+        if (issue.code === "unrecognized_keys") {
+            return issue.keys.map((key) => problem(root, [...issue.path, key], "is not a known setting here"));
+        }
+        if (issue.code === "invalid_key") {
+            return [problem(root, issue.path, `has a key that ${issue.issues[0]?.message ?? "is not allowed"}`)];
+        }
+        if (issue.code === "invalid_type" && valueAt(root, issue.path) === undefined) {
+            return [{ path: configPath(issue.path), message: `is missing; it must be ${kind(issue.expected)}` }];
+        }
+        const message =
+            issue.code === "invalid_type" && issue.message.startsWith("Invalid input")
+                ? `must be ${kind(issue.expected)}`
+                : issue.message;
+        return [problem(root, issue.path, message)];
+    });
+}
+
+function kind(expected: string): string {
+    const names: Readonly<Record<string, string>> = {
+        string: "text (in quotes where YAML would read a number or yes/no)",
+        array: "a list",
+        object: "a map",
+        record: "a map",
+        number: "a number",
+        int: "a whole number",
+        boolean: "true or false",
+    };
+    return names[expected] ?? expected;
+}

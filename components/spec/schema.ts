@@ -1,0 +1,247 @@
+/**
+ * The form of a stack file's settings (namespace `k3s-ha`), field by field. Relations between fields are in check.ts.
+ * Every message says what is allowed; the path and the value are added where all messages are put together (errors.ts).
+ */
+import { z } from "zod";
+import { haproxyConfigSchema } from "../haproxy";
+import { K3S_VERSION_FORM, durationMs, isAddress, isCidr, isHost, isNodeName, parseK3sVersion } from "./values";
+
+const PRINTABLE = /^[^\u0000-\u001f\u007f\u2028\u2029]*$/;
+
+/** One line of text: no control characters, so that no value can become a second line of a file. */
+const line = z
+    .string()
+    .regex(PRINTABLE, "must be one line without control characters")
+    .max(4096, "must have at most 4096 characters");
+const word = line.regex(/^\S+$/, "must not be empty or contain white space");
+const refined = (ok: (text: string) => boolean, allowed: string) =>
+    z.string().refine(ok, { error: `must be ${allowed}` });
+
+const address = refined(isAddress, "an IPv4 or IPv6 address");
+const cidr = refined(isCidr, "a network such as 10.90.0.0/24 or fd00::/8");
+const host = refined(isHost, "a DNS name or an address");
+const duration = refined(
+    (t) => durationMs(t) !== undefined,
+    "a duration such as 500ms, 2s, 1m, 4h (number and unit, above 0)",
+);
+const port = z
+    .int("must be a whole number")
+    .min(1, "must be a port from 1 to 65535")
+    .max(65535, "must be a port from 1 to 65535");
+const count = z.int("must be a whole number").min(1, "must be 1 or more").max(1_000_000, "must be at most 1000000");
+const path = refined(
+    (t) => /^\/[A-Za-z0-9._/+@-]+$/.test(t) && !t.split("/").includes(".."),
+    "an absolute path of letters, digits and . _ - + @",
+);
+const fileName = refined((t) => /^[A-Za-z0-9._/~+@-]+$/.test(t), "a file name of letters, digits and . _ - + @ / ~");
+const unit = refined(
+    (t) => /^[A-Za-z0-9:_.@\\-]+\.(service|target|mount|socket)$/.test(t),
+    "a systemd unit such as wg-quick@wg0.service",
+);
+const sha256 = refined((t) => /^[0-9a-f]{64}$/.test(t), "a SHA-256 sum: 64 hexadecimal digits in lower case");
+const url = refined((t) => {
+    try {
+        return (
+            /^https?:\/\/[^\s'"\\]+$/.test(t) &&
+            !/[?#]/.test(t) &&
+            new URL(t).username === "" &&
+            new URL(t).hostname !== ""
+        );
+    } catch {
+        return false;
+    }
+}, "an http:// or https:// URL without user, query or fragment");
+const hostKey = refined(
+    (t) =>
+        /^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-[a-z0-9@.-]+) [A-Za-z0-9+/]+={0,3}( [^\u0000-\u001f]*)?$/.test(
+            t,
+        ),
+    'a public host key as ssh-keyscan prints it, without the host: "ssh-ed25519 AAAA…"',
+);
+const labelKey = /^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/;
+const labelValue = /^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$/;
+const labels = z.record(
+    refined((t) => labelKey.test(t), "a Kubernetes label key such as topology.example.com/site"),
+    refined((t) => labelValue.test(t), "a Kubernetes label value: at most 63 of letters, digits, - _ ."),
+);
+const taint = refined((t) => {
+    const m = /^([^=:]+)(?:=([^:]*))?:(NoSchedule|PreferNoSchedule|NoExecute)$/.exec(t);
+    return m !== null && labelKey.test(m[1]!) && labelValue.test(m[2] ?? "");
+}, "a taint such as key=value:NoSchedule (or PreferNoSchedule, NoExecute)");
+
+/** A secret that becomes the only line of a file on the hosts. */
+const secret = refined(
+    (t) => t.length >= 12 && t.length <= 256 && /^[!-~]+$/.test(t),
+    "12 to 256 printable ASCII characters without spaces",
+);
+
+/** k3s's own settings, checked key by key against the role in check.ts. */
+const k3sConfig = z.record(z.string(), z.union([line, z.number(), z.boolean(), z.array(z.union([line, z.number()]))]));
+
+const bastion = z.strictObject({
+    host,
+    port: port.optional(),
+    user: word.optional(),
+    hostKey: hostKey.optional(),
+});
+
+const nodeSsh = z.strictObject({
+    host: host.optional(),
+    port: port.optional(),
+    user: word.optional(),
+    hostKey: hostKey.optional(),
+    bastion: bastion.optional(),
+});
+
+const node = z.strictObject({
+    name: refined(
+        isNodeName,
+        "a lower-case DNS label: letters, digits and -, at most 63, as Kubernetes wants node names",
+    ),
+    role: z.enum(["server", "agent"], { error: "must be server or agent" }),
+    address,
+    ssh: nodeSsh.optional(),
+    labels: labels.optional(),
+    taints: z.array(taint).optional(),
+    externalAddress: address.optional(),
+    config: k3sConfig.optional(),
+    rebuilt: z.int("must be a whole number").min(0, "must be 0 or more").optional(),
+});
+
+const sshDefaults = z.strictObject({
+    port: port.optional(),
+    user: word.optional(),
+    bastion: bastion.optional(),
+    knownHosts: fileName.optional(),
+    privateKeyFile: fileName.optional(),
+    insecureIgnoreHostKey: z.boolean("must be true or false").optional(),
+    dialErrorLimit: count.optional(),
+});
+
+const check = z.strictObject({
+    interval: duration.optional(),
+    fastInterval: duration.optional(),
+    downInterval: duration.optional(),
+    rise: count.optional(),
+    fall: count.optional(),
+    timeout: duration.optional(),
+    verify: z.boolean("must be true or false").optional(),
+});
+
+const proxy = z.strictObject({
+    preset: z.enum(["recommended", "seed"], { error: "must be recommended or seed" }).optional(),
+    port: port.optional(),
+    ipv6: z.boolean("must be true or false").optional(),
+    stats: z
+        .strictObject({
+            port: port.optional(),
+            address: z
+                .union([address, z.literal("node")], {
+                    error: 'must be an address, or "node" for each node\'s own VPN address',
+                })
+                .optional(),
+            allowedNetworks: z.array(cidr).optional(),
+            metricsPassword: z.boolean("must be true or false").optional(),
+            admin: z.boolean("must be true or false").optional(),
+        })
+        .optional(),
+    check: check.optional(),
+    balance: z
+        .enum(["leastconn", "roundrobin", "random", "source", "first"], {
+            error: "must be leastconn, roundrobin, random, source or first",
+        })
+        .optional(),
+    maxconn: count.optional(),
+    slowstart: duration.optional(),
+    observe: z.boolean("must be true or false").optional(),
+    timeouts: z
+        .strictObject({
+            connect: duration.optional(),
+            client: duration.optional(),
+            server: duration.optional(),
+            tunnel: duration.optional(),
+            queue: duration.optional(),
+            clientFin: duration.optional(),
+            serverFin: duration.optional(),
+            hardStopAfter: duration.optional(),
+        })
+        .optional(),
+    haproxy: haproxyConfigSchema.optional(),
+});
+
+/** Every setting a stack file may hold under `k3s-ha:`; the descriptions for users are in Pulumi.yaml. */
+export const stackSchema = z.strictObject({
+    cluster: refined((t) => isNodeName(t) && t.length <= 40, "a lower-case DNS label of at most 40 characters"),
+    version: refined((t) => parseK3sVersion(t) !== undefined, K3S_VERSION_FORM),
+    readiness: z
+        .enum(["unauthorized", "anonymous", "scoped"], { error: "must be unauthorized, anonymous or scoped" })
+        .default("anonymous"),
+    nodes: z.array(node).min(1, "must list at least one node").max(2000, "must list at most 2000 nodes"),
+    ssh: sshDefaults.default({}),
+    vpn: z
+        .strictObject({
+            interface: refined((t) => /^[A-Za-z0-9_.@-]{1,15}$/.test(t), "a network interface such as wg0").optional(),
+            unit: unit.optional(),
+            networks: z.array(cidr).optional(),
+        })
+        .default({}),
+    proxy: proxy.default({}),
+    server: z.strictObject({ config: k3sConfig.optional() }).default({}),
+    agent: z
+        .strictObject({ config: k3sConfig.optional(), throughProxy: z.boolean("must be true or false").optional() })
+        .default({}),
+    kubelet: z.record(z.string(), z.unknown()).default({}),
+    registries: z.record(z.string(), z.unknown()).default({}),
+    download: z
+        .strictObject({
+            baseUrl: url.optional(),
+            sha256: z
+                .strictObject({ amd64: sha256.optional(), arm64: sha256.optional(), arm: sha256.optional() })
+                .optional(),
+            file: path.optional(),
+        })
+        .default({}),
+    kubeconfig: z.strictObject({ context: word.optional(), server: url.optional() }).default({}),
+    publicInfoViewer: z
+        .strictObject({ via: z.enum(["provider", "ssh"], { error: "must be provider or ssh" }).optional() })
+        .default({}),
+    host: z
+        .strictObject({
+            packages: z.array(refined((t) => /^[a-z0-9][a-z0-9+._-]{0,127}$/.test(t), "a package name")).optional(),
+            sysctl: z
+                .record(
+                    refined((t) => /^[a-z0-9][a-z0-9._/-]{0,127}$/.test(t), "a sysctl key such as net.ipv4.ip_forward"),
+                    z.union([z.number(), line.regex(/^[ -~]+$/, "must be one line of printable ASCII")]),
+                )
+                .optional(),
+            files: z
+                .array(
+                    z.strictObject({
+                        path,
+                        mode: refined(
+                            (t) => /^0[0-7]{3}$/.test(t),
+                            'four octal digits in quotes, such as "0644"',
+                        ).optional(),
+                        content: z.string().refine((t) => !/[\u0000-\u0008\u000b-\u001f\u007f]/.test(t), {
+                            error: "must be text without control characters other than tab and newline",
+                        }),
+                    }),
+                )
+                .optional(),
+        })
+        .default({}),
+    timeouts: z
+        .strictObject({ server: duration.optional(), agent: duration.optional(), download: duration.optional() })
+        .default({}),
+    caHash: sha256.optional(),
+    token: secret.optional(),
+    agentToken: secret.optional(),
+    statsPassword: secret.optional(),
+    sshPrivateKey: z.string().optional(),
+    sshPrivateKeyPassword: z.string().optional(),
+});
+
+/** A stack file's settings as the user wrote them, every field known and well formed. */
+export type StackSettings = z.infer<typeof stackSchema>;
+export type NodeSettings = StackSettings["nodes"][number];
+export type K3sConfig = z.infer<typeof k3sConfig>;

@@ -1,0 +1,112 @@
+/** The validated cluster description: plain, read-only, all defaults filled in. Everything after it works on these values. */
+import type { HaproxyConfig, Timeouts } from "../haproxy";
+import type { K3sConfig } from "./schema";
+
+export type Role = "server" | "agent";
+
+/**
+ * How the proxies tell that a master is ready, one setting for both sides:
+ * - `unauthorized`: k3s as it comes, 401 expected; sees that the process is up, not that etcd answers.
+ * - `anonymous`: anonymous-auth plus a ClusterRole that leaves the three health paths; 200 expected.
+ * - `scoped`: an AuthenticationConfiguration that opens the three health paths only; 200 expected.
+ */
+export type Readiness = "unauthorized" | "anonymous" | "scoped";
+
+export interface BastionSpec {
+    readonly host: string;
+    readonly port: number;
+    readonly user: string;
+    /** Public host key; undefined only where the user turned the check off. */
+    readonly hostKey?: string;
+}
+
+export interface SshSpec {
+    readonly host: string;
+    readonly port: number;
+    readonly user: string;
+    /** Public host key; undefined only where the user turned the check off. */
+    readonly hostKey?: string;
+    readonly bastion?: BastionSpec;
+    /** Failed dials before a host counts as unreachable. */
+    readonly dialErrorLimit: number;
+}
+
+export interface NodeSpec {
+    readonly name: string;
+    readonly role: Role;
+    /** VPN address: what the other nodes, k3s and the proxies use. */
+    readonly address: string;
+    readonly externalAddress?: string;
+    readonly ssh: SshSpec;
+    readonly labels: Readonly<Record<string, string>>;
+    readonly taints: readonly string[];
+    /** The user's k3s settings for this node, cluster-wide ones of its role included. */
+    readonly config: K3sConfig;
+    /** Raised by the user after the host was reinstalled: every step runs again. */
+    readonly rebuilt: number;
+}
+
+/** The user's wishes for the check; what is absent has the default of components/haproxy, which depends on the readiness. */
+export interface CheckSpec {
+    readonly interval?: string;
+    readonly fastInterval?: string;
+    readonly downInterval?: string;
+    readonly rise?: number;
+    readonly fall?: number;
+    readonly timeout?: string;
+    /** Verify the masters' certificates once the cluster's CA is known. */
+    readonly verify: boolean;
+}
+
+export interface ProxySpec {
+    readonly preset: "recommended" | "seed";
+    readonly port: number;
+    readonly ipv6: boolean;
+    readonly stats: {
+        readonly port: number;
+        /** An address, or "node" for each node's own VPN address. */
+        readonly address: string;
+        readonly allowedNetworks: readonly string[];
+        readonly metricsPassword: boolean;
+        readonly admin: boolean;
+    };
+    readonly check: CheckSpec;
+    readonly balance?: string;
+    readonly timeouts?: Timeouts;
+    readonly maxconn?: number;
+    readonly slowstart?: string;
+    readonly observe: boolean;
+    readonly haproxy?: HaproxyConfig;
+}
+
+export interface ClusterSpec {
+    readonly cluster: string;
+    readonly version: string;
+    readonly readiness: Readiness;
+    /** In the order of their names, so that the order in the stack file changes nothing. */
+    readonly nodes: readonly NodeSpec[];
+    /** The master that founds the cluster on its first day: the first listed one. */
+    readonly founder: string;
+    readonly vpn: { readonly interface?: string; readonly unit?: string; readonly networks: readonly string[] };
+    readonly proxy: ProxySpec;
+    readonly throughProxy: boolean;
+    readonly kubelet: Readonly<Record<string, unknown>>;
+    readonly registries: Readonly<Record<string, unknown>>;
+    readonly download: {
+        readonly baseUrl: string;
+        readonly sha256: Readonly<Partial<Record<"amd64" | "arm64" | "arm", string>>>;
+        /** A file on every host to take the binary from instead of a download. */
+        readonly file?: string;
+    };
+    readonly kubeconfig: { readonly context: string; readonly server: string };
+    readonly publicInfoViewer: "provider" | "ssh";
+    readonly host: {
+        readonly packages: readonly string[];
+        readonly sysctl: Readonly<Record<string, string>>;
+        readonly files: readonly { readonly path: string; readonly mode: string; readonly content: string }[];
+    };
+    /** Seconds that one step on a host may wait. */
+    readonly timeouts: { readonly server: number; readonly agent: number; readonly download: number };
+    /** SHA-256 of the cluster's CA, given by the user to let the founding master rejoin with a new disk. */
+    readonly caHash?: string;
+}

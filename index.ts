@@ -1,0 +1,28 @@
+/** k3s-ha: reads the stack's configuration, builds the cluster, exports what its users need. */
+import * as pulumi from "@pulumi/pulumi";
+import { Cluster, clusterFacts } from "./components/cluster";
+import { failureAdvice } from "./components/remote/failure-advice";
+import { readStack } from "./components/spec/config";
+
+const { spec, warnings, access, given } = readStack(__dirname);
+for (const warning of warnings) void pulumi.log.warn(warning);
+
+const cluster = new Cluster(spec.cluster, { spec, access, given, hooks: { onError: [failureAdvice(spec)] } });
+const facts = clusterFacts(spec);
+
+/** Secret: the administrator's kubeconfig. `pulumi stack output kubeconfig --show-secrets > FILE` (mode 600). */
+export const kubeconfig = cluster.kubeconfig;
+/** Where the API answers, one per master. */
+export const apiEndpoints = facts.apiEndpoints;
+/** haproxy's stats page, one per node. */
+export const statsEndpoints = facts.statsEndpoints;
+/** Secret: of user `admin` on the stats pages. */
+export const statsPassword = cluster.statsPassword;
+/** Scrape targets in Prometheus' file_sd form. */
+export const prometheusTargets = facts.prometheusTargets;
+/** Name, role, address and k3s version of every node. */
+export const nodes = facts.nodes;
+/** How the proxies tell that a master is ready. */
+export const readiness = facts.readiness;
+/** SHA-256 of the cluster's CA, as k3s's tokens carry it. */
+export const caHash = cluster.caHash;

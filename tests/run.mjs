@@ -1,0 +1,74 @@
+// Runs the test suites one after the other with their output visible, adds up their results, ends with `N passed, N failed`.
+// usage: node tests/run.mjs [SUITE…]; without names all of them.
+import { spawn } from "node:child_process";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+
+// A lab of the tests' own, so that a lab somebody works with stays as it is.
+const lab = {
+    LAB_NAME: process.env.LAB_NAME ?? "k3s-ha-test",
+    LAB_DIR: process.env.LAB_DIR ?? join(root, ".lab-test"),
+    LAB_NET: process.env.LAB_NET ?? "10.91.0",
+};
+
+const grep = process.env.ONLY ? ["--grep", process.env.ONLY] : [];
+const mocha = (...files) => ["npx", "mocha", ...files];
+
+/** name, command; `tests: false` counts as one test that passes when the command does. */
+const suites = [
+    { name: "setup", command: ["lab/lab", "setup"], counts: false },
+    { name: "check", command: ["make", "-s", "check"], counts: false },
+    { name: "unit", command: mocha("tests/unit/**/*.test.ts") },
+    { name: "lab-k3s", command: ["go", "test", "-v", "-count=1", "./..."], cwd: "lab/k3s", env: { CGO_ENABLED: "0" } },
+    { name: "lab-pulumi", command: mocha("tests/**/*.test.ts"), cwd: "lab/pulumi" },
+    { name: "integration", command: mocha("tests/integration/**/*.test.ts") },
+    { name: "cluster", command: [...mocha("tests/cluster/**/*.test.ts", "--bail"), ...grep], after: ["lab/lab", "down"] },
+];
+
+const wanted = process.argv.slice(2);
+for (const name of wanted) if (!suites.some((s) => s.name === name)) throw new Error(`no suite is called ${name}; there are: ${suites.map((s) => s.name).join(", ")}`);
+
+function run(command, { cwd = ".", env = {} } = {}) {
+    return new Promise((resolve) => {
+        const child = spawn(command[0], command.slice(1), { cwd: join(root, cwd), env: { ...process.env, ...lab, ...env }, stdio: ["ignore", "pipe", "inherit"] });
+        let text = "";
+        child.stdout.on("data", (chunk) => {
+            process.stdout.write(chunk);
+            text += chunk;
+        });
+        child.on("error", (error) => resolve({ code: 127, text: String(error) }));
+        child.on("close", (code, signal) => resolve({ code: code ?? `signal ${signal}`, text }));
+    });
+}
+
+/** Results in the output of mocha or of `go test -v`. */
+function count(text) {
+    const mochaPassed = /^ {2}(\d+) passing/m.exec(text);
+    if (mochaPassed) return { passed: Number(mochaPassed[1]), failed: Number(/^ {2}(\d+) failing/m.exec(text)?.[1] ?? 0) };
+    return { passed: (text.match(/^\s*--- PASS/gm) ?? []).length, failed: (text.match(/^\s*--- FAIL/gm) ?? []).length };
+}
+
+let passed = 0;
+let failed = 0;
+const summary = [];
+for (const suite of suites) {
+    if (wanted.length > 0 && !wanted.includes(suite.name)) continue;
+    console.log(`\n=== ${suite.name}: ${suite.command.join(" ")}`);
+    const started = Date.now();
+    const { code, text } = await run(suite.command, suite);
+    const result = suite.counts === false ? { passed: code === 0 ? 1 : 0, failed: 0 } : count(text);
+    // A suite that broke off, or ran nothing, has failed even when no test says so.
+    if (code !== 0 && result.failed === 0) result.failed = 1;
+    if (code === 0 && result.passed === 0) result.failed = 1;
+    if (suite.after && !process.env.KEEP) await run(suite.after);
+    passed += result.passed;
+    failed += result.failed;
+    summary.push(`${suite.name.padEnd(12)} ${String(result.passed).padStart(4)} passed ${String(result.failed).padStart(3)} failed ${((Date.now() - started) / 1000).toFixed(0).padStart(5)} s`);
+    // Nothing else can work without the set-up.
+    if (suite.name === "setup" && code !== 0) break;
+}
+console.log(`\n${summary.join("\n")}\n`);
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;

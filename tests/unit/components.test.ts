@@ -1,0 +1,251 @@
+import assert from "node:assert/strict";
+import * as pulumi from "@pulumi/pulumi";
+import type { ClusterSpec } from "../../components/spec/spec";
+import { spec } from "./settings";
+
+const SECRET_SIG = "4dabf18193072939515e22adb298388d";
+const TOKEN = "tok-SECRET-server-0001";
+const AGENT_TOKEN = "tok-SECRET-agent-0002";
+const STATS = "pw-SECRET-stats-0003";
+const KEY = "-----BEGIN-SECRET-KEY-----";
+const CA_HASH = "ab".repeat(32);
+const K3S_YAML = `ca-hash: ${CA_HASH}
+clusters: [{name: default, cluster: {server: "https://127.0.0.1:6443", certificate-authority-data: Q0E=}}]
+users: [{name: default, user: {client-certificate-data: Q0VSVA==, client-key-data: U0VDUkVULUtFWQ==}}]
+`;
+
+interface Registered {
+    readonly type: string;
+    readonly name: string;
+    readonly inputs: Record<string, unknown>;
+    /** Names of the resources that were registered and done before this one was. */
+    readonly done: ReadonlySet<string>;
+    readonly secret: boolean;
+}
+
+/** Builds a cluster under Pulumi's mocks; `hold` names a resource whose making waits until all else has come to rest. */
+async function build(
+    s: ClusterSpec,
+    hold?: string,
+): Promise<{
+    resources: Map<string, Registered>;
+    held: Set<string>;
+    kubeconfig: pulumi.Output<string>;
+    caHash: pulumi.Output<string>;
+    statsPassword: pulumi.Output<string>;
+}> {
+    const resources = new Map<string, Registered>();
+    const done = new Set<string>();
+    let release: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => (release = resolve));
+    await pulumi.runtime.setMocks(
+        {
+            newResource: async (args) => {
+                resources.set(args.name, {
+                    type: args.type,
+                    name: args.name,
+                    inputs: args.inputs as Record<string, unknown>,
+                    done: new Set(done),
+                    secret: false,
+                });
+                if (args.name === hold) await gate;
+                done.add(args.name);
+                const out: Record<string, unknown> = { ...args.inputs };
+                if (args.type === "command:remote:Command") {
+                    out["stdout"] = args.name === "dev-kubeconfig" ? K3S_YAML : "etcd-data: none\n";
+                    out["stderr"] = "";
+                }
+                if (args.type.startsWith("random:"))
+                    Object.assign(out, { result: `made-SECRET-${args.name}`, hex: "0011223344556677" });
+                return { id: `${args.name}-id`, state: out };
+            },
+            call: (args) => args.inputs,
+        },
+        "k3s-ha",
+        "dev",
+        false,
+    );
+    // Loaded after the mocks are set, as the SDK asks for.
+    const { Cluster } = await import("../../components/cluster");
+    const cluster = new Cluster("dev", {
+        spec: s,
+        access: { privateKey: pulumi.secret(KEY) },
+        given: {
+            token: pulumi.secret(TOKEN),
+            agentToken: pulumi.secret(AGENT_TOKEN),
+            statsPassword: pulumi.secret(STATS),
+        },
+    });
+    await settle(resources);
+    const held = new Set(resources.keys());
+    release();
+    await settle(resources);
+    return {
+        resources,
+        held,
+        kubeconfig: cluster.kubeconfig,
+        caHash: cluster.caHash,
+        statsPassword: cluster.statsPassword,
+    };
+}
+
+/** Until no resource has come for a while. */
+async function settle(resources: ReadonlyMap<string, unknown>): Promise<void> {
+    for (let quiet = 0, count = -1; quiet < 6; quiet = resources.size === count ? quiet + 1 : 0) {
+        count = resources.size;
+        await new Promise((resolve) => setTimeout(resolve, 15));
+    }
+}
+
+const value = <T>(output: pulumi.Output<T>): Promise<T> =>
+    new Promise((resolve) => output.apply((v) => (resolve(v), v)));
+
+describe("cluster under mocks", () => {
+    it("makes four commands per node and three for the cluster, each named after its place", async () => {
+        const { resources } = await build(spec());
+        const commands = [...resources.values()].filter((r) => r.type === "command:remote:Command").map((r) => r.name);
+        const expected = spec()
+            .nodes.flatMap((n) => ["prepare", "haproxy", "stage", "k3s"].map((w) => `${n.name}-${w}`))
+            .concat("dev-kubeconfig", "dev-anonymous-surface");
+        assert.deepEqual([...commands].sort(), expected.sort());
+        assert.ok(resources.has("dev-public-info-viewer"));
+    });
+
+    const order: readonly (readonly [hold: string, waits: string[], goesOn: string[]])[] = [
+        [
+            "master-1-prepare",
+            ["master-1-haproxy", "master-1-stage", "master-1-k3s"],
+            ["master-2-haproxy", "agent-1-haproxy", "agent-2-stage"],
+        ],
+        [
+            "master-2-prepare",
+            ["master-2-haproxy", "master-1-k3s", "dev-kubeconfig"],
+            ["master-1-haproxy", "master-1-stage"],
+        ],
+        ["master-1-haproxy", ["master-1-k3s", "master-2-k3s", "agent-1-k3s"], ["master-1-stage", "master-2-haproxy"]],
+        [
+            "agent-1-stage",
+            ["agent-1-k3s"],
+            ["master-3-k3s", "agent-2-k3s", "dev-public-info-viewer", "dev-anonymous-surface"],
+        ],
+        [
+            "master-1-k3s",
+            ["dev-kubeconfig", "master-2-k3s", "agent-1-k3s", "dev-public-info-viewer"],
+            ["agent-1-haproxy", "agent-1-stage"],
+        ],
+        ["dev-kubeconfig", ["master-2-k3s", "agent-1-k3s"], ["agent-1-stage"]],
+        ["master-2-k3s", ["master-3-k3s", "agent-1-k3s", "dev-public-info-viewer"], []],
+        ["agent-1-k3s", [], ["agent-2-k3s", "dev-public-info-viewer", "dev-anonymous-surface"]],
+        ["dev-public-info-viewer", ["dev-anonymous-surface"], ["agent-1-k3s"]],
+    ];
+    for (const [hold, waits, goesOn] of order) {
+        it(`while ${hold} is under way ${waits.join(", ") || "nothing"} waits and ${goesOn.join(", ") || "nothing"} does not`, async () => {
+            const { resources, held } = await build(spec(), hold);
+            for (const name of waits) {
+                assert.ok(!held.has(name), `${name} did not wait for ${hold}`);
+                assert.ok(resources.has(name), `${name} never came`);
+            }
+            for (const name of goesOn) assert.ok(held.has(name), `${name} waited for ${hold}`);
+        });
+    }
+
+    it("keeps every secret inside secret inputs and outputs", async () => {
+        const registered: { name: string; object: unknown }[] = [];
+        const { resources, kubeconfig, statsPassword, caHash } = await build(spec());
+        const monitor = pulumi.runtime.getMonitor() as unknown as { registerResource: unknown };
+        assert.ok(monitor);
+        for (const r of resources.values()) registered.push({ name: r.name, object: r.inputs });
+        // The mocks unwrap nothing at the top level of a secret input: what stays visible must be free of secrets.
+        for (const { name, object } of registered) {
+            const visible = JSON.stringify(object, (key, v: unknown) =>
+                v !== null && typeof v === "object" && SECRET_SIG in (v as object)
+                    ? "[secret]"
+                    : key === "privateKey"
+                      ? v
+                      : v,
+            );
+            const { stdin, connection, ...rest } = object as Record<string, unknown>;
+            void visible;
+            const plain = JSON.stringify(rest);
+            for (const s of [TOKEN, AGENT_TOKEN, STATS, KEY, "made-SECRET"]) {
+                assert.ok(!plain.includes(s), `${name} shows a secret in its command`);
+                if (!name.endsWith("-prepare"))
+                    assert.ok(!JSON.stringify(stdin ?? "").includes(s), `${name} shows a secret in its stdin`);
+            }
+            void connection;
+        }
+        assert.equal(await pulumi.isSecret(kubeconfig), true);
+        assert.equal(await pulumi.isSecret(statsPassword), true);
+        assert.equal(await pulumi.isSecret(caHash), false);
+    });
+
+    it("gives every joining node the pinned CA, and the founder none", async () => {
+        const { resources } = await build(spec());
+        const create = (name: string): string => resources.get(name)?.inputs["create"] as string;
+        assert.match(
+            create("master-1-k3s"),
+            /^sh \/usr\/local\/lib\/k3s-ha\/server\.sh found --others=master-2=none,master-3=none # [0-9a-f]{12} [0-9a-f]{8}$/,
+        );
+        assert.match(resources.get("master-1-k3s")?.inputs["update"] as string, /server\.sh apply # /);
+        assert.match(create("master-2-k3s"), new RegExp(`server\\.sh apply --ca-hash=${CA_HASH} # `));
+        assert.match(create("agent-1-k3s"), new RegExp(`agent\\.sh apply --ca-hash=${CA_HASH} # `));
+    });
+
+    it("never uses environment, triggers or the previous output, and pins every host", async () => {
+        const { resources } = await build(spec());
+        for (const r of resources.values()) {
+            if (r.type !== "command:remote:Command") continue;
+            assert.equal(r.inputs["environment"], undefined, r.name);
+            assert.equal(r.inputs["triggers"], undefined, r.name);
+            assert.equal(r.inputs["addPreviousOutputInEnv"], false, r.name);
+            assert.match((r.inputs["connection"] as { hostKey: string }).hostKey, /^ssh-ed25519 /, r.name);
+        }
+    });
+
+    it("names of other nodes stay when a node is added in the middle of the list", async () => {
+        const before = new Set((await build(spec())).resources.keys());
+        const nodes = [...spec().nodes];
+        const more = {
+            ...spec(),
+            nodes: [...nodes.slice(0, 2), { ...nodes[0]!, name: "agent-9", address: "10.90.0.29" }, ...nodes.slice(2)],
+        };
+        const after = new Set((await build(more)).resources.keys());
+        for (const name of before) assert.ok(after.has(name), name);
+        assert.deepEqual(
+            [...after].filter((n) => !before.has(n)).every((n) => n.startsWith("agent-9")),
+            true,
+        );
+    });
+
+    it("rewrites the kubeconfig: chosen context first, one per master", async () => {
+        const { kubeconfig } = await build(spec());
+        const text = await value(kubeconfig);
+        assert.match(text, /current-context: dev\n/);
+        for (const [name, address] of [
+            ["dev", 11],
+            ["dev-master-1", 11],
+            ["dev-master-2", 12],
+            ["dev-master-3", 13],
+        ] as const) {
+            assert.match(
+                text,
+                new RegExp(`- name: ${name}\\n {4}cluster:\\n {6}server: https://10\\.90\\.0\\.${address}:6443`),
+            );
+        }
+    });
+
+    it("patches the role only in mode anonymous, and without the provider when asked", async () => {
+        assert.ok(!(await build(spec({ readiness: "scoped" }))).resources.has("dev-public-info-viewer-provider"));
+        assert.ok(!(await build(spec({ readiness: "unauthorized" }))).resources.has("dev-public-info-viewer-provider"));
+        const { resources } = await build(spec({ publicInfoViewer: { via: "ssh" } }));
+        assert.ok(
+            ![...resources.values()].some(
+                (r) => r.type.startsWith("kubernetes:") || r.type.startsWith("pulumi:providers:kubernetes"),
+            ),
+        );
+        assert.equal(
+            [...resources.values()].find((r) => String(r.inputs["create"]).includes("viewer.sh"))?.type,
+            "command:remote:Command",
+        );
+    });
+});

@@ -1,0 +1,159 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { gunzipSync } from "node:zlib";
+import { renderBundle } from "../../components/remote/bundle";
+import { kit } from "../../components/remote/kit";
+import { sshAdvice } from "../../components/remote/failure-advice";
+import { spec } from "./settings";
+
+const LIB = join(__dirname, "../../components/host/lib.sh");
+
+/** Runs a script text with lib.sh loaded, in folders of its own. */
+function withLib(script: string, input = ""): { status: number | null; stdout: string; stderr: string; state: string } {
+    const state = mkdtempSync(join(tmpdir(), "k3s-ha-lib-"));
+    const text = `. '${LIB}'\n${script}\n`;
+    const run = spawnSync("sh", ["-c", text], { input, encoding: "utf8", env: { ...process.env, STATE: state } });
+    return { status: run.status, stdout: run.stdout, stderr: run.stderr, state };
+}
+
+describe("bundle", () => {
+    const nasty = "a $(touch /tmp/pwned) `id` '\"\\ ; é 中 % |& #";
+
+    it("is readable: settings as lines, files indented", () => {
+        const text = renderBundle({
+            settings: { node: "a", listen: ["127.0.0.1 1", "10.0.0.1 2"], none: undefined },
+            files: [{ path: "/etc/x", mode: "0600", content: "one\n\n  two\n" }],
+        });
+        assert.equal(
+            text,
+            "node: a\nlisten: 127.0.0.1 1\nlisten: 10.0.0.1 2\nfile: /etc/x 0600\n    one\n    \n      two\n",
+        );
+    });
+
+    it("reaches the node's script as it was, whatever the text", () => {
+        const content = `${nasty}\n\n    indented\nfile: /etc/passwd 0644\nnode: other\n`;
+        const text = renderBundle({
+            settings: { node: "a", value: nasty },
+            files: [{ path: "/etc/x", mode: "0600", content }],
+        });
+        const out = withLib(
+            `begin; unpack; echo "$NODE"; setting value; cat "$(content /etc/x)"; cat "$WORK/manifest"`,
+            text,
+        );
+        assert.equal(out.stderr, "");
+        assert.equal(out.stdout, `a\n${nasty}\n${content}1 0600 /etc/x\n`);
+    });
+
+    it("refuses values that would become a second line", () => {
+        assert.throws(
+            () => renderBundle({ settings: { a: "x\nfile: /etc/passwd 0644" }, files: [] }),
+            /control character/,
+        );
+        assert.throws(
+            () => renderBundle({ settings: {}, files: [{ path: "/etc/a b", mode: "0644", content: "" }] }),
+            /malformed/,
+        );
+    });
+});
+
+describe("kit", () => {
+    it("holds every script, packed the same each time", () => {
+        const text = gunzipSync(Buffer.from(kit().packed, "base64")).toString("utf8");
+        for (const name of [
+            "lib.sh",
+            "prepare.sh",
+            "haproxy.sh",
+            "apply.sh",
+            "packages.sh",
+            "stage.sh",
+            "server.sh",
+            "agent.sh",
+            "kubeconfig.sh",
+        ]) {
+            assert.match(text, new RegExp(`^file: /${name} 0755$`, "m"));
+            assert.match(kit().digest(name), /^[0-9a-f]{12}$/);
+        }
+        assert.ok(!kit().packed.includes("\n"));
+        assert.throws(() => kit().digest("nothing.sh"), /no node script/);
+    });
+
+    it("unpacks on a node to the scripts as they are in the project", () => {
+        const folder = mkdtempSync(join(tmpdir(), "k3s-ha-kit-"));
+        const bootstrap = readFileSync(join(__dirname, "../../components/host/bootstrap.sh"), "utf8");
+        const here = bootstrap.replaceAll("/usr/local/lib/k3s-ha", join(folder, "kit")).replace(/^exec .*$/m, "cat");
+        const out = execFileSync("sh", ["-c", here], { input: `${kit().packed}\nnode: a\n`, encoding: "utf8" });
+        assert.equal(out, "node: a\n", "the rest of stdin goes to prepare.sh");
+        assert.equal(readFileSync(join(folder, "kit/lib.sh"), "utf8"), readFileSync(LIB, "utf8"));
+    });
+});
+
+describe("lib.sh", () => {
+    it("replaces a file only when content or mode differ", () => {
+        const out = withLib(`begin
+            echo one >"$WORK/src"; put "$WORK/src" "$STATE/d/f" 0640; put "$WORK/src" "$STATE/d/f" 0640; echo "$CHANGED"
+            put "$WORK/src" "$STATE/d/f" 0600; echo two >"$WORK/src"; put "$WORK/src" "$STATE/d/f" 0600; echo "$CHANGED"
+            cat "$STATE/d/f"; stat -c %a "$STATE/d/f"; ls -A "$STATE/d"`);
+        assert.equal(out.stdout, "1\n3\ntwo\n600\nf\n", out.stderr);
+    });
+
+    it("masks secrets literally, whatever characters they have", () => {
+        const secret = "p.*[x]$&\\1/secret";
+        const out = withLib(
+            `begin; cat >"$SECRETS/token"; printf 'a %s b %s\\ntoken K10abc::server:xyz end\\n' "$(cat "$SECRETS/token")" "$(cat "$SECRETS/token")" | mask`,
+            secret,
+        );
+        assert.equal(out.stdout, "a [secret] b [secret]\ntoken [secret] end\n", out.stderr);
+    });
+
+    it("fails with node, step and what to do, and leaves no work folder", () => {
+        const out = withLib(`begin; NODE=n1; STEP=stage; fail "it broke" "mend it"`);
+        assert.equal(out.status, 1);
+        assert.equal(out.stderr, "k3s-ha: FAILED on node n1, step stage: it broke\n  next: mend it\n");
+        assert.equal(execFileSync("find", [out.state, "-name", "run.*"], { encoding: "utf8" }), "");
+    });
+
+    it("waits no longer than it is told", () => {
+        const started = Date.now();
+        const out = withLib(`begin; wait_for 1 false || echo over`);
+        assert.equal(out.stdout, "over\n");
+        assert.ok(Date.now() - started < 4000);
+    });
+
+    it("finds a listening socket", () => {
+        const file = join(mkdtempSync(join(tmpdir(), "k3s-ha-listen-")), "s.js");
+        writeFileSync(
+            file,
+            `require("net").createServer().listen(0, "127.0.0.1", function () { const port = this.address().port;
+            const run = (a, p) => require("child_process").spawnSync("sh", ["-c", ". '${LIB}'; listens " + a + " " + p]).status;
+            console.log(run("127.0.0.1", port), run("127.0.0.2", port), run("127.0.0.1", 1)); process.exit(0); });`,
+        );
+        assert.equal(execFileSync("node", [file], { encoding: "utf8" }), "0 1 1\n");
+    });
+});
+
+describe("advice on SSH failures", () => {
+    const [node] = spec().nodes.filter((n) => n.name === "master-1");
+    for (const [error, says] of [
+        [
+            "ssh: handshake failed: ssh: unable to authenticate, attempted methods [none publickey], no supported methods remain",
+            /node master-1: .*root@10\.90\.0\.11:22.*authorized_keys/,
+        ],
+        ["after 30 failed attempts: dial tcp 10.90.0.11:22: connect: connection refused", /nothing listens there/],
+        ["after 30 failed attempts: dial tcp 10.90.0.11:22: i/o timeout", /Is the host up/],
+        ["ssh: handshake failed: ssh: host key mismatch", /not the pinned one/],
+    ] as const) {
+        it(`tells what to do about: ${error.slice(0, 60)}`, () => assert.match(sshAdvice(node!, error) ?? "", says));
+    }
+    it("adds nothing to a script's own error", () => {
+        assert.equal(
+            sshAdvice(
+                node!,
+                "Process exited with status 1: running sh … : k3s-ha: FAILED on node master-1, step stage: could not dial",
+            ),
+            undefined,
+        );
+    });
+});

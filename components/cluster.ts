@@ -50,12 +50,18 @@ export class Cluster extends pulumi.ComponentResource {
     public readonly caHash: pulumi.Output<string>;
     /** Secret. Of user `admin` on every stats page. */
     public readonly statsPassword: pulumi.Output<string>;
+    /** Secret. Of user `prometheus`, where /metrics asks for a password; else undefined. */
+    public readonly metricsPassword?: pulumi.Output<string>;
 
     public constructor(name: string, args: ClusterArgs, opts?: pulumi.ComponentResourceOptions) {
         super("k3s-ha:index:Cluster", name, {}, opts);
         const { spec, access, hooks } = args;
         const parent = { parent: this };
-        const secrets = new ClusterSecrets(`${name}-secrets`, args.given, parent);
+        const secrets = new ClusterSecrets(
+            `${name}-secrets`,
+            { ...args.given, metrics: spec.proxy.stats.metricsPassword },
+            parent,
+        );
         const proxies = new Map(
             spec.nodes.map((node) => [
                 node.name,
@@ -84,7 +90,11 @@ export class Cluster extends pulumi.ComponentResource {
             },
             parent,
         );
-        const entry = new ClusterAccess(name, { spec, node: founder, access, hooks, after: [first.running] }, parent);
+        const entry = new ClusterAccess(
+            `${name}-access`,
+            { spec, node: founder, access, hooks, after: [first.running] },
+            parent,
+        );
         let last: pulumi.Resource = first.running;
         for (const node of others) {
             const server = new Server(
@@ -141,6 +151,7 @@ export class Cluster extends pulumi.ComponentResource {
         this.kubeconfig = pulumi.secret(entry.kubeconfig);
         this.caHash = entry.caHash;
         this.statsPassword = pulumi.secret(secrets.statsPassword);
+        this.metricsPassword = secrets.metricsPassword;
         this.registerOutputs({});
     }
 }

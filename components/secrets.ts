@@ -16,15 +16,21 @@ export class ClusterSecrets extends pulumi.ComponentResource {
     public readonly token: pulumi.Output<string>;
     /** What agents join with. */
     public readonly agentToken: pulumi.Output<string>;
-    /** For user `admin` of every node's stats page (and user `prometheus` of /metrics, where that is guarded). */
+    /** For user `admin` of every node's stats page. */
     public readonly statsPassword: pulumi.Output<string>;
+    /** For user `prometheus` of /metrics, where that asks for a password; made only then. */
+    public readonly metricsPassword?: pulumi.Output<string>;
     /** Salt of the password's hash: kept, so that the hash on the hosts stays the same. */
     public readonly statsSalt: pulumi.Output<string>;
     /** Tells this cluster's etcd data from another's; not secret. */
     public readonly clusterId: pulumi.Output<string>;
     private readonly revisionKey: pulumi.Output<string>;
 
-    public constructor(name: string, given: GivenSecrets, opts?: pulumi.ComponentResourceOptions) {
+    public constructor(
+        name: string,
+        given: GivenSecrets & { readonly metrics: boolean },
+        opts?: pulumi.ComponentResourceOptions,
+    ) {
         super("k3s-ha:index:ClusterSecrets", name, {}, opts);
         const parent = { parent: this };
         const password = (what: string, length: number): pulumi.Output<string> =>
@@ -32,6 +38,7 @@ export class ClusterSecrets extends pulumi.ComponentResource {
         this.token = given.token ?? password("token", 48);
         this.agentToken = given.agentToken ?? password("agent-token", 48);
         this.statsPassword = given.statsPassword ?? password("stats-password", 32);
+        if (given.metrics) this.metricsPassword = password("metrics-password", 32);
         this.statsSalt = new random.RandomString(`${name}-stats-salt`, { length: 16, special: false }, parent).result;
         this.clusterId = new random.RandomId(`${name}-id`, { byteLength: 8 }, parent).hex;
         this.revisionKey = password("revision-key", 32);

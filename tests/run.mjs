@@ -24,15 +24,25 @@ const suites = [
     { name: "lab-k3s", command: ["go", "test", "-v", "-count=1", "./..."], cwd: "lab/k3s", env: { CGO_ENABLED: "0" } },
     { name: "lab-pulumi", command: mocha("tests/**/*.test.ts"), cwd: "lab/pulumi" },
     { name: "integration", command: mocha("tests/integration/**/*.test.ts") },
-    { name: "cluster", command: [...mocha("tests/cluster/**/*.test.ts", "--bail"), ...grep], after: ["lab/lab", "down"] },
+    {
+        name: "cluster",
+        command: [...mocha("tests/cluster/**/*.test.ts", "--bail"), ...grep],
+        after: ["lab/lab", "down"],
+    },
 ];
 
 const wanted = process.argv.slice(2);
-for (const name of wanted) if (!suites.some((s) => s.name === name)) throw new Error(`no suite is called ${name}; there are: ${suites.map((s) => s.name).join(", ")}`);
+for (const name of wanted)
+    if (!suites.some((s) => s.name === name))
+        throw new Error(`no suite is called ${name}; there are: ${suites.map((s) => s.name).join(", ")}`);
 
 function run(command, { cwd = ".", env = {} } = {}) {
     return new Promise((resolve) => {
-        const child = spawn(command[0], command.slice(1), { cwd: join(root, cwd), env: { ...process.env, ...lab, ...env }, stdio: ["ignore", "pipe", "inherit"] });
+        const child = spawn(command[0], command.slice(1), {
+            cwd: join(root, cwd),
+            env: { ...process.env, ...lab, ...env },
+            stdio: ["ignore", "pipe", "inherit"],
+        });
         let text = "";
         child.stdout.on("data", (chunk) => {
             process.stdout.write(chunk);
@@ -46,7 +56,8 @@ function run(command, { cwd = ".", env = {} } = {}) {
 /** Results in the output of mocha or of `go test -v`. */
 function count(text) {
     const mochaPassed = /^ {2}(\d+) passing/m.exec(text);
-    if (mochaPassed) return { passed: Number(mochaPassed[1]), failed: Number(/^ {2}(\d+) failing/m.exec(text)?.[1] ?? 0) };
+    if (mochaPassed)
+        return { passed: Number(mochaPassed[1]), failed: Number(/^ {2}(\d+) failing/m.exec(text)?.[1] ?? 0) };
     return { passed: (text.match(/^\s*--- PASS/gm) ?? []).length, failed: (text.match(/^\s*--- FAIL/gm) ?? []).length };
 }
 
@@ -65,7 +76,9 @@ for (const suite of suites) {
     if (suite.after && !process.env.KEEP) await run(suite.after);
     passed += result.passed;
     failed += result.failed;
-    summary.push(`${suite.name.padEnd(12)} ${String(result.passed).padStart(4)} passed ${String(result.failed).padStart(3)} failed ${((Date.now() - started) / 1000).toFixed(0).padStart(5)} s`);
+    summary.push(
+        `${suite.name.padEnd(12)} ${String(result.passed).padStart(4)} passed ${String(result.failed).padStart(3)} failed ${((Date.now() - started) / 1000).toFixed(0).padStart(5)} s`,
+    );
     // Nothing else can work without the set-up.
     if (suite.name === "setup" && code !== 0) break;
 }

@@ -36,7 +36,7 @@ export class AnonymousSurface extends pulumi.ComponentResource {
         super("k3s-ha:access:AnonymousSurface", name, {}, opts);
         const { spec, node } = args;
         this.proved = nodeCommand(
-            name,
+            `${name}-proof`,
             node,
             args.access,
             {

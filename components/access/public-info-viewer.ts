@@ -48,7 +48,7 @@ export class PublicInfoViewer extends pulumi.ComponentResource {
                 rules: RULES,
             };
             this.applied = nodeCommand(
-                name,
+                `${name}-patch`,
                 args.node,
                 args.access,
                 {
@@ -70,7 +70,7 @@ export class PublicInfoViewer extends pulumi.ComponentResource {
                 { parent: this, dependsOn },
             );
             this.applied = new k8s.rbac.v1.ClusterRolePatch(
-                name,
+                `${name}-patch`,
                 {
                     metadata: {
                         name: ROLE,

@@ -210,7 +210,7 @@ const globalSection = strict({
             }),
         ),
     ).optional(),
-    chroot: word.optional(),
+    chroot: orFalse(word).optional(),
     stats: orFalse(
         strict({
             sockets: z.array(strict({ listen: word, param: texts.optional() })).optional(),

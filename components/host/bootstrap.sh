@@ -6,7 +6,7 @@ if [ "$(id -u)" -eq 0 ]; then as=""; elif sudo -n true </dev/null 2>/dev/null; t
     echo "k3s-ha: user $(id -un) on $(uname -n) is not root and cannot run 'sudo -n': let it use sudo without a password (NOPASSWD in /etc/sudoers.d) or connect as root (ssh.user)" >&2
     exit 1
 fi
-IFS= read -r kit
+IFS= read -r kit || { echo "k3s-ha: the step was given no data on stdin" >&2; exit 1; }
 # shellcheck disable=SC2016
 printf '%s\n' "$kit" | $as sh -c 'set -eu; umask 022; d=/usr/local/lib/k3s-ha; rm -rf "$d.new"; mkdir -p "$d.new"
 base64 -d | gzip -dc | awk -v d="$d.new" "/^file: /{if(o)close(o);o=d \$2;next}{print substr(\$0,5)>o}"

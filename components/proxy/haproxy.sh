@@ -60,6 +60,7 @@ apply() {
 remove() {
     begin
     UNIT=""
+    sh "$KIT/apply.sh" remove
     if [ -s "$KEPT/original.cfg" ]; then
         cp -p "$KEPT/original.cfg" "$CFG"
         if grep -qx active "$KEPT/was-active" 2>/dev/null; then systemctl reload-or-restart haproxy || true; else systemctl stop haproxy || true; fi

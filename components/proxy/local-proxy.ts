@@ -43,6 +43,7 @@ export class LocalProxy extends pulumi.ComponentResource {
             "stats-password": secrets.statsPassword,
             "stats-salt": secrets.statsSalt,
         };
+        if (secrets.metricsPassword) files["metrics-password"] = secrets.metricsPassword;
         // Only a master may know what opens the whole cluster.
         if (node.role === "server") files["server-token"] = secrets.token;
         const stdin = pulumi
@@ -68,7 +69,11 @@ export class LocalProxy extends pulumi.ComponentResource {
             {
                 script: "haproxy.sh",
                 create: "apply",
-                note: secrets.revision(secrets.statsPassword, secrets.statsSalt),
+                note: secrets.revision(
+                    secrets.statsPassword,
+                    secrets.statsSalt,
+                    ...(secrets.metricsPassword ? [secrets.metricsPassword] : []),
+                ),
                 stdin: renderBundle(haproxyBundle(spec, node)),
                 removable: true,
             },

@@ -212,7 +212,10 @@ describe("spec", () => {
     });
 
     it("never shows a secret's value", () => {
-        const text = [...mistakes({ token: "K10hunter2hunter2" }), ...mistakes({ statsPassword: "hunter2 hunter2" })].join("\n");
+        const text = [
+            ...mistakes({ token: "K10hunter2hunter2" }),
+            ...mistakes({ statsPassword: "hunter2 hunter2" }),
+        ].join("\n");
         assert.match(text, /k3s-ha:token/);
         assert.match(text, /k3s-ha:statsPassword/);
         assert.ok(!text.includes("hunter2"), text);

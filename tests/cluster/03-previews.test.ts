@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { NET, mainStack, on } from "./support";
+
+const GOLDEN = join(__dirname, "golden");
+
+/** A preview without what differs from run to run: times, digests of scripts, marks of secrets, the lab's network. */
+function readable(text: string): string {
+    return text
+        .replaceAll(`${NET}.`, "10.90.0.")
+        .replace(/# [0-9a-f]{12}( [0-9a-f]{8})?/g, "# <digest>")
+        .replace(/[0-9a-f]{64}/g, "<hash>")
+        .replace(/ssh-ed25519 [A-Za-z0-9+/=]+/g, "ssh-ed25519 <key>")
+        .replace(/^ *@ previewing.*$|^Duration:.*$|^Previewing.*$|^View .*$|^Loading policy.*$/gm, "")
+        .replace(/^ *~ id *:.*$/gm, "")
+        .replace(/[ \t]+$/gm, "")
+        .replace(/\n{2,}/g, "\n")
+        .trim()
+        .concat("\n");
+}
+
+type Nodes = { name: string; role: string; address: string }[];
+
+/** What a reviewer sees of a change, and resources that it must not touch. */
+const changes: readonly {
+    readonly name: string;
+    readonly change: (config: Record<string, unknown>) => void;
+    readonly shows: readonly RegExp[];
+    readonly hides: readonly RegExp[];
+}[] = [
+    {
+        name: "haproxy-line",
+        change: (config) => void (config["k3s-ha:proxy"] = { check: { interval: "2s" } }),
+        shows: [/- +default-server inter 1s/, /\+ +default-server inter 2s/, /5 to update/],
+        hides: [/-k3s/, /-stage/, /-prepare/],
+    },
+    {
+        name: "agent-added",
+        change: (config) =>
+            void (config["k3s-ha:nodes"] as Nodes).push({
+                name: "agent-3",
+                role: "agent",
+                address: `${NET}.23`,
+                ssh: { hostKey: `ssh-ed25519 ${"A".repeat(68)}` },
+            } as Nodes[number]),
+        shows: [/agent-3-prepare/, /agent-3-haproxy/, /agent-3-k3s/, /node-ip: "10\.90\.0\.23"/, /6 to create/],
+        hides: [/(master|agent)-[12]-(prepare|haproxy|stage|k3s)/],
+    },
+    {
+        name: "master-removed",
+        change: (config) =>
+            void (config["k3s-ha:nodes"] = (config["k3s-ha:nodes"] as Nodes).filter((n) => n.name !== "master-3")),
+        shows: [/- +server master-3 10\.90\.0\.13:6443/, /master-3-k3s/, /6 to delete/],
+        hides: [/agent-[12]-k3s/, /master-2-(k3s|stage|prepare)/],
+    },
+    {
+        name: "version-bump",
+        change: (config) => void (config["k3s-ha:version"] = "v1.36.4+k3s1"),
+        shows: [/- +version: v1\.36\.3\+k3s1/, /\+ +version: v1\.36\.4\+k3s1/],
+        hides: [/-haproxy/, /-prepare/],
+    },
+];
+
+describe("previews", function () {
+    this.timeout(120_000);
+
+    for (const { name, change, shows, hides } of changes) {
+        it(`${name}: shows what changes and no more, and no secret`, () => {
+            const stack = mainStack();
+            const before = on(
+                "master-1",
+                "journalctl -u ssh --no-pager -o cat | grep -c 'Accepted publickey' || true",
+            ).stdout;
+            const text = readable(stack.preview(stack.changed(change)).stdout);
+            for (const wanted of shows) assert.match(text, wanted);
+            for (const unwanted of hides) assert.doesNotMatch(text, unwanted);
+            for (const output of ["kubeconfig", "statsPassword"]) {
+                for (const line of stack
+                    .output(output)
+                    .split("\n")
+                    .filter((l) => l.trim().length > 30))
+                    assert.ok(!text.includes(line.trim()), `a line of ${output} is in the preview`);
+            }
+            assert.equal(
+                on("master-1", "journalctl -u ssh --no-pager -o cat | grep -c 'Accepted publickey' || true").stdout,
+                before,
+                "a preview opens no SSH session",
+            );
+            const file = join(GOLDEN, `${name}.txt`);
+            if (process.env["GOLDEN"] === "write" || !existsSync(file)) {
+                assert.equal(process.env["GOLDEN"], "write", `${file} is missing; GOLDEN=write writes it`);
+                mkdirSync(GOLDEN, { recursive: true });
+                writeFileSync(file, text);
+            }
+            assert.equal(text, readFileSync(file, "utf8"));
+        });
+    }
+});

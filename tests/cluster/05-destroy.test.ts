@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { untouched } from "./01-first-up.test";
+import { HOSTS, NET, Stack, lab, mainStack, mastersUp, on } from "./support";
+import { differences, snapshot } from "./host-snapshot";
+
+describe("destroy", function () {
+    this.timeout(600_000);
+
+    it("uninstalls agents, masters and proxies and leaves every host as it was before", () => {
+        const destroy = mainStack().pulumi(["destroy", "--yes", "--skip-preview"]);
+        console.log(`      destroy: ${destroy.seconds.toFixed(0)} s`);
+        for (const host of HOSTS) {
+            const before = untouched.get(host);
+            assert.ok(before, `there is no snapshot of ${host} from before the first up`);
+            assert.deepEqual(differences(before, snapshot(host)), [], host);
+        }
+        const state = JSON.parse(mainStack().pulumi(["stack", "export"]).stdout) as {
+            deployment: { resources?: unknown[] };
+        };
+        assert.ok((state.deployment.resources ?? []).length <= 1, "the state holds resources");
+        mainStack().forget();
+    });
+});
+
+describe("readiness modes", function () {
+    this.timeout(600_000);
+
+    for (const [mode, anonymous] of [
+        ["unauthorized", { "/readyz": 401, "/healthz": 401, "/version": 401 }],
+        ["scoped", { "/readyz": 200, "/healthz": 200, "/version": 401 }],
+    ] as const) {
+        it(`${mode}: a cluster comes up, its proxies see the masters, anonymous clients get what they should`, () => {
+            const stack = new Stack(`mode-${mode}`, (config) => {
+                const nodes = config["k3s-ha:nodes"] as { name: string }[];
+                config["k3s-ha:nodes"] = nodes.filter((n) => ["master-1", "agent-1"].includes(n.name));
+                config["k3s-ha:readiness"] = mode;
+            });
+            stack.up();
+            for (const host of ["master-1", "agent-1"]) assert.deepEqual(mastersUp(host), ["master-1"]);
+            for (const [path, code] of Object.entries(anonymous)) {
+                assert.equal(
+                    lab([
+                        "exec",
+                        "--",
+                        "curl",
+                        "-sk",
+                        "-o",
+                        "/dev/null",
+                        "-w",
+                        "%{http_code}",
+                        `https://${NET}.11:6443${path}`,
+                    ]).stdout,
+                    String(code),
+                    path,
+                );
+            }
+            stack.pulumi(["destroy", "--yes", "--skip-preview"]);
+            stack.forget();
+            assert.equal(on("master-1", "command -v haproxy k3s || true").stdout, "");
+        });
+    }
+});

@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { LAB_DIR, NET, Stack, lab, on, type Result } from "./support";
+
+/** A stack of one host, whose `up` is expected to fail. */
+function failingUp(
+    name: string,
+    change: (config: Record<string, unknown>, node: Record<string, unknown>) => void,
+    env: Record<string, string> = {},
+): { result: Result; text: string } {
+    const stack = new Stack(name, (config) => {
+        const nodes = config["k3s-ha:nodes"] as Record<string, unknown>[];
+        const node = nodes.find((n) => n["name"] === "agent-1") as Record<string, unknown>;
+        node["role"] = "server";
+        config["k3s-ha:nodes"] = [node];
+        config["k3s-ha:ssh"] = { ...(config["k3s-ha:ssh"] as object), dialErrorLimit: 2 };
+        change(config, node);
+    });
+    try {
+        const result = stack.pulumi(["up", "--yes", "--skip-preview"], { check: false, timeout: 180, env });
+        return { result, text: result.stdout + result.stderr };
+    } finally {
+        stack.forget();
+    }
+}
+
+describe("refusals: an error that names the host and what to do", function () {
+    this.timeout(240_000);
+
+    it("a user without sudo", () => {
+        const { result, text } = failingUp("nosudo", (_, node) => (node["ssh"] = { user: "nosudo" }));
+        assert.notEqual(result.status, 0);
+        assert.match(
+            text,
+            /user nosudo on agent-1 is not root and cannot run 'sudo -n': let it use sudo without a password/,
+        );
+    });
+
+    it("a wrong key", () => {
+        const { result, text } = failingUp("wrongkey", () => undefined, { SSH_AUTH_SOCK: "" });
+        assert.notEqual(result.status, 0);
+        assert.match(text, /node agent-1: SSH to root@[0-9.]+:22 failed: the key was not accepted/);
+    });
+
+    it("a closed port", () => {
+        const { result, text } = failingUp("closed", (_, node) => {
+            node["ssh"] = {
+                port: 2222,
+                hostKey: on("agent-1", "cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub").stdout.trim(),
+            };
+        });
+        assert.notEqual(result.status, 0);
+        assert.match(text, /node agent-1: SSH to root@[0-9.]+:2222 failed: nothing listens there/);
+    });
+
+    it("another host key than the pinned one", () => {
+        const { result, text } = failingUp("hostkey", (_, node) => {
+            node["ssh"] = { hostKey: on("agent-2", "cut -d' ' -f1,2 /etc/ssh/ssh_host_ed25519_key.pub").stdout.trim() };
+        });
+        assert.notEqual(result.status, 0);
+        assert.match(text, /node agent-1: SSH to .* failed: its host key is not the pinned one/);
+    });
+
+    it("an unpinned host, before anything is touched", () => {
+        const { result, text } = failingUp("unpinned", (config) => (config["k3s-ha:ssh"] = {}));
+        assert.notEqual(result.status, 0);
+        assert.match(text, /k3s-ha:nodes\[0\]\.ssh\.hostKey: is missing/);
+        assert.match(text, /no host was touched/);
+    });
+
+    it("a host that holds etcd data of another cluster", () => {
+        on("agent-1", "mkdir -p /var/lib/rancher/k3s/server/db/etcd/member");
+        try {
+            const { result, text } = failingUp("foreign", () => undefined);
+            assert.notEqual(result.status, 0);
+            assert.match(text, /FAILED on node agent-1, step prepare: .*holds etcd data of another cluster/);
+        } finally {
+            on("agent-1", "rm -rf /var/lib/rancher/k3s/server; sh /usr/local/lib/k3s-ha/prepare.sh remove");
+        }
+    });
+
+    it("a binary whose sum is not the pinned one", () => {
+        const { result, text } = failingUp("sum", (config) => {
+            config["k3s-ha:download"] = { ...(config["k3s-ha:download"] as object), sha256: { amd64: "0".repeat(64) } };
+        });
+        assert.notEqual(result.status, 0);
+        assert.match(text, /FAILED on node agent-1, step stage: http:\S+ has SHA-256 [0-9a-f]{64} and not 0{64}/);
+        assert.equal(on("agent-1", "ls /var/lib/k3s-ha/bin/*/k3s.new 2>/dev/null || true").stdout, "");
+        on("agent-1", "for s in stage haproxy prepare; do sh /usr/local/lib/k3s-ha/$s.sh remove; done");
+    });
+
+    it("the deployer's key file works in place of the agent, for a user with sudo", () => {
+        const stack = new Stack("sudo", (config) => {
+            const nodes = config["k3s-ha:nodes"] as Record<string, unknown>[];
+            const node = nodes.find((n) => n["name"] === "agent-1") as Record<string, unknown>;
+            Object.assign(node, { role: "server", ssh: { user: "deploy" } });
+            config["k3s-ha:nodes"] = [node];
+            config["k3s-ha:ssh"] = {
+                ...(config["k3s-ha:ssh"] as object),
+                privateKeyFile: join(LAB_DIR, "ssh/id_ed25519"),
+            };
+            config["k3s-ha:readiness"] = "scoped";
+        });
+        stack.pulumi(["up", "--yes", "--skip-preview"], { env: { SSH_AUTH_SOCK: "" }, timeout: 300 });
+        const code = (path: string): string =>
+            lab(["exec", "--", "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", `https://${NET}.21:6443${path}`])
+                .stdout;
+        assert.deepEqual(["/readyz", "/livez", "/healthz", "/version", "/api"].map(code), [
+            "200",
+            "200",
+            "200",
+            "401",
+            "401",
+        ]);
+        stack.pulumi(["destroy", "--yes", "--skip-preview"], { env: { SSH_AUTH_SOCK: "" }, timeout: 300 });
+        stack.forget();
+    });
+});

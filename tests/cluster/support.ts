@@ -1,0 +1,320 @@
+/** What the cluster tests share: the lab's commands, pulumi, kubectl, and a client that asks the API all the time. */
+import assert from "node:assert/strict";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parse, stringify } from "yaml";
+
+export const ROOT = join(__dirname, "../..");
+const LAB = join(ROOT, "lab/lab");
+
+/** The tests' own lab, so that a lab somebody works with stays as it is; tests/run.mjs sets the same. */
+process.env["LAB_NAME"] ??= "k3s-ha-test";
+process.env["LAB_DIR"] ??= join(ROOT, ".lab-test");
+process.env["LAB_NET"] ??= "10.91.0";
+export const NET = process.env["LAB_NET"] as string;
+export const LAB_DIR = process.env["LAB_DIR"] as string;
+const LAB_NAME = process.env["LAB_NAME"] as string;
+
+export interface Result {
+    readonly status: number | null;
+    readonly stdout: string;
+    readonly stderr: string;
+    readonly seconds: number;
+}
+
+export interface RunOptions {
+    readonly input?: string;
+    /** Seconds. */
+    readonly timeout?: number;
+    readonly env?: Readonly<Record<string, string>>;
+    /** Throw when the command fails (default), or leave it to the caller. */
+    readonly check?: boolean;
+}
+
+/** Runs lab/lab with these arguments. */
+export function lab(args: readonly string[], options: RunOptions = {}): Result {
+    const started = Date.now();
+    const run = spawnSync(LAB, args, {
+        cwd: ROOT,
+        input: options.input ?? "",
+        encoding: "utf8",
+        timeout: (options.timeout ?? 120) * 1000,
+        maxBuffer: 256 * 1024 * 1024,
+        env: { ...process.env, ...options.env },
+    });
+    const result = {
+        status: run.status,
+        stdout: run.stdout,
+        stderr: run.stderr,
+        seconds: (Date.now() - started) / 1000,
+    };
+    if (options.check !== false && run.status !== 0) {
+        throw new Error(
+            `lab/lab ${args.join(" ")} ended with ${run.status ?? run.signal} after ${result.seconds} s:\n${tail(run.stdout)}\n${tail(run.stderr)}`,
+        );
+    }
+    return result;
+}
+
+const tail = (text: string): string => (text.length > 6000 ? `…${text.slice(-6000)}` : text);
+
+/** A shell line as root on a host. */
+export function on(host: string, line: string, options: RunOptions = {}): Result {
+    return lab(["exec", host, "--", "sh", "-c", line], options);
+}
+
+/** The hosts of the lab, by the stack file. */
+export const MASTERS = ["master-1", "master-2", "master-3"] as const;
+export const AGENTS = ["agent-1", "agent-2"] as const;
+export const HOSTS = [...MASTERS, ...AGENTS] as const;
+
+/** A stack of the lab's: its settings are a file that tests change. */
+export class Stack {
+    public readonly file: string;
+    private readonly folder: string;
+
+    /** The lab's own stack file with another name and with changes. */
+    public constructor(
+        public readonly name: string,
+        change: (config: Record<string, unknown>) => void = () => undefined,
+    ) {
+        this.folder = mkdtempSync(join(tmpdir(), "k3s-ha-stack-"));
+        this.file = join(this.folder, `Pulumi.${name}.yaml`);
+        const base = lab(["stack"]).stdout.trim();
+        const stack = parse(readFileSync(join(ROOT, `Pulumi.${base}.yaml`), "utf8")) as {
+            config: Record<string, unknown>;
+        };
+        change(stack.config);
+        writeFileSync(this.file, stringify(stack));
+        this.pulumi(["stack", "init", name], { check: false });
+    }
+
+    /** A preview with other settings, as a reviewer reads it. */
+    public preview(file: string): Result {
+        return lab(
+            [
+                "exec",
+                "--",
+                "pulumi",
+                "preview",
+                "--diff",
+                "--stack",
+                this.name,
+                "--config-file",
+                file,
+                "--non-interactive",
+                "--color",
+                "never",
+                "--suppress-progress",
+            ],
+            { timeout: 120 },
+        );
+    }
+
+    /** pulumi with these arguments on this stack and its settings, inside the lab's network. */
+    public pulumi(args: readonly string[], options: RunOptions = {}): Result {
+        // lab/lab exec sets the lab's environment itself, so what differs from it is set inside.
+        const environment = Object.entries(options.env ?? {}).map(([k, v]) => `${k}=${v}`);
+        return lab(["exec", "--", ...(environment.length > 0 ? ["env", ...environment] : []), ...this.command(args)], {
+            timeout: 600,
+            ...options,
+        });
+    }
+
+    /** The same in the background, to be interrupted. */
+    public start(args: readonly string[]): ChildProcess {
+        return spawn(LAB, ["exec", "--", ...this.command(args)], {
+            cwd: ROOT,
+            stdio: ["ignore", "pipe", "pipe"],
+            detached: true,
+        });
+    }
+
+    private command(args: readonly string[]): string[] {
+        const takesFile = ["up", "preview", "destroy", "refresh", "config"].includes(args[0] ?? "");
+        const stack = args[0] === "stack" && ["init", "select"].includes(args[1] ?? "") ? [] : ["--stack", this.name];
+        return [
+            "pulumi",
+            ...args,
+            ...stack,
+            ...(takesFile ? ["--config-file", this.file] : []),
+            "--non-interactive",
+            "--color",
+            "never",
+        ];
+    }
+
+    /** The same stack with other settings, in a file of its own; for previews and changes. */
+    public changed(change: (config: Record<string, unknown>) => void): string {
+        const stack = parse(readFileSync(this.file, "utf8")) as { config: Record<string, unknown> };
+        change(stack.config);
+        const file = join(this.folder, `changed-${Date.now()}.yaml`);
+        writeFileSync(file, stringify(stack));
+        return file;
+    }
+
+    /** Changes the settings for good. */
+    public set(change: (config: Record<string, unknown>) => void): void {
+        const stack = parse(readFileSync(this.file, "utf8")) as { config: Record<string, unknown> };
+        change(stack.config);
+        writeFileSync(this.file, stringify(stack));
+    }
+
+    public up(options: RunOptions = {}): Result {
+        return this.pulumi(["up", "--yes", "--skip-preview"], options);
+    }
+
+    public output(name: string): string {
+        return this.pulumi(["stack", "output", name, "--show-secrets"]).stdout;
+    }
+
+    /** Settings file and everything else of this stack on the deployer. */
+    public forget(): void {
+        this.pulumi(["stack", "rm", "--yes", "--force"], { check: false });
+        rmSync(this.folder, { recursive: true, force: true });
+    }
+}
+
+let shared: Stack | undefined;
+
+/** The stack of the suite's main cluster. */
+export function mainStack(): Stack {
+    shared ??= new Stack("dev-test");
+    return shared;
+}
+
+let kubeconfigFile: string | undefined;
+
+/** The main stack's kubeconfig, as its user would write it to a file. */
+export function kubeconfig(): string {
+    kubeconfigFile ??= join(mkdtempSync(join(tmpdir(), "k3s-ha-kube-")), "config");
+    writeFileSync(kubeconfigFile, mainStack().output("kubeconfig"), { mode: 0o600 });
+    return kubeconfigFile;
+}
+
+/** kubectl from the deployer. */
+export function kubectl(args: readonly string[], options: RunOptions & { readonly context?: string } = {}): Result {
+    const file = kubeconfigFile ?? kubeconfig();
+    const context = options.context === undefined ? [] : ["--context", options.context];
+    return lab(["exec", "--", "kubectl", "--kubeconfig", file, "--request-timeout=20s", ...context, ...args], options);
+}
+
+/** Until the condition holds; its last error when it never does. */
+export async function eventually(what: string, seconds: number, check: () => void | Promise<void>): Promise<void> {
+    const end = Date.now() + seconds * 1000;
+    for (;;) {
+        try {
+            await check();
+            return;
+        } catch (error) {
+            if (Date.now() > end)
+                throw new Error(
+                    `${what}: not within ${seconds} s: ${error instanceof Error ? error.message : String(error)}`,
+                );
+            await new Promise((resolve) => setTimeout(resolve, 500));
+        }
+    }
+}
+
+/** Names of the masters that a host's proxy sees up, by the admin socket. */
+export function mastersUp(host: string): string[] {
+    const csv = on(host, "echo 'show stat' | socat - /run/haproxy/admin.sock").stdout;
+    return csv
+        .split("\n")
+        .map((l) => l.split(","))
+        .filter((f) => f[0] === "dev-kube-api" && f[1] !== "BACKEND" && /^UP/.test(f[17] ?? ""))
+        .map((f) => f[1] as string)
+        .sort();
+}
+
+/** Everything as it should be: all proxies see all masters, all Nodes Ready, all masters etcd voters. */
+export async function whole(seconds = 120): Promise<void> {
+    await eventually("the cluster is whole", seconds, () => {
+        for (const host of HOSTS) assert.deepEqual(mastersUp(host), [...MASTERS], `masters up as seen by ${host}`);
+        const nodes = JSON.parse(kubectl(["get", "nodes", "-o", "json"], { context: aliveContext() }).stdout) as {
+            items: { metadata: { name: string }; status: { conditions: { type: string; status: string }[] } }[];
+        };
+        const ready = nodes.items
+            .filter((n) => n.status.conditions.some((c) => c.type === "Ready" && c.status === "True"))
+            .map((n) => n.metadata.name);
+        assert.deepEqual(ready.sort(), [...HOSTS].sort(), "Nodes Ready");
+        assert.deepEqual(voters(MASTERS[0]), [...MASTERS], "etcd voters");
+    });
+}
+
+function aliveContext(): string {
+    return "dev";
+}
+
+/** Names of the etcd voters, as a master lists them. */
+export function voters(master: string): string[] {
+    const text = on(master, "k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml get --raw /db/info").stdout;
+    const { members } = JSON.parse(text) as { members: { name: string; isLearner?: boolean }[] };
+    return members
+        .filter((m) => !m.isLearner)
+        .map((m) => m.name.replace(/-[0-9a-f]{8}$/, ""))
+        .sort();
+}
+
+/** What a client saw that asked the API 50 times a second. */
+export interface Seen {
+    readonly requests: number;
+    readonly failed: number;
+    /** Milliseconds since the start of each failed request, and its error. */
+    readonly failures: readonly { readonly at: number; readonly ms: number; readonly error: string }[];
+    /** The longest time between two successful answers, in milliseconds. */
+    readonly longestGap: number;
+    readonly slowest: number;
+}
+
+/** A client in a host's network that asks through the host's own proxy until it is stopped. */
+export class Client {
+    private readonly child: ChildProcess;
+    private text = "";
+
+    public constructor(host: string, rate = 50, path = "/api/v1/namespaces/default") {
+        const netns = `/run/netns/${LAB_NAME}.${host}`;
+        assert.ok(existsSync(netns), `${netns} is missing`);
+        this.child = spawn(
+            "nsenter",
+            [
+                `--net=${netns}`,
+                "--",
+                process.execPath,
+                join(__dirname, "client.mjs"),
+                kubeconfig(),
+                "https://127.0.0.1:16443",
+                String(rate),
+                path,
+            ],
+            {
+                stdio: ["pipe", "pipe", "inherit"],
+            },
+        );
+        this.child.stdout?.setEncoding("utf8").on("data", (chunk: string) => (this.text += chunk));
+    }
+
+    /** Waits until it has had its first answers. */
+    public async running(): Promise<this> {
+        await eventually("the client runs", 20, () => assert.match(this.text, /^running$/m));
+        return this;
+    }
+
+    /** Ends it and says what it saw; requests under way are waited for. */
+    public async stop(): Promise<Seen> {
+        const closed = new Promise<void>((resolve) => this.child.on("close", () => resolve()));
+        this.child.stdin?.end();
+        await closed;
+        return JSON.parse(this.text.split("\n").filter((l) => l.startsWith("{"))[0] ?? "null") as Seen;
+    }
+}
+
+/** One line for the test's output, so that a run shows its figures. */
+export function figures(what: string, seen: Seen): void {
+    console.log(
+        `      ${what}: ${seen.failed} of ${seen.requests} requests failed, longest gap ${seen.longestGap} ms, slowest answer ${seen.slowest} ms`,
+    );
+    for (const f of seen.failures.slice(0, 5)) console.log(`        at ${f.at} ms after ${f.ms} ms: ${f.error}`);
+}

@@ -1,0 +1,260 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { cpSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parse } from "yaml";
+import { knownHostKey } from "../../components/spec/known-hosts";
+
+const ROOT = join(__dirname, "../..");
+const FOLDER = join(ROOT, ".github/workflows");
+const ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12";
+
+interface Step {
+    readonly name?: string;
+    readonly id?: string;
+    readonly if?: string;
+    readonly uses?: string;
+    readonly run?: string;
+    readonly with?: Readonly<Record<string, string | number | boolean>>;
+    readonly env?: Readonly<Record<string, string>>;
+}
+interface Job {
+    readonly if?: string;
+    readonly permissions?: Readonly<Record<string, string>>;
+    readonly environment?: string;
+    readonly concurrency?: { readonly group: string; readonly "cancel-in-progress": boolean };
+    readonly "timeout-minutes"?: number;
+    readonly steps: readonly Step[];
+}
+interface Workflow {
+    readonly on: Readonly<Record<string, unknown>>;
+    readonly permissions?: Readonly<Record<string, string>>;
+    readonly jobs: Readonly<Record<string, Job>>;
+}
+
+const files = readdirSync(FOLDER).sort();
+const text = (file: string): string => readFileSync(join(FOLDER, file), "utf8");
+const workflow = (file: string): Workflow => parse(text(file)) as Workflow;
+const jobsOf = (file: string): [name: string, job: Job][] => Object.entries(workflow(file).jobs);
+const stepsOf = (file: string): Step[] => jobsOf(file).flatMap(([, job]) => [...job.steps]);
+
+function pulumiStep(file: string): { job: Job; step: Step } {
+    const found = jobsOf(file).flatMap(([, job]) =>
+        job.steps.filter((step) => step.uses?.startsWith("pulumi/actions@")).map((step) => ({ job, step })),
+    );
+    assert.equal(found.length, 1, `${file} runs pulumi/actions once`);
+    return found[0]!;
+}
+
+/** Runs a step's script as GitHub does, in `cwd`; returns what it wrote to GITHUB_OUTPUT and GITHUB_ENV. */
+function runStep(file: string, name: string, cwd: string, env: Record<string, string> = {}): Record<string, string> {
+    const script = stepsOf(file).find((s) => s.name === name)?.run;
+    assert.ok(script, `${file} has a step "${name}"`);
+    const written = join(mkdtempSync(join(tmpdir(), "k3s-ha-step-")), "written");
+    writeFileSync(written, "");
+    execFileSync("bash", ["-e", "-c", script], {
+        cwd,
+        env: { PATH: process.env["PATH"], RUNNER_TEMP: cwd, GITHUB_OUTPUT: written, GITHUB_ENV: written, ...env },
+        stdio: "pipe",
+        encoding: "utf8",
+    });
+    const lines = readFileSync(written, "utf8").split("\n").filter(Boolean);
+    return Object.fromEntries(lines.map((l) => [l.slice(0, l.indexOf("=")), l.slice(l.indexOf("=") + 1)]));
+}
+
+function project(...stackFiles: string[]): string {
+    const folder = mkdtempSync(join(tmpdir(), "k3s-ha-project-"));
+    for (const name of ["Pulumi.yaml", ...stackFiles]) writeFileSync(join(folder, name), "");
+    return folder;
+}
+
+describe("workflows", () => {
+    describe("actionlint", function () {
+        // The first run on a machine compiles it.
+        this.timeout(300_000);
+        const actionlint = (input?: string): { status: number | null; output: string } => {
+            const args = ["run", ACTIONLINT, "-no-color", "-shellcheck", "shellcheck"];
+            const run = spawnSync("go", input === undefined ? args : [...args, "-"], {
+                cwd: ROOT,
+                input,
+                encoding: "utf8",
+            });
+            if (run.error) throw run.error;
+            return { status: run.status, output: run.stdout + run.stderr };
+        };
+
+        it("has shellcheck at hand, without which it passes scripts over", () => {
+            const bad = "on: push\njobs: {a: {runs-on: ubuntu-24.04, steps: [{run: 'echo $HOME/$(ls)'}]}}\n";
+            const { status, output } = actionlint(bad);
+            assert.notEqual(status, 0);
+            assert.match(output, /shellcheck reported issue.*SC2046/);
+        });
+
+        it("finds nothing", () => {
+            const { status, output } = actionlint();
+            assert.equal(status, 0, output);
+        });
+    });
+
+    it("pin every action by its commit and name the version", () => {
+        for (const file of files) {
+            const lines = text(file)
+                .split("\n")
+                .filter((line) => /\buses:/.test(line));
+            assert.ok(lines.length > 0, file);
+            for (const line of lines)
+                assert.match(line, /uses: [\w.-]+\/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/, `${file}: ${line.trim()}`);
+        }
+    });
+
+    it("use one commit per action everywhere", () => {
+        const pins = new Map<string, string>();
+        for (const { uses } of files.flatMap(stepsOf)) {
+            if (uses === undefined) continue;
+            const [action, commit] = uses.split("@") as [string, string];
+            assert.equal(pins.get(action) ?? commit, commit, action);
+            pins.set(action, commit);
+        }
+    });
+
+    it("have a time limit on every job and leave no token behind after a checkout", () => {
+        for (const file of files) {
+            for (const [name, job] of jobsOf(file)) assert.ok(job["timeout-minutes"], `${file}: ${name}`);
+            for (const step of stepsOf(file).filter((s) => s.uses?.startsWith("actions/checkout@")))
+                assert.equal(step.with?.["persist-credentials"], false, file);
+        }
+    });
+
+    it("never put an expression into a script", () => {
+        for (const file of files)
+            for (const step of stepsOf(file)) assert.doesNotMatch(step.run ?? "", /\$\{\{/, `${file}: ${step.name}`);
+    });
+
+    it("have the least permissions", () => {
+        for (const file of files) {
+            assert.deepEqual(workflow(file).permissions, { contents: "read" }, file);
+            for (const [name, { permissions }] of jobsOf(file)) {
+                const comments = file === "preview.yaml" && name === "preview";
+                assert.deepEqual(
+                    permissions,
+                    comments ? { contents: "read", "pull-requests": "write" } : undefined,
+                    `${file}: ${name}`,
+                );
+            }
+        }
+    });
+
+    it("give secrets to nothing that a fork's pull request can start", () => {
+        for (const file of files) {
+            assert.ok(!("pull_request_target" in workflow(file).on), file);
+            assert.ok(!("workflow_run" in workflow(file).on), file);
+        }
+        assert.doesNotMatch(text("ci.yaml"), /secrets[.[]/);
+        assert.deepEqual(Object.keys(workflow("preview.yaml").on), ["pull_request"]);
+        for (const [name, job] of jobsOf("preview.yaml"))
+            assert.equal(job.if, "github.event.pull_request.head.repo.full_name == github.repository", name);
+        assert.deepEqual(workflow("up.yaml").on["push"], {
+            branches: ["main"],
+            "paths-ignore": ["**.md", "docs/**", "lab/**", "tests/**"],
+        });
+        assert.deepEqual(Object.keys(workflow("up.yaml").on), ["push"]);
+    });
+
+    it("run pulumi last in its job, with the version of the program's SDK", () => {
+        const sdk = (
+            parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { dependencies: Record<string, string> }
+        ).dependencies["@pulumi/pulumi"];
+        for (const file of ["preview.yaml", "up.yaml"]) {
+            const { job, step } = pulumiStep(file);
+            assert.equal(job.steps.at(-1), step, file);
+            assert.equal(step.id, undefined, `${file}: nothing refers to its outputs`);
+            assert.equal(step.with?.["pulumi-version"], sdk, file);
+            assert.ok(!("refresh" in (step.with ?? {})), file);
+        }
+    });
+
+    it("CI is `make check` and `make test`, the latter with 90 minutes", () => {
+        const runs = jobsOf("ci.yaml").map(([, job]) => [job.steps.at(-1)?.run, job["timeout-minutes"]]);
+        assert.deepEqual(runs, [
+            ["make check", 20],
+            ["make test", 90],
+        ]);
+    });
+
+    it("preview: a diff as one comment per stack, edited in place, and no SSH", () => {
+        const { step } = pulumiStep("preview.yaml");
+        for (const key of ["diff", "comment-on-pr", "edit-pr-comment", "always-include-summary"])
+            assert.equal(step.with?.[key], true, key);
+        assert.equal(step.with?.["command"], "preview");
+        assert.deepEqual(
+            [...text("preview.yaml").matchAll(/secrets\.(\w+)/g)].map((m) => m[1]),
+            ["PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE"],
+        );
+        assert.doesNotMatch(text("preview.yaml"), /SSH_AUTH_SOCK|ssh-add/);
+    });
+
+    it("preview: no stack's name begins with another's, since the comment is found by how it begins", () => {
+        const stacks = readdirSync(ROOT)
+            .map((f) => /^Pulumi\.(.+)\.yaml$/.exec(f)?.[1])
+            .filter((name) => name !== undefined && !name.startsWith("lab-"));
+        assert.ok(stacks.includes("dev"));
+        for (const a of stacks) for (const b of stacks) assert.ok(a === b || !b!.startsWith(a!), `${a} and ${b}`);
+    });
+
+    it("preview: finds every stack file", () => {
+        const names = runStep("preview.yaml", "Stack files", project("Pulumi.dev.yaml", "Pulumi.de1.prod.yaml"))[
+            "names"
+        ];
+        assert.deepEqual(JSON.parse(names!), ["de1.prod", "dev"]);
+    });
+
+    it("preview: the lab's stack gets a host key for each of its nodes", () => {
+        const folder = project();
+        cpSync(join(ROOT, "Pulumi.dev.yaml"), join(folder, "Pulumi.dev.yaml"));
+        runStep("preview.yaml", "Host keys for the lab's stack", folder);
+        const stack = parse(readFileSync(join(folder, "Pulumi.dev.yaml"), "utf8")) as {
+            config: { "k3s-ha:nodes": { address: string }[]; "k3s-ha:ssh": { knownHosts: string } };
+        };
+        const known = readFileSync(join(folder, stack.config["k3s-ha:ssh"].knownHosts), "utf8");
+        assert.ok(stack.config["k3s-ha:nodes"].length > 0);
+        for (const { address } of stack.config["k3s-ha:nodes"])
+            assert.match(knownHostKey(known, address, 22) ?? "", /^ssh-ed25519 \S+$/, address);
+    });
+
+    it("up: behind the stack's environment, one at a time, never cut off", () => {
+        const { job, step } = pulumiStep("up.yaml");
+        assert.equal(job.environment, "${{ matrix.stack }}");
+        assert.deepEqual(job.concurrency, { group: "up-${{ matrix.stack }}", "cancel-in-progress": false });
+        assert.equal(workflow("up.yaml")["concurrency" as keyof Workflow], undefined);
+        assert.equal(step.with?.["command"], "up");
+        assert.equal(step.with?.["stack-name"], "${{ matrix.stack }}");
+    });
+
+    it("up: finds every stack file but the lab's", () => {
+        const find = (...names: string[]): unknown =>
+            JSON.parse(runStep("up.yaml", "Stack files, without the lab's", project(...names))["names"]!);
+        assert.deepEqual(find("Pulumi.dev.yaml", "Pulumi.de1.prod.yaml"), ["de1.prod"]);
+        assert.deepEqual(find("Pulumi.dev.yaml"), []);
+    });
+
+    it("up: the SSH key goes into an agent and into no file; without one there is no up", () => {
+        const folder = project();
+        execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "deploy", "-f", join(folder, "key")]);
+        const key = readFileSync(join(folder, "key"), "utf8").trim();
+        const cwd = project();
+        const before = readdirSync(cwd);
+        const agent = runStep("up.yaml", "SSH agent", cwd, { SSH_PRIVATE_KEY: key, ENVIRONMENT: "prod" });
+        try {
+            const env = { ...process.env, ...agent };
+            assert.match(execFileSync("ssh-add", ["-l"], { env, encoding: "utf8" }), /^256 SHA256:\S+ .*ED25519/);
+            assert.deepEqual(readdirSync(cwd), before);
+        } finally {
+            process.kill(Number(agent["SSH_AGENT_PID"]));
+        }
+        assert.throws(() => runStep("up.yaml", "SSH agent", cwd, { SSH_PRIVATE_KEY: "", ENVIRONMENT: "prod" }), {
+            status: 1,
+            stdout: /Environment prod has no secret SSH_PRIVATE_KEY/,
+        });
+    });
+});

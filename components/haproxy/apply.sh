@@ -372,6 +372,8 @@ new_worker() {
     current=$(worker_pid) && [ -n "$current" ] && [ "$current" != "$OLD_WORKER" ]
 }
 
+new_worker_or_gone() { new_worker || [ -z "$(main_pid)" ]; }
+
 # show proc lists the running worker under `# workers`; after a failed reload the old one stays there.
 failed_reloads() {
     [ -S "$MASTER_SOCKET" ] || return 0
@@ -486,6 +488,12 @@ apply() {
         mask <"$WORK/service" | sed 's/^/    /' >&2
         service_log
         fail "$action" "haproxy did not $action; the old configuration is back" "look at 'journalctl -u haproxy' on the host"
+    fi
+    wait_for "$WAIT" new_worker_or_gone || true
+    # It was about to stop when it was told to reload.
+    if [ "$action" = reload ] && [ -z "$(main_pid)" ]; then
+        action=start done=started
+        service start >"$WORK/service" 2>&1 8>&- 9>&- || true
     fi
     if ! wait_for "$WAIT" new_worker; then
         service_log

@@ -38,8 +38,8 @@ const deadLines: readonly (readonly [RegExp, string])[] = [
     ],
     [/^nbproc\b/, "removed in haproxy 2.5: use nbthread"],
     [/^bind-process\b/, "removed in haproxy 2.7: use `thread` on the bind line"],
-    [/^(option )?forceclose\b/, "removed in haproxy 2.6: use option httpclose"],
-    [/^(option )?http-tunnel\b/, "removed in haproxy 2.4: has no replacement"],
+    [/^option forceclose\b/, "removed in haproxy 2.6: use option httpclose"],
+    [/^option http-tunnel\b/, "removed in haproxy 2.4: has no replacement"],
     [/^(block|appsession|redispatch)\b/, "removed in haproxy 2.1: use http-request deny, stick or option redispatch"],
     [/^(con|cli|srv)timeout\b/, "removed in haproxy 2.1: use timeout connect, client, server"],
 ];
@@ -74,11 +74,14 @@ const text = z.preprocess(
         .regex(/^[^\u0000-\u001f\u007f\u2028\u2029]*$/, "must not contain a newline or control character"),
 );
 
-/** A line of haproxy's own language. */
-const directive = text.superRefine((line, ctx) => {
-    const dead = deadLines.find(([pattern]) => pattern.test(line));
-    if (dead) ctx.addIssue({ code: "custom", message: `"${line}": ${dead[1]}` });
-});
+/** Text that stands behind `prefix` on a line of its own, and must not be a directive that is gone. */
+function lineAfter(prefix: string) {
+    return text.superRefine((rest, ctx) => {
+        const dead = deadLines.find(([pattern]) => pattern.test(`${prefix}${rest}`));
+        if (dead) ctx.addIssue({ code: "custom", message: `"${prefix}${rest}": ${dead[1]}` });
+    });
+}
+const directive = lineAfter("");
 
 /** One word: no white space, no quotes, no comment sign. */
 const word = text.pipe(z.string().regex(/^[^\s"'#\\]+$/, "must be one word without spaces, quotes, # or \\"));
@@ -105,6 +108,7 @@ const count = z.preprocess(
 const port = count.pipe(z.int().min(1, "must be 1..65535").max(65535, "must be 1..65535"));
 const texts = z.array(text);
 const directives = z.array(directive);
+const options = z.array(lineAfter("option "));
 
 /** A list that may be written as a single value. */
 const oneOrMore = z.preprocess((value) => (value === undefined || Array.isArray(value) ? value : [value]), directives);
@@ -141,8 +145,8 @@ const common = {
     name,
     description: text.optional(),
     mode: z.enum(["http", "tcp", "log"]).optional(),
-    option: directives.optional(),
-    no_option: directives.optional(),
+    option: options.optional(),
+    no_option: options.optional(),
     no_log: z.boolean().optional(),
     timeout: z.array(timeout).optional(),
     acl: z.array(strict({ string: text })).optional(),
@@ -246,8 +250,8 @@ const defaultsSection = strict({
     logformat: text.optional(),
     mode: orFalse(z.enum(["http", "tcp", "log"])).optional(),
     source: text.optional(),
-    option: orFalse(directives).optional(),
-    no_option: directives.optional(),
+    option: orFalse(options).optional(),
+    no_option: options.optional(),
     // Not in the role.
     retries: count.optional(),
     timeout: orFalse(z.array(timeout)).optional(),

@@ -90,7 +90,8 @@ stage_wait() {
     until "$@"; do
         if crash_loop; then why="k3s ends again and again while waiting for: $stage"; break; fi
         if [ "$(now)" -ge "$deadline" ]; then why="no success within $limit s while waiting for: $stage"; break; fi
-        sleep 0.25 2>/dev/null || sleep 1
+        # kubectl costs more processor time than what it waits for.
+        sleep 0.5 2>/dev/null || sleep 1
         why=""
     done
     [ -z "${why-}" ] || diagnose "$why"

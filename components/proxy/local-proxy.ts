@@ -21,7 +21,8 @@ export interface LocalProxyArgs {
     readonly hooks?: pulumi.ResourceHookBinding;
 }
 
-const bootstrap = readFileSync(join(__dirname, "..", "host", "bootstrap.sh"), "utf8");
+/** Shown in previews and failures, so without its comments. */
+const bootstrap = readFileSync(join(__dirname, "..", "host", "bootstrap.sh"), "utf8").replace(/^#.*\n/gm, "");
 
 /**
  * Writes /usr/local/lib/k3s-ha (scripts), /var/lib/k3s-ha (secrets, state), /etc/haproxy/haproxy.cfg. haproxy is reloaded when its

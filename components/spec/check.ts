@@ -428,8 +428,7 @@ const DEFAULTS = {
 function fill(settings: StackSettings, nodes: readonly NodeSpec[]): ClusterSpec {
     const { proxy, vpn } = settings;
     const founder = nodes.find((n) => n.role === "server") as NodeSpec;
-    const networks =
-        vpn.networks ?? [...new Set(nodes.map((n) => `${n.address}/${isIPv6Address(n.address) ? 128 : 32}`))].sort();
+    const networks = vpn.networks ?? nodeNetworks(nodes.map((n) => n.address));
     const seconds = (text: string | undefined, standard: number): number =>
         text === undefined ? standard : Math.ceil((durationMs(text) as number) / 1000);
     return deepFreeze({

@@ -6,7 +6,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { SshAccess } from "../remote/node-command";
 import type { GivenSecrets } from "../secrets";
 import { checkSpec, type CheckedSpec } from "./check";
-import { SpecError } from "./errors";
+import { SECRET_SETTINGS, SpecError } from "./errors";
 import { stackSchema } from "./schema";
 
 /** Everything the program is told. */
@@ -31,15 +31,35 @@ const TEXT: ReadonlySet<string> = new Set([
 /**
  * Reads and checks the configuration of the current stack.
  * @param folder the project's folder, to which relative file names refer
- * @throws SpecError listing every mistake
+ * @throws RunError listing every mistake
  */
 export function readStack(folder: string): StackInput {
+    try {
+        return read(folder);
+    } catch (error) {
+        // A RunError is shown as its message alone, without a stack trace.
+        throw error instanceof SpecError ? new pulumi.RunError(error.message) : error;
+    }
+}
+
+function read(folder: string): StackInput {
     const config = new pulumi.Config();
     const raw: Record<string, unknown> = {};
     for (const key of keysOf(config.name)) {
         const text = config.get(key);
         if (text === undefined || text === "") continue;
         raw[key] = TEXT.has(key) ? text : structure(text);
+    }
+    // Which keys are encrypted: the engine says so here (SDK: runtime/config, configSecretKeysEnvKey), but exports no question for it.
+    const encrypted = new Set(JSON.parse(process.env["PULUMI_CONFIG_SECRET_KEYS"] ?? "[]") as string[]);
+    const open = Object.keys(raw).filter((key) => SECRET_SETTINGS.has(key) && !encrypted.has(`${config.name}:${key}`));
+    if (open.length > 0) {
+        throw new SpecError(
+            open.map((key) => ({
+                path: `k3s-ha:${key}`,
+                message: `stands in the stack file in clear; set it with: pulumi config set --secret k3s-ha:${key}, and change it where it was used`,
+            })),
+        );
     }
     const ssh = (raw["ssh"] ?? {}) as { knownHosts?: unknown; privateKeyFile?: unknown };
     const checked = checkSpec(raw, { knownHosts: fileText(folder, ssh.knownHosts, "ssh.knownHosts") });

@@ -22,8 +22,8 @@ export class SpecError extends Error {
     }
 }
 
-/** Settings whose values never appear in a message. */
-const SECRET_KEYS: ReadonlySet<string> = new Set([
+/** Settings that must be secret in the stack file, and whose values never appear in a message. */
+export const SECRET_SETTINGS: ReadonlySet<string> = new Set([
     "token",
     "agentToken",
     "statsPassword",
@@ -57,7 +57,7 @@ function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
 
 function problem(root: unknown, path: readonly PropertyKey[], message: string): Problem {
     const value = valueAt(root, path);
-    const hide = value === undefined || SECRET_KEYS.has(String(path[0]));
+    const hide = value === undefined || SECRET_SETTINGS.has(String(path[0]));
     return { path: configPath(path), value: hide ? undefined : shown(value), message };
 }
 

@@ -19,6 +19,8 @@ const refined = (ok: (text: string) => boolean, allowed: string) =>
 
 const address = refined(isAddress, "an IPv4 or IPv6 address");
 const cidr = refined(isCidr, "a network such as 10.90.0.0/24 or fd00::/8");
+/** haproxy takes at most 64 words in a line. */
+const networks = z.array(cidr).max(50, "must list at most 50 networks; join them to larger ones");
 const host = refined(isHost, "a DNS name or an address");
 const duration = refined(
     (t) => durationMs(t) !== undefined,
@@ -140,7 +142,7 @@ const proxy = z.strictObject({
                     error: 'must be an address, or "node" for each node\'s own VPN address',
                 })
                 .optional(),
-            allowedNetworks: z.array(cidr).optional(),
+            allowedNetworks: networks.optional(),
             metricsPassword: z.boolean("must be true or false").optional(),
             admin: z.boolean("must be true or false").optional(),
         })
@@ -182,7 +184,7 @@ export const stackSchema = z.strictObject({
         .strictObject({
             interface: refined((t) => /^[A-Za-z0-9_.@-]{1,15}$/.test(t), "a network interface such as wg0").optional(),
             unit: unit.optional(),
-            networks: z.array(cidr).optional(),
+            networks: networks.optional(),
         })
         .default({}),
     proxy: proxy.default({}),

@@ -1,5 +1,5 @@
 /** Parsers for the small values that stack files hold: addresses, networks, versions, durations. */
-import { isIP, isIPv4, isIPv6 } from "node:net";
+import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 
 /** A k3s release such as `v1.36.3+k3s1`, taken apart. */
 export interface K3sVersion {
@@ -93,4 +93,26 @@ export function isHost(text: string): boolean {
 /** True for an IPv6 address, false for IPv4. */
 export function isIPv6Address(address: string): boolean {
     return isIPv6(address);
+}
+
+/** Networks that are never routed on the internet (RFC 1918, RFC 6598, RFC 4193): where VPNs live. */
+const PRIVATE = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"];
+
+/**
+ * The private networks that the addresses lie in; a public address stands for itself. Short whatever the number of nodes,
+ * and the same when one more node comes.
+ */
+export function nodeNetworks(addresses: readonly string[]): string[] {
+    const network = (address: string): string => {
+        const family = isIPv6(address) ? "ipv6" : "ipv4";
+        const found = PRIVATE.find((cidr) => {
+            const [base, bits] = cidr.split("/") as [string, string];
+            if (isIPv6(base) !== isIPv6(address)) return false;
+            const list = new BlockList();
+            list.addSubnet(base, Number(bits), family);
+            return list.check(address, family);
+        });
+        return found ?? `${address}/${family === "ipv6" ? 128 : 32}`;
+    };
+    return [...new Set(addresses.map(network))].sort();
 }

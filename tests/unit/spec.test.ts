@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { checkSpec } from "../../components/spec/check";
 import { knownHostKey } from "../../components/spec/known-hosts";
-import { durationMs, isCidr, parseK3sVersion } from "../../components/spec/values";
+import { durationMs, isCidr, nodeNetworks, parseK3sVersion } from "../../components/spec/values";
 import { mistakes, node, settings, spec } from "./settings";
 
 /** Each mistake in these settings, as one line that names path, value and what is allowed. */
@@ -269,6 +269,17 @@ describe("spec", () => {
         assert.equal(knownHostKey(text, "10.0.0.2", 2222), "ssh-ed25519 PORT");
         // ssh-keygen -H of this line, from the manual page of sshd(8).
         assert.equal(knownHostKey(text, "192.168.1.61", 22), "ssh-ed25519 HASHED");
+    });
+
+    it("lets the private networks of the nodes read the metrics by default, the same ones when a node is added", () => {
+        assert.deepEqual(spec().proxy.stats.allowedNetworks, ["10.0.0.0/8"]);
+        assert.deepEqual(nodeNetworks(["100.64.3.4", "fd12::1", "203.0.113.5", "172.31.0.1", "172.32.0.1"]), [
+            "100.64.0.0/10",
+            "172.16.0.0/12",
+            "172.32.0.1/32",
+            "203.0.113.5/32",
+            "fc00::/7",
+        ]);
     });
 
     it("understands durations, networks and versions", () => {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
@@ -33,6 +33,10 @@ interface Workflow {
     readonly jobs: Readonly<Record<string, Job>>;
 }
 
+/** Folders of this run, removed at its end: one of them holds a key. */
+const scratch = mkdtempSync(join(tmpdir(), "k3s-ha-workflows-"));
+const folder = (): string => mkdtempSync(join(scratch, "x"));
+
 const files = readdirSync(FOLDER).sort();
 const text = (file: string): string => readFileSync(join(FOLDER, file), "utf8");
 const workflow = (file: string): Workflow => parse(text(file)) as Workflow;
@@ -51,7 +55,7 @@ function pulumiStep(file: string): { job: Job; step: Step } {
 function runStep(file: string, name: string, cwd: string, env: Record<string, string> = {}): Record<string, string> {
     const script = stepsOf(file).find((s) => s.name === name)?.run;
     assert.ok(script, `${file} has a step "${name}"`);
-    const written = join(mkdtempSync(join(tmpdir(), "k3s-ha-step-")), "written");
+    const written = join(folder(), "written");
     writeFileSync(written, "");
     execFileSync("bash", ["-e", "-c", script], {
         cwd,
@@ -64,12 +68,14 @@ function runStep(file: string, name: string, cwd: string, env: Record<string, st
 }
 
 function project(...stackFiles: string[]): string {
-    const folder = mkdtempSync(join(tmpdir(), "k3s-ha-project-"));
-    for (const name of ["Pulumi.yaml", ...stackFiles]) writeFileSync(join(folder, name), "");
-    return folder;
+    const made = folder();
+    for (const name of ["Pulumi.yaml", ...stackFiles]) writeFileSync(join(made, name), "");
+    return made;
 }
 
 describe("workflows", () => {
+    after(() => rmSync(scratch, { recursive: true }));
+
     describe("actionlint", function () {
         // The first run on a machine compiles it.
         this.timeout(300_000);
@@ -210,13 +216,13 @@ describe("workflows", () => {
     });
 
     it("preview: the lab's stack gets a host key for each of its nodes", () => {
-        const folder = project();
-        cpSync(join(ROOT, "Pulumi.dev.yaml"), join(folder, "Pulumi.dev.yaml"));
-        runStep("preview.yaml", "Host keys for the lab's stack", folder);
-        const stack = parse(readFileSync(join(folder, "Pulumi.dev.yaml"), "utf8")) as {
+        const cwd = project();
+        cpSync(join(ROOT, "Pulumi.dev.yaml"), join(cwd, "Pulumi.dev.yaml"));
+        runStep("preview.yaml", "Host keys for the lab's stack", cwd);
+        const stack = parse(readFileSync(join(cwd, "Pulumi.dev.yaml"), "utf8")) as {
             config: { "k3s-ha:nodes": { address: string }[]; "k3s-ha:ssh": { knownHosts: string } };
         };
-        const known = readFileSync(join(folder, stack.config["k3s-ha:ssh"].knownHosts), "utf8");
+        const known = readFileSync(join(cwd, stack.config["k3s-ha:ssh"].knownHosts), "utf8");
         assert.ok(stack.config["k3s-ha:nodes"].length > 0);
         for (const { address } of stack.config["k3s-ha:nodes"])
             assert.match(knownHostKey(known, address, 22) ?? "", /^ssh-ed25519 \S+$/, address);
@@ -239,9 +245,9 @@ describe("workflows", () => {
     });
 
     it("up: the SSH key goes into an agent and into no file; without one there is no up", () => {
-        const folder = project();
-        execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "deploy", "-f", join(folder, "key")]);
-        const key = readFileSync(join(folder, "key"), "utf8").trim();
+        const file = join(folder(), "key");
+        execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", "deploy", "-f", file]);
+        const key = readFileSync(file, "utf8").trim();
         const cwd = project();
         const before = readdirSync(cwd);
         const agent = runStep("up.yaml", "SSH agent", cwd, { SSH_PRIVATE_KEY: key, ENVIRONMENT: "prod" });

@@ -1,0 +1,141 @@
+import assert from "node:assert/strict";
+import { parse } from "yaml";
+import { anonymousSurface } from "../../components/access/anonymous-surface";
+import { authenticationConfig, k3sFiles, k3sUnit, nodeConfig, quotedYaml } from "../../components/k3s/config";
+import { k3sBundle, stageBundle } from "../../components/k3s/plan";
+import { haproxyBundle, prepareBundle } from "../../components/proxy/plan";
+import { renderBundle } from "../../components/remote/bundle";
+import type { ClusterSpec, NodeSpec } from "../../components/spec/spec";
+import { assertGolden } from "./golden";
+import { node, settings, spec } from "./settings";
+
+const of = (s: ClusterSpec, name: string): NodeSpec => s.nodes.find((n) => n.name === name) as NodeSpec;
+
+const rich = spec({
+    readiness: "scoped",
+    vpn: { interface: "wg0", unit: "wg-quick@wg0.service", networks: ["10.90.0.0/24"] },
+    server: {
+        config: { disable: ["traefik"], "kube-apiserver-arg": ["audit-log-maxage=7"], "tls-san": ["api.example.com"] },
+    },
+    agent: { config: { "kubelet-arg": ["max-pods=50"] } },
+    kubelet: { shutdownGracePeriod: "30s" },
+    registries: { mirrors: { "docker.io": { endpoint: ["https://mirror.example.com"] } } },
+    kubeconfig: { server: "https://k8s.example.com:6443", context: "prod" },
+    nodes: [
+        node("master-1", "server", "10.90.0.11", {
+            externalAddress: "192.0.2.1",
+            labels: { site: "a", "example.com/rack": "1" },
+        }),
+        node("agent-1", "agent", "10.90.0.21", {
+            taints: ["dedicated=db:NoSchedule"],
+            config: { "kubelet-arg": ["v=2"], "node-external-ip": undefined },
+        }),
+    ].map((n) => JSON.parse(JSON.stringify(n)) as unknown),
+});
+
+describe("k3s plan", () => {
+    for (const name of ["master-1", "agent-1"]) {
+        it(`what ${name} of the default stack is given`, () => {
+            const s = spec();
+            assertGolden(renderBundle(k3sBundle(s, of(s, name))), `k3s-${name}.txt`);
+        });
+        it(`what ${name} of a stack with many settings is given`, () => {
+            assertGolden(renderBundle(k3sBundle(rich, of(rich, name))), `k3s-rich-${name}.txt`);
+        });
+    }
+
+    it("what the steps prepare, haproxy and stage are given", () => {
+        const s = spec({
+            host: {
+                sysctl: { "net.ipv4.ip_forward": 1 },
+                packages: ["nfs-common"],
+                files: [{ path: "/etc/motd", content: "hello\n" }],
+            },
+            download: { sha256: { amd64: "a".repeat(64) } },
+        });
+        const steps = [
+            renderBundle(prepareBundle(s, of(s, "agent-1"), "0011223344556677", { "agent-token": "SECRET" })),
+            renderBundle(haproxyBundle(s, of(s, "agent-1"))),
+            renderBundle(stageBundle(s, of(s, "agent-1"))),
+        ];
+        assertGolden(steps.join("----\n"), "host-agent-1.txt");
+    });
+
+    it("each readiness mode sets its flags and nothing else", () => {
+        const args = (readiness: string): unknown =>
+            nodeConfig(spec({ readiness }), of(spec({ readiness }), "master-1"))["kube-apiserver-arg"];
+        assert.equal(args("unauthorized"), undefined);
+        assert.deepEqual(args("anonymous"), ["anonymous-auth=true"]);
+        assert.deepEqual(args("scoped"), ["authentication-config=/etc/rancher/k3s/authn.yaml"]);
+    });
+
+    it("a flag that the user repeats stands once", () => {
+        const s = spec({ server: { config: { "kube-apiserver-arg": ["anonymous-auth=true", "v=1"] } } });
+        assert.deepEqual(nodeConfig(s, of(s, "master-1"))["kube-apiserver-arg"], ["anonymous-auth=true", "v=1"]);
+    });
+
+    it("the anonymous section is never left out, and the version fits the release", () => {
+        for (const [version, api] of [
+            ["v1.33.1+k3s1", "v1beta1"],
+            ["v1.34.0+k3s1", "v1"],
+            ["v1.36.3+k3s1", "v1"],
+        ] as const) {
+            const config = parse(authenticationConfig(version)) as { apiVersion: string; anonymous: unknown };
+            assert.equal(config.apiVersion, `apiserver.config.k8s.io/${api}`);
+            assert.deepEqual(config.anonymous, {
+                enabled: true,
+                conditions: [{ path: "/healthz" }, { path: "/livez" }, { path: "/readyz" }],
+            });
+        }
+    });
+
+    it("text stays text for a YAML 1.1 reader", () => {
+        const values = {
+            mode: "0644",
+            no: "no",
+            exp: "1e3",
+            date: "2026-11-22",
+            sexagesimal: "1:30",
+            nul: "null",
+            tilde: "~",
+            colon: "a: b",
+            hash: "# x",
+        };
+        const text = quotedYaml(values);
+        for (const line of text.trim().split("\n")) assert.match(line, /^"?[a-z]+"?: "/);
+        assert.deepEqual(parse(text, { version: "1.1" }), values);
+    });
+
+    it("an agent that shall not stay behind its proxy uses k3s's own balancer", () => {
+        const s = spec({ agent: { throughProxy: false } });
+        assert.equal("disable-apiserver-lb" in nodeConfig(s, of(s, "agent-1")), false);
+        assert.equal(nodeConfig(spec(), of(spec(), "agent-1"))["disable-apiserver-lb"], true);
+    });
+
+    it("units carry k3s's names and come after the proxy and the VPN", () => {
+        const unit = k3sUnit(rich, of(rich, "agent-1"));
+        assert.equal(unit.path, "/etc/systemd/system/k3s-agent.service");
+        assert.match(unit.content, /^After=network-online\.target haproxy\.service wg-quick@wg0\.service$/m);
+    });
+
+    it("no file of a node depends on another node but for the proxies' masters", () => {
+        const more = settings();
+        (more["nodes"] as unknown[]).push(node("agent-9", "agent", "10.90.0.29"));
+        const grown = spec({ nodes: more["nodes"] });
+        for (const name of ["master-1", "master-2", "agent-1"]) {
+            assert.deepEqual(k3sFiles(grown, of(grown, name)), k3sFiles(spec(), of(spec(), name)));
+            assert.deepEqual(
+                renderBundle(k3sBundle(grown, of(grown, name))),
+                renderBundle(k3sBundle(spec(), of(spec(), name))),
+            );
+        }
+    });
+
+    it("the anonymous surface of each mode", () => {
+        const codes = (mode: "unauthorized" | "anonymous" | "scoped"): Record<string, number> =>
+            Object.fromEntries(anonymousSurface(mode));
+        assert.deepEqual([codes("anonymous")["/readyz"], codes("anonymous")["/version"]], [200, 403]);
+        assert.deepEqual([codes("scoped")["/readyz"], codes("scoped")["/version"]], [200, 401]);
+        assert.deepEqual([codes("unauthorized")["/readyz"], codes("unauthorized")["/version"]], [401, 401]);
+    });
+});

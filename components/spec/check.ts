@@ -11,6 +11,7 @@ import {
     durationMs,
     hasBackport,
     isIPv6Address,
+    nodeNetworks,
     parseK3sVersion,
     urlHost,
     type K3sVersion,

@@ -1,0 +1,42 @@
+/**
+ * A stand-in for one kube-apiserver: HTTPS, /readyz with a code that the test chooses, /watch that never ends, all else 200.
+ * Like the real one it answers 400 to HTTP/1.1 without a Host. Arguments: name, address, port, key file, certificate file.
+ * Messages from the parent: { ready: number } or { ready: number, delay: milliseconds }.
+ */
+import { readFileSync } from "node:fs";
+import { createServer } from "node:https";
+
+const [name = "", address = "", port = "", keyFile = "", certFile = ""] = process.argv.slice(2);
+let ready = 200;
+let delay = 0;
+
+process.on("message", (message: { ready: number; delay?: number }) => {
+    ready = message.ready;
+    delay = message.delay ?? 0;
+    process.send?.("done");
+});
+process.on("disconnect", () => process.exit(0));
+
+const server = createServer(
+    { key: readFileSync(keyFile), cert: readFileSync(certFile), requireHostHeader: true },
+    (request, response) => {
+        if (request.url === "/readyz") {
+            setTimeout(() => {
+                response.statusCode = ready;
+                response.end("readyz");
+            }, delay);
+            return;
+        }
+        response.setHeader("x-master", name);
+        if (request.url === "/watch") {
+            const timer = setInterval(() => response.write("."), 100);
+            response.on("close", () => clearInterval(timer));
+            return;
+        }
+        response.end(name);
+    },
+);
+// A cut check or client is no matter here.
+server.on("clientError", (_, socket) => socket.destroy());
+server.on("tlsClientError", () => undefined);
+server.listen(Number(port), address, () => process.send?.("listening"));

@@ -106,8 +106,8 @@ put() {
 
 # put_files PREFIX: all files of the bundle below PREFIX.
 put_files() {
-    while read -r n mode path; do
-        case $path in "$1"*) put "$WORK/file.$n" "$path" "$mode" ;; esac
+    while read -r put_n put_mode put_path; do
+        case $put_path in "$1"*) put "$WORK/file.$put_n" "$put_path" "$put_mode" ;; esac
     done <"$WORK/manifest"
 }
 

@@ -82,6 +82,8 @@ apply() {
     check_etcd_data
     check_tokens
     put_files "$SECRETS/"
+    setting cluster-id >"$WORK/cluster-id"
+    put "$WORK/cluster-id" "$STATE/cluster-id" 0600
     packages=$(setting packages)
     # shellcheck disable=SC2086
     [ -z "$packages" ] || install_packages $packages

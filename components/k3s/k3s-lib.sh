@@ -117,7 +117,7 @@ diagnose() {
     up=$(proxy_up)
     if seen 'not yet valid|certificate has expired'; then
         layer=clock remedy="compare the clocks of the nodes (date -u; is time synchronisation running?) and run pulumi up again"
-    elif seen 'token CA hash does not match|CA hash'; then
+    elif seen 'token CA hash does not match'; then
         layer="token (its CA hash is not this cluster's)" remedy="the master that answered belongs to another cluster, or k3s-ha:caHash is wrong; compare with pulumi stack output caHash"
     elif seen 'not authorized|401 Unauthorized|invalid token|password does not match|token is not valid|bootstrap data already found and encrypted with different token'; then
         layer=token remedy="the token of this node is not the cluster's; if the Node existed before under this name, delete it (kubectl delete node $NODE) and run pulumi up again"

@@ -84,8 +84,8 @@ run() {
         write_membership "$mode"
         folder "$DATA"
         [ -d "$DATA/server" ] || mkdir -m 0700 "$DATA/server"
-        setting cluster-id >"$WORK/id"
-        put "$WORK/id" "$ID_FILE" 0600
+        # Left by the step prepare, which refuses etcd data with another id.
+        put "$STATE/cluster-id" "$ID_FILE" 0600
         RESTART=1
     fi
     start_unit

@@ -400,7 +400,7 @@ result() {
         "keep a 'stats socket' of level admin in k3s-ha:proxy.haproxy.global.stats"
     awk -F, -v backend="$BACKEND" -v what="$1" '
         NR == 1 { sub(/^# /, ""); for (i = 1; i <= NF; i++) column[$i] = i; next }
-        $1 == backend && $2 != "BACKEND" { all++; if ($(column["status"]) ~ /^UP/) up++ }
+        $1 == backend && $2 != "BACKEND" { all++; if ($(column["status"]) ~ /^UP/ && $(column["check_status"]) !~ /INI/) up++ }
         END { printf "haproxy: %s; %d of %d masters up\n", what, up, all }' "$WORK/stat"
 }
 

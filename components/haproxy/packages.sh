@@ -147,6 +147,7 @@ remove_packages() {
             say "k3s-ha: some packages stay, others need them: $(tail -n 3 "$WORK/packages.out" | tr '\n' ' ')"
         fi
     done
+    hash -r
     if grep -qx haproxy "$PACKAGES_NEW" && ! command -v haproxy >/dev/null 2>&1; then
         rm -rf /var/lib/haproxy /run/haproxy /etc/haproxy
         if command -v userdel >/dev/null 2>&1 && grep -q '^haproxy:' /etc/passwd; then userdel haproxy 2>/dev/null || true; fi

@@ -92,8 +92,15 @@ apply() {
     echo "prepare: $CHANGED files changed"
 }
 
+# A step whose resource never came to be (its create failed) has no removal of its own: what is left of it goes here.
+remove_leftovers() {
+    if [ -s "$STATE/k3s-role" ]; then sh "$KIT/$(cat "$STATE/k3s-role").sh" remove </dev/null >&2; fi
+    if [ -e "$STATE/haproxy/kept" ]; then sh "$KIT/haproxy.sh" remove </dev/null >&2; fi
+}
+
 remove() {
     begin
+    remove_leftovers
     if [ -f "$STATE/files" ]; then
         while read -r path; do
             before=$STATE/before/$(echo "$path" | tr / %)

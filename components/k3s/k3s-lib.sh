@@ -11,6 +11,7 @@ RESTART=0
 # The staged binary takes its place by a rename; the running process keeps the old one until it is restarted.
 install_binary() {
     staged=$STATE/bin/$(setting version)/k3s
+    printf '%s\n' "$ROLE" >"$STATE/k3s-role"
     [ -x "$staged" ] || fail "the binary $staged is not there" "run pulumi up again; if it stays so: pulumi up --replace the resource $NODE-stage"
     if ! cmp -s "$staged" "$BIN"; then
         ln -f "$staged" "$BIN.new" 2>/dev/null || cp "$staged" "$BIN.new" || fail "could not write $BIN.new" "free some space below /usr/local"
@@ -162,7 +163,7 @@ remove_k3s() {
     fi
     # The data folder may be a mount point; its content goes in any case.
     find "$DATA" -mindepth 1 -delete 2>/dev/null || rm -rf "${DATA:?}"/* 2>/dev/null || true
-    rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links"
+    rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role"
     find /var/lib/kubelet -mindepth 1 -delete 2>/dev/null || true
     for dir in "$DATA" /var/lib/rancher /etc/rancher /var/lib/kubelet; do rmdir "$dir" 2>/dev/null || true; done
 }

@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
+import { readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import {
     HOSTS,
+    ROOT,
     MASTERS,
     AGENTS,
     kubectl,
@@ -35,7 +38,9 @@ describe("first up", function () {
     this.timeout(900_000);
 
     before(() => {
+        // What an earlier, interrupted run left.
         lab(["down"]);
+        for (const file of readdirSync(ROOT)) if (/^Pulumi\.test-.*\.yaml$/.test(file)) rmSync(join(ROOT, file));
         lab(["hosts", "up"], { timeout: 180 });
         for (const host of HOSTS) untouched.set(host, snapshot(host));
     });

@@ -35,7 +35,7 @@ describe("readiness modes", function () {
                 config["k3s-ha:nodes"] = nodes.filter((n) => ["master-1", "agent-1"].includes(n.name));
                 config["k3s-ha:readiness"] = mode;
             });
-            stack.up();
+            stack.init().up();
             for (const host of ["master-1", "agent-1"]) assert.deepEqual(mastersUp(host), ["master-1"]);
             for (const [path, code] of Object.entries(anonymous)) {
                 assert.equal(

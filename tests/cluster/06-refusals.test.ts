@@ -17,6 +17,7 @@ function failingUp(
         change(config, node);
     });
     try {
+        stack.init();
         const result = stack.pulumi(["up", "--yes", "--skip-preview"], { check: false, timeout: 180, env });
         return { result, text: result.stdout + result.stderr };
     } finally {
@@ -101,7 +102,7 @@ describe("refusals: an error that names the host and what to do", function () {
             };
             config["k3s-ha:readiness"] = "scoped";
         });
-        stack.pulumi(["up", "--yes", "--skip-preview"], { env: { SSH_AUTH_SOCK: "" }, timeout: 300 });
+        stack.init().pulumi(["up", "--yes", "--skip-preview"], { env: { SSH_AUTH_SOCK: "" }, timeout: 300 });
         const code = (path: string): string =>
             lab(["exec", "--", "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", `https://${NET}.21:6443${path}`])
                 .stdout;

@@ -72,23 +72,29 @@ export const HOSTS = [...MASTERS, ...AGENTS] as const;
 
 /** A stack of the lab's: its settings are a file that tests change. */
 export class Stack {
+    public readonly name: string;
     public readonly file: string;
-    private readonly folder: string;
 
-    /** The lab's own stack file with another name and with changes. */
+    /** The lab's own stack file under another name and with changes, in the project's folder as a user's would be. */
     public constructor(
-        public readonly name: string,
-        change: (config: Record<string, unknown>) => void = () => undefined,
+        name: string,
+        private readonly change: (config: Record<string, unknown>) => void = () => undefined,
     ) {
-        this.folder = mkdtempSync(join(tmpdir(), "k3s-ha-stack-"));
-        this.file = join(this.folder, `Pulumi.${name}.yaml`);
+        this.name = `test-${name}`;
+        this.file = join(ROOT, `Pulumi.${this.name}.yaml`);
+    }
+
+    /** Writes the file and makes the stack, if it is not there. */
+    public init(): this {
+        if (existsSync(this.file)) return this;
         const base = lab(["stack"]).stdout.trim();
-        const stack = parse(readFileSync(join(ROOT, `Pulumi.${base}.yaml`), "utf8")) as {
+        const { config } = parse(readFileSync(join(ROOT, `Pulumi.${base}.yaml`), "utf8")) as {
             config: Record<string, unknown>;
         };
-        change(stack.config);
-        writeFileSync(this.file, stringify(stack));
-        this.pulumi(["stack", "init", name], { check: false });
+        this.change(config);
+        writeFileSync(this.file, stringify({ config }));
+        this.pulumi(["stack", "init", this.name]);
+        return this;
     }
 
     /** A preview with other settings, as a reviewer reads it. */
@@ -133,24 +139,15 @@ export class Stack {
     }
 
     private command(args: readonly string[]): string[] {
-        const takesFile = ["up", "preview", "destroy", "refresh", "config"].includes(args[0] ?? "");
         const stack = args[0] === "stack" && ["init", "select"].includes(args[1] ?? "") ? [] : ["--stack", this.name];
-        return [
-            "pulumi",
-            ...args,
-            ...stack,
-            ...(takesFile ? ["--config-file", this.file] : []),
-            "--non-interactive",
-            "--color",
-            "never",
-        ];
+        return ["pulumi", ...args, ...stack, "--non-interactive", "--color", "never"];
     }
 
     /** The same stack with other settings, in a file of its own; for previews and changes. */
     public changed(change: (config: Record<string, unknown>) => void): string {
         const stack = parse(readFileSync(this.file, "utf8")) as { config: Record<string, unknown> };
         change(stack.config);
-        const file = join(this.folder, `changed-${Date.now()}.yaml`);
+        const file = join(mkdtempSync(join(tmpdir(), "k3s-ha-change-")), "stack.yaml");
         writeFileSync(file, stringify(stack));
         return file;
     }
@@ -173,7 +170,7 @@ export class Stack {
     /** Settings file and everything else of this stack on the deployer. */
     public forget(): void {
         this.pulumi(["stack", "rm", "--yes", "--force"], { check: false });
-        rmSync(this.folder, { recursive: true, force: true });
+        rmSync(this.file, { force: true });
     }
 }
 
@@ -181,7 +178,7 @@ let shared: Stack | undefined;
 
 /** The stack of the suite's main cluster. */
 export function mainStack(): Stack {
-    shared ??= new Stack("dev-test");
+    shared ??= new Stack("main").init();
     return shared;
 }
 

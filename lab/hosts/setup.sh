@@ -1,0 +1,162 @@
+# shellcheck shell=bash
+# lab/lab setup: what the machine lacks, Node's dependencies, base image, apt repository, k3s, haproxy versions.
+
+setup_packages() {
+    local missing=() command package
+    while read -r command package; do
+        command -v "$command" >/dev/null || missing+=("$package")
+    done <<'END'
+systemd-nspawn systemd-container
+mmdebstrap mmdebstrap
+apt-ftparchive apt-utils
+dpkg-deb dpkg
+ip iproute2
+iptables iptables
+ssh openssh-client
+mkfs.ext4 e2fsprogs
+nsenter util-linux
+curl curl
+jq jq
+socat socat
+openssl openssl
+patchelf patchelf
+shellcheck shellcheck
+awk mawk
+END
+    [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
+    command -v node >/dev/null || fail "Node.js 20 or newer is needed"
+    command -v npm >/dev/null || fail "npm is needed"
+    [[ -n ${LAB_K3S:-} || ${LAB_OFFICIAL:-} == 1 ]] || command -v go >/dev/null ||
+        fail "Go is needed to build the k3s stand-in (or LAB_K3S=FILE, an official k3s)"
+    ((${#missing[@]})) || return 0
+    step "packages: ${missing[*]}"
+    # An unreachable foreign source is no reason to stop: the installation below tells what is really missing.
+    apt-get -q update >&2 || true
+    DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}" >&2
+}
+
+setup_node() {
+    local folder
+    for folder in "$LAB_ROOT" "$LAB_ROOT/lab/pulumi"; do
+        [[ -e $folder/package-lock.json ]] || continue
+        # npm writes this file last; an older one means another lock file or an interrupted installation.
+        [[ ! $folder/node_modules/.package-lock.json -nt $folder/package-lock.json ]] || continue
+        step "npm ci in ${folder#"$LAB_ROOT"/}"
+        (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error >&2 && touch node_modules/.package-lock.json)
+    done
+}
+
+_checksums() { # of the k3s in folder $1, in the form of k3s's releases
+    [[ $1/sha256sum-amd64.txt -nt $1/k3s ]] ||
+        { (cd "$1" && sha256sum k3s >sha256sum-amd64.txt.new) && mv "$1/sha256sum-amd64.txt.new" "$1/sha256sum-amd64.txt"; }
+}
+
+# setup_k3s: LAB_K3S (one or more binaries, by colons), else official releases with LAB_OFFICIAL=1, else the stand-in;
+# into LAB_CACHE, a folder per origin.
+setup_k3s() {
+    local version folder file
+    if [[ -n ${LAB_K3S:-} ]]; then
+        while read -r file; do
+            [[ -x $file ]] || fail "LAB_K3S: $file is not an executable file"
+            version=$("$file" --version | sed -n 's/^k3s version \(v[^ ]*\).*/\1/p')
+            [[ -n $version ]] || fail "LAB_K3S: $file --version does not say which k3s it is"
+            folder=$LAB_DIR/k3s/$version
+            mkdir -p "$folder"
+            cmp -s "$file" "$folder/k3s" || { cp "$file" "$folder/k3s.new" && mv "$folder/k3s.new" "$folder/k3s"; }
+            _checksums "$folder"
+            say "k3s $version from $file"
+        done < <(tr : '\n' <<<"$LAB_K3S")
+        echo "$LAB_DIR/k3s" >"$LAB_DIR/k3s.path"
+        return
+    fi
+    rm -f "$LAB_DIR/k3s.path"
+    for version in $LAB_K3S_VERSIONS; do
+        if [[ ${LAB_OFFICIAL:-} == 1 ]]; then
+            k3s_download "$version"
+            echo "$LAB_CACHE/official/k3s" >"$LAB_DIR/k3s.path"
+            continue
+        fi
+        [[ -x $LAB_ROOT/lab/k3s/build.sh ]] || fail "lab/k3s/build.sh is not there: no k3s stand-in can be built"
+        folder=$LAB_CACHE/k3s/$version
+        mkdir -p "$folder"
+        step "k3s stand-in $version (the first one compiles for some minutes)"
+        "$LAB_ROOT/lab/k3s/build.sh" "$version" "$folder/k3s.new" >&2
+        # Not in place: other labs have links to the old one.
+        if cmp -s "$folder/k3s.new" "$folder/k3s"; then rm "$folder/k3s.new"; else mv "$folder/k3s.new" "$folder/k3s"; fi
+        _checksums "$folder"
+    done
+}
+
+k3s_download() {
+    local folder=$LAB_CACHE/official/k3s/$1 url=https://github.com/k3s-io/k3s/releases/download/${1/+/%2B}
+    mkdir -p "$folder"
+    (
+        cd "$folder" || exit
+        [[ -e k3s && -e sha256sum-amd64.txt ]] && exit
+        step "official k3s $1"
+        curl -fsSL --connect-timeout 10 --retry 2 -o sha256sum.new "$url/sha256sum-amd64.txt" ||
+            fail "the official k3s $1 cannot be downloaded from $url (is there a way to the internet?)"
+        curl -fSL --connect-timeout 10 --retry 2 --progress-bar -o k3s.new "$url/k3s" ||
+            fail "the download of $url/k3s failed"
+        awk '$2 == "k3s" { print $1 "  k3s.new" }' sha256sum.new | sha256sum --check --strict --quiet >&2 ||
+            fail "the k3s downloaded from $url does not have the checksum of its release"
+        chmod 755 k3s.new
+        mv k3s.new k3s && mv sha256sum.new sha256sum-amd64.txt
+    )
+}
+
+# k3s_stage: links what setup made into the artifact server's folder, in the layout of k3s's releases.
+k3s_stage() {
+    local source=$LAB_CACHE/k3s version folder file
+    [[ ! -s $LAB_DIR/k3s.path ]] || source=$(<"$LAB_DIR/k3s.path")
+    mkdir -p "$LAB_DIR/artifacts/k3s-io/k3s/releases/download"
+    for folder in "$LAB_DIR"/artifacts/k3s-io/k3s/releases/download/*/; do
+        [[ -e $source/$(basename "$folder")/sha256sum-amd64.txt ]] || rm -rf "${folder:?}"
+    done
+    for folder in "$source"/*/; do
+        version=$(basename "$folder")
+        [[ -e $folder/sha256sum-amd64.txt ]] || continue
+        for file in k3s sha256sum-amd64.txt; do
+            file=$LAB_DIR/artifacts/k3s-io/k3s/releases/download/$version/$file
+            [[ ! $file -ef $folder/${file##*/} ]] || continue
+            mkdir -p "${file%/*}"
+            cp --force --link "$folder/${file##*/}" "$file.new" 2>/dev/null || cp --force "$folder/${file##*/}" "$file.new"
+            mv "$file.new" "$file"
+        done
+    done
+}
+
+# setup_pulumi: with LAB_OFFICIAL=1 the official command line, from PATH or npm's package of that name.
+setup_pulumi() {
+    local pulumi folder=$LAB_CACHE/official/pulumi
+    rm -f "$LAB_DIR/pulumi.path"
+    [[ ${LAB_OFFICIAL:-} == 1 && -z ${LAB_PULUMI:-} ]] || return 0
+    pulumi=$(command -v pulumi || true)
+    if [[ -z $pulumi ]]; then
+        pulumi=$folder/node_modules/.bin/pulumi
+        if [[ ! -x $pulumi ]]; then
+            step "official pulumi"
+            mkdir -p "$folder"
+            npm install --prefix "$folder" --no-audit --no-fund --loglevel=error pulumi >&2 ||
+                fail "npm's package pulumi cannot be installed; put the official pulumi on PATH"
+        fi
+    fi
+    "$pulumi" version >&2 || fail "$pulumi does not run; put the official pulumi on PATH"
+    dirname "$pulumi" >"$LAB_DIR/pulumi.path"
+}
+
+setup_all() {
+    mkdir -p "$LAB_CACHE" "$LAB_DIR"
+    (
+        # Labs share the cache.
+        exec 8>"$LAB_CACHE/lock"
+        flock --nonblock 8 || { say "waiting for another lab's setup" && flock --wait 1800 8; }
+        build_base_image
+        build_repository
+        setup_node
+        setup_k3s
+        k3s_stage
+        setup_pulumi
+        haproxy_versions >/dev/null
+    )
+}

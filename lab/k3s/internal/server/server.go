@@ -1,0 +1,524 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"k3s-ha/lab/k3s/internal/agent"
+	"k3s-ha/lab/k3s/internal/config"
+	"k3s-ha/lab/k3s/internal/controlplane"
+	"k3s-ha/lab/k3s/internal/datastore"
+	"k3s-ha/lab/k3s/internal/host"
+	"k3s-ha/lab/k3s/internal/pki"
+	"k3s-ha/lab/k3s/internal/supervisor"
+	"k3s-ha/lab/k3s/internal/token"
+)
+
+const (
+	// startLimit is how long a server waits for etcd or its apiserver before it exits to be restarted.
+	startLimit = 15 * time.Minute
+	// stopLimit bounds the end of etcd, apiStopLimit that of the apiserver: it only has to leave the endpoints.
+	stopLimit    = 3 * time.Second
+	apiStopLimit = time.Second
+)
+
+type server struct {
+	*options
+	tokens     tokens
+	cas        *authorities
+	supervisor *supervisor.Server
+	etcd       *datastore.Etcd
+	kube       *kubernetes.Clientset
+	nodes      corelisters.NodeLister
+	leading    atomic.Bool
+	apiRuns    atomic.Bool
+	fatal      chan error
+}
+
+// Run is `k3s server`. It returns nil after the context ended, which closes port 6443 at once.
+func Run(ctx context.Context, settings *config.Settings) error {
+	o, err := newOptions(settings)
+	if err != nil {
+		return err
+	}
+	s := &server{options: o, fatal: make(chan error, 8)}
+	if o.Bool("cluster-reset") {
+		return s.reset(ctx)
+	}
+	if err := o.datastore().ClearReset(); err != nil {
+		return err
+	}
+	initialized, err := s.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	listeners, err := s.serve()
+	if err != nil {
+		return err
+	}
+	defer listeners.Close()
+
+	apiCtx, stopAPI := context.WithCancel(context.Background())
+	defer stopAPI()
+	apiDone := make(chan struct{})
+	go func() {
+		if err := s.start(ctx, apiCtx, initialized, apiDone); err != nil && ctx.Err() == nil {
+			s.fatal <- err
+		}
+	}()
+
+	var gone <-chan struct{} = s.etcd.Gone
+	for {
+		select {
+		case err := <-s.fatal:
+			return err
+		case <-gone:
+			if !s.etcd.Removed {
+				return errors.New("etcd stopped")
+			}
+			gone = nil // k3s goes on without etcd until it is restarted
+		case <-ctx.Done():
+			logrus.Infof("Shutting down")
+			_ = listeners.Close()
+			_ = host.Notify("STOPPING=1")
+			// Takes this server out of the endpoints of the service `kubernetes`.
+			stopAPI()
+			if s.apiRuns.Load() {
+				select {
+				case <-apiDone:
+				case <-time.After(apiStopLimit):
+				}
+			}
+			s.etcd.Stop(stopLimit)
+			return nil
+		}
+	}
+}
+
+// prepare settles which cluster this is and writes all files. It tells whether etcd has data already.
+func (s *server) prepare(ctx context.Context) (bool, error) {
+	ds := s.datastore()
+	joinURL := s.String("server")
+	if ds.Tombstoned() {
+		if joinURL == "" {
+			return false, errors.New("this server was removed from its etcd cluster (db/etcd/tombstone); set --server to rejoin, or remove the data folder")
+		}
+		logrus.Infof("tombstone file has been detected, removing data dir to rejoin the cluster")
+		if err := ds.SetAside(); err != nil {
+			return false, err
+		}
+	}
+	initialized := ds.Initialized()
+	if !initialized && joinURL == "" && !s.Bool("cluster-init") {
+		return false, errors.New("neither --cluster-init nor --server is set: k3s would use SQLite, which this stand-in does not model")
+	}
+	tok, err := s.Secret("token")
+	if err != nil {
+		return false, err
+	}
+	if tok == "" {
+		if tok, err = readTrimmed(s.file("token")); err != nil && !os.IsNotExist(err) {
+			return false, err
+		}
+	}
+	agentToken, err := s.Secret("agent-token")
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case tok == "" && joinURL != "":
+		return false, errors.New("--token is required to join a cluster")
+	case tok == "":
+		tok = token.Random()
+	}
+	parsed, err := token.Parse(tok)
+	if err != nil {
+		return false, err
+	}
+	s.tokens.server = parsed.Password
+	if agentToken != "" {
+		p, err := token.Parse(agentToken)
+		if err != nil {
+			return false, err
+		}
+		if s.tokens.agent = p.Password; s.tokens.agent == s.tokens.server {
+			s.tokens.agent = ""
+		}
+	}
+	switch {
+	case joinURL != "" && !initialized:
+		if err := s.fetchBootstrap(ctx, joinURL, tok); err != nil {
+			return false, err
+		}
+	case joinURL != "":
+		short, cancel := context.WithTimeout(ctx, 5*time.Second)
+		if _, err := supervisor.Connect(short, joinURL, tok, token.UserServer); err != nil {
+			logrus.Warnf("Cluster CA could not be validated at %s, starting from local data: %v", joinURL, err)
+		}
+		cancel()
+	}
+	if s.cas, err = s.writeCertificates(); err != nil {
+		return false, err
+	}
+	if err := parsed.CheckCA(s.cas.server.PEM); err != nil {
+		return false, err
+	}
+	if err := s.writeTokens(s.tokens, s.cas.server.PEM); err != nil {
+		return false, err
+	}
+	if err := s.writeKubeconfigs(); err != nil {
+		return false, err
+	}
+	if _, err := host.NodePassword(); err != nil {
+		return false, err
+	}
+	for _, d := range []string{"static", "manifests"} {
+		if err := os.MkdirAll(s.file(d), 0o700); err != nil {
+			return false, err
+		}
+	}
+	s.etcd, err = datastore.New(ds, false)
+	return initialized, err
+}
+
+// fetchBootstrap checks the critical values against a running server's and takes over its CAs.
+func (s *server) fetchBootstrap(ctx context.Context, joinURL, tok string) error {
+	client, err := supervisor.Connect(ctx, joinURL, tok, token.UserServer)
+	if err != nil {
+		return fmt.Errorf("failed to validate token: %w", err)
+	}
+	asNode, err := supervisor.Connect(ctx, joinURL, tok, token.UserNode)
+	if err != nil {
+		return err
+	}
+	data, err := asNode.Get(ctx, "/v1-k3s/config")
+	if err != nil {
+		return fmt.Errorf("failed to get cluster configuration: %w", err)
+	}
+	var theirs agent.ClusterConfig
+	if err := json.Unmarshal(data, &theirs); err != nil {
+		return err
+	}
+	if diff := compareCritical(s.critical(), theirs.Critical); len(diff) > 0 {
+		for _, d := range diff {
+			logrus.Errorf("critical configuration mismatched: %s", d)
+		}
+		return fmt.Errorf("critical configuration value mismatch between servers: %s", strings.Join(diff, "; "))
+	}
+	if data, err = client.Get(ctx, "/v1-k3s/server-bootstrap"); err != nil {
+		return fmt.Errorf("failed to get bootstrap data: %w", err)
+	}
+	return s.writeBootstrap(data)
+}
+
+// listening is port 6443: one HTTP server on one or more listeners.
+type listening struct{ http *http.Server }
+
+// Close ends listeners and connections at once; k3s has no draining phase.
+func (l listening) Close() error { return l.http.Close() }
+
+func (s *server) serve() (listening, error) {
+	passwords, err := supervisor.LoadPasswords(s.file("cred/passwd"))
+	if err != nil {
+		return listening{}, err
+	}
+	s.supervisor = &supervisor.Server{
+		TLSDir: s.file("tls"), StaticDir: s.file("static"), ServerCA: s.cas.server, ClientCAs: s.cas.client,
+		ClientCA: pki.Pool(s.cas.client.PEM), Passwords: passwords,
+		Hooks: supervisor.Hooks{
+			Members:    func(ctx context.Context) (any, error) { return s.etcd.Members(ctx) },
+			Bootstrap:  s.readBootstrap,
+			Config:     func() any { return s.clusterConfig() },
+			APIServers: s.apiServers,
+			CheckNode:  s.checkNode, RotateToken: s.rotateToken, Snapshot: s.snapshot,
+		},
+	}
+	cert, err := tls.LoadX509KeyPair(s.tls("temporary-certs/k3s-serving.crt"), s.tls("temporary-certs/k3s-serving.key"))
+	if err != nil {
+		return listening{}, err
+	}
+	h := &http.Server{
+		Handler: s.supervisor.Handler(),
+		TLSConfig: &tls.Config{
+			Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12,
+			ClientCAs: pki.Pool(s.cas.client.PEM), NextProtos: []string{"h2", "http/1.1"},
+		},
+		ReadHeaderTimeout: 30 * time.Second,
+		ErrorLog:          nil,
+	}
+	port := strconv.Itoa(s.httpsPort)
+	addresses := []string{net.JoinHostPort("", port)}
+	if b := s.String("bind-address"); b != "" && !net.ParseIP(b).IsUnspecified() {
+		addresses = []string{net.JoinHostPort(b, port), net.JoinHostPort(host.Loopback(), port)}
+		if host.Loopback() == "127.0.0.1" {
+			addresses = append(addresses, net.JoinHostPort("::1", port))
+		}
+	}
+	seen := map[string]bool{}
+	for i, a := range addresses {
+		if seen[a] {
+			continue
+		}
+		seen[a] = true
+		l, err := net.Listen("tcp", a)
+		if err != nil {
+			if i > 0 && strings.HasPrefix(a, "[::1]") {
+				continue // no IPv6 here
+			}
+			h.Close()
+			return listening{}, err
+		}
+		go func() {
+			if err := h.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+				s.fatal <- err
+			}
+		}()
+	}
+	logrus.Infof("Supervisor listening on %s", strings.Join(addresses, ", "))
+	return listening{h}, nil
+}
+
+func (s *server) clusterConfig() agent.ClusterConfig {
+	return agent.ClusterConfig{
+		Critical: s.critical(), HTTPSPort: s.httpsPort, ClusterDomain: s.String("cluster-domain"),
+		DisableCloudController: s.Bool("disable-cloud-controller"),
+	}
+}
+
+// start brings up etcd, the control plane and this server's node, in this order.
+func (s *server) start(ctx, apiCtx context.Context, initialized bool, apiDone chan struct{}) error {
+	kubeAPIReady := make(chan struct{})
+	nodeReady := make(chan error, 1)
+	node := &agent.Agent{
+		Settings: s.Settings, Identity: s.id, ServerURL: s.localURL(), Token: s.tokens.server, DataDir: s.agentDir,
+		Server: true, APIServerReady: kubeAPIReady, Annotations: map[string]string{"k3s.io/node-args": nodeArgs(os.Args[1:])},
+	}
+	go func() { nodeReady <- node.Run(ctx) }()
+
+	if err := s.startEtcd(ctx, initialized); err != nil {
+		return err
+	}
+	go s.etcd.ManageLearners(ctx)
+	if err := s.waitEtcd(ctx); err != nil {
+		return err
+	}
+	if err := s.saveBootstrap(ctx); err != nil {
+		return err
+	}
+
+	args := s.apiserverArgs(s.etcd.Endpoint())
+	logrus.Infof("Running kube-apiserver %s", strings.Join(args, " "))
+	api, err := controlplane.NewAPIServer(apiCtx, args, s.httpsPort)
+	if err != nil {
+		return fmt.Errorf("apiserver exited: %w", err)
+	}
+	s.supervisor.SetAPIServer(api.Handler)
+	s.apiRuns.Store(true)
+	go func() {
+		defer close(apiDone)
+		if err := api.Run(apiCtx); err != nil && apiCtx.Err() == nil {
+			s.fatal <- fmt.Errorf("apiserver exited: %w", err)
+		}
+	}()
+	if err := s.waitAPIServer(ctx); err != nil {
+		return err
+	}
+	logrus.Infof("Kube API server is now running")
+
+	if !s.Bool("disable-controller-manager") {
+		go s.component("controller-manager", func() error {
+			return controlplane.RunControllerManager(context.Background(), s.controllerManagerArgs())
+		})
+	}
+	if !s.Bool("disable-scheduler") {
+		go s.component("scheduler", func() error {
+			return controlplane.RunScheduler(context.Background(), s.schedulerArgs())
+		})
+	}
+	factory := informers.NewSharedInformerFactory(s.kube, 0)
+	informer := factory.Core().V1().Nodes()
+	s.nodes = informer.Lister()
+	if err := s.runNodeControllers(ctx, informer.Informer()); err != nil {
+		return err
+	}
+	factory.Start(ctx.Done())
+	factory.WaitForCacheSync(ctx.Done())
+	s.supervisor.SetCoreReady()
+	close(kubeAPIReady)
+	if err := s.scheduleSnapshots(ctx); err != nil {
+		return err
+	}
+	logrus.Infof("k3s is up and running")
+	if err := host.Notify("READY=1"); err != nil {
+		logrus.Errorf("sd_notify: %v", err)
+	}
+	select {
+	case err := <-nodeReady:
+		if err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		return nil
+	}
+	return nil
+}
+
+// component runs a part whose end is the end of the process.
+func (s *server) component(name string, run func() error) {
+	err := run()
+	if err == nil {
+		err = errors.New("unexpected end")
+	}
+	s.fatal <- fmt.Errorf("%s exited: %w", name, err)
+}
+
+func (s *server) startEtcd(ctx context.Context, initialized bool) error {
+	joinURL := s.String("server")
+	switch {
+	case initialized:
+		return s.etcd.Resume()
+	case joinURL == "":
+		return s.etcd.Found()
+	}
+	u, err := url.Parse(joinURL)
+	if err != nil {
+		return err
+	}
+	return s.etcd.Join(ctx, u.Hostname(), func(ctx context.Context) ([]*etcdserverpb.Member, error) {
+		client, err := supervisor.Connect(ctx, joinURL, s.tokens.server, token.UserServer)
+		if err != nil {
+			return nil, err
+		}
+		data, err := client.Get(ctx, "/db/info")
+		if err != nil {
+			return nil, err
+		}
+		var list struct {
+			Members []*etcdserverpb.Member `json:"members"`
+		}
+		err = json.Unmarshal(data, &list)
+		return list.Members, err
+	})
+}
+
+// poll repeats a check every d until it succeeds, logging what has changed.
+func poll(ctx context.Context, d time.Duration, waiting string, check func() error) error {
+	deadline := time.Now().Add(startLimit)
+	last := ""
+	for {
+		err := check()
+		if err == nil {
+			return nil
+		}
+		// An apiserver's answer is a list of its checks; the first line tells enough.
+		if text, _, _ := strings.Cut(strings.ReplaceAll(err.Error(), `\n`, "\n"), "\n"); text != last {
+			last = text
+			logrus.Infof("%s: %s", waiting, text)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s: gave up after %s: %w", waiting, startLimit, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(d):
+		}
+	}
+}
+
+func (s *server) waitEtcd(ctx context.Context) error {
+	return poll(ctx, time.Second, "Waiting for etcd to become available", func() error { return s.etcd.Test(ctx) })
+}
+
+func (s *server) saveBootstrap(ctx context.Context) error {
+	data, err := s.readBootstrap()
+	if err != nil {
+		return err
+	}
+	if err := s.etcd.SaveBootstrap(ctx, s.tokens.server, data); err != nil {
+		return fmt.Errorf("failed to save bootstrap data: %w", err)
+	}
+	return nil
+}
+
+// waitAPIServer waits for /readyz through port 6443 with the administrator's certificate.
+func (s *server) waitAPIServer(ctx context.Context) error {
+	rest, err := clientcmd.BuildConfigFromFlags("", s.file("cred/supervisor.kubeconfig"))
+	if err != nil {
+		return err
+	}
+	rest.QPS, rest.Burst = 20, 40
+	if s.kube, err = kubernetes.NewForConfig(rest); err != nil {
+		return err
+	}
+	return poll(ctx, 500*time.Millisecond, "Waiting for API server to become available", func() error {
+		_, err := s.kube.RESTClient().Get().AbsPath("/readyz").Timeout(5 * time.Second).DoRaw(ctx)
+		return err
+	})
+}
+
+// apiServers lists host:port of the endpoints of the service `kubernetes`.
+func (s *server) apiServers(ctx context.Context) ([]string, error) {
+	if !s.supervisor.CoreReady() {
+		return nil, supervisor.ErrCoreNotReady
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	slices, err := s.kube.DiscoveryV1().EndpointSlices(metav1.NamespaceDefault).List(ctx, metav1.ListOptions{
+		LabelSelector: "kubernetes.io/service-name=kubernetes",
+	})
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, sl := range slices.Items {
+		for _, p := range sl.Ports {
+			for _, e := range sl.Endpoints {
+				if p.Port == nil || (e.Conditions.Ready != nil && !*e.Conditions.Ready) {
+					continue
+				}
+				for _, a := range e.Addresses {
+					out = append(out, net.JoinHostPort(a, strconv.Itoa(int(*p.Port))))
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// nodeArgs is the value of the annotation k3s.io/node-args, secrets hidden.
+func nodeArgs(args []string) string {
+	out := append([]string{}, args...)
+	for i, a := range out {
+		name, _, given := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if name != "token" && name != "t" && name != "agent-token" && name != "datastore-endpoint" {
+			continue
+		}
+		if given {
+			out[i] = "--" + name + "=********"
+		} else if i+1 < len(out) {
+			out[i+1] = "********"
+		}
+	}
+	data, _ := json.Marshal(out)
+	return string(data)
+}

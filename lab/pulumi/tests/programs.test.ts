@@ -1,0 +1,154 @@
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import { Workspace } from "./workspace";
+
+/** Waits for a file that a command of the program makes. */
+async function appears(w: Workspace, file: string): Promise<void> {
+    const limit = Date.now() + 120_000;
+    while (!readdirSync(w.dir).includes(file)) {
+        assert.ok(Date.now() < limit, `${file} did not appear`);
+        await new Promise((r) => setTimeout(r, 50));
+    }
+}
+
+describe("programs", function () {
+    this.timeout(300_000);
+    let w: Workspace;
+    beforeEach(async () => {
+        w = new Workspace("");
+        await w.ok("stack", "init", "dev");
+    });
+    afterEach(() => w.remove());
+
+    it("an exception is an error with its stack, and deletes nothing", async () => {
+        w.program('const { local } = require("@pulumi/command"); new local.Command("a", { create: "true" });');
+        await w.ok("up", "--yes", "--skip-preview");
+        w.program('throw new Error("no such luck");');
+        const r = await w.run(["up", "--yes", "--skip-preview"]);
+        assert.equal(r.code, 1);
+        assert.match(r.stdout, /error: Running program '.*index\.js' failed with an unhandled exception:\n.*Error: no such luck/);
+        assert.match(w.state(), /Command::a/);
+    });
+
+    it("stdout of the program is shown; process.exit is an error", async () => {
+        w.program('console.log("hello there"); process.exit(3);');
+        const r = await w.run(["preview"]);
+        assert.equal(r.code, 1);
+        assert.match(r.stdout, /hello there/);
+        assert.match(r.all, /Program exited with non-zero exit code: 3/);
+    });
+
+    it("a failing command: message once, exit code 1, other work saved, `update failed`", async () => {
+        w.program(`
+            const { local } = require("@pulumi/command");
+            const good = new local.Command("good", { create: "echo fine" });
+            new local.Command("bad", { create: "echo why; exit 4" }, { dependsOn: good });
+            new local.Command("later", { create: "sleep 5; touch later" }, { dependsOn: new local.Command("x", { create: "sleep 1" }) });
+            exports.out = good.stdout;
+        `);
+        const r = await w.run(["up", "--yes", "--skip-preview"]);
+        assert.equal(r.code, 1);
+        assert.match(r.stdout, / {2}command:local:Command \(bad\):\n {4}error: exit status 4: running "echo why; exit 4":\n {4}why\n/);
+        assert.match(r.stdout, /pulumi:pulumi:Stack \(proj-dev\):\n {4}error: update failed\n/);
+        assert.match(r.stdout, /\*\*creating failed\*\*/);
+        assert.match(r.stdout, /1 errored|2 errored/);
+        assert.match(w.state(), /Command::good/);
+        assert.ok(!/Command::bad/.test(w.state()));
+        assert.ok(!readdirSync(w.dir).includes("later"));
+    });
+
+    it("hooks of the SDK reach the program and its answer counts", async () => {
+        w.program(`
+            const pulumi = require("@pulumi/pulumi");
+            const { local } = require("@pulumi/command");
+            const again = new pulumi.ErrorHook("again", async (args) => {
+                console.log("asked about " + args.failedOperation + " " + args.errors.length);
+                return args.errors.length < 3;
+            });
+            const after = new pulumi.ResourceHook("after", async (args) => { console.log("made " + args.name + " " + args.newOutputs.stdout); });
+            new local.Command("a", { create: "echo x >> tries; [ $(wc -l < tries) -ge 3 ] && echo done" }, { hooks: { onError: [again], afterCreate: [after] } });
+        `);
+        const r = await w.ok("up", "--yes", "--skip-preview");
+        assert.match(r.stdout, /asked about create 1/);
+        assert.match(r.stdout, /asked about create 2/);
+        assert.match(r.stdout, /made a done/);
+        assert.match(r.stdout, /warning: retrying create due to on-error hook request \(2\/100\)/);
+        assert.equal(w.read("tries"), "x\nx\nx\n");
+    });
+
+    it("killed in the middle: the lock is told, cancel removes it, the next run goes on", async () => {
+        w.program(`
+            const { local } = require("@pulumi/command");
+            const a = new local.Command("a", { create: "touch a-ran" });
+            new local.Command("b", { create: "touch b-runs; sleep ${"${SLOW}"}" }, { dependsOn: a });
+        `.replace("${SLOW}", "20"));
+        const { child, done } = w.start(["up", "--yes", "--skip-preview"]);
+        await appears(w, "b-runs");
+        child.kill("SIGKILL");
+        await done;
+        const locked = await w.run(["up", "--yes", "--skip-preview"]);
+        assert.equal(locked.code, 1);
+        assert.match(locked.stderr, /error: the stack is currently locked by 1 lock\(s\)\. Either wait .*`pulumi cancel`\.\n {2}file:\/\/.*created by .*\(pid \d+\) at /);
+        await w.ok("cancel", "--yes");
+        w.program(w.read("index.js").replace("sleep 20", "true"));
+        const r = await w.ok("up", "--yes", "--skip-preview");
+        assert.match(r.stdout, /warning: Attempting to deploy or update resources with 1 pending operations/);
+        assert.match(r.stdout, /Command::b, interrupted while creating/);
+        assert.match(r.stdout, /\+ 1 created\n {4}2 unchanged/);
+        assert.match((await w.ok("refresh", "--yes", "--skip-preview", "--clear-pending-creates")).stdout, /unchanged/);
+        assert.ok(!/pending operations/.test((await w.ok("up", "--yes", "--skip-preview")).stdout));
+    });
+
+    it("SIGINT lets the running command end and starts no other", async () => {
+        w.program(`
+            const { local } = require("@pulumi/command");
+            const a = new local.Command("a", { create: "touch a-runs; sleep 1; touch a-ended" });
+            new local.Command("b", { create: "touch b-ran" }, { dependsOn: a });
+        `);
+        const { child, done } = w.start(["up", "--yes", "--skip-preview"]);
+        await appears(w, "a-runs");
+        child.kill("SIGINT");
+        const r = await done;
+        assert.equal(r.code, 1);
+        const files = readdirSync(w.dir);
+        assert.ok(files.includes("a-ended") && !files.includes("b-ran"));
+        assert.match(w.state(), /Command::a/);
+        assert.ok(!w.state().includes("pending_operations"));
+        assert.deepEqual(readdirSync(path.join(w.dir, "state/.pulumi/locks/organization/proj/dev")), []);
+    });
+
+    it("transforms, get() and import are errors, not silence", async () => {
+        w.program('const pulumi = require("@pulumi/pulumi"); const { local } = require("@pulumi/command"); new local.Command("a", { create: "true" }, { transforms: [() => undefined] });');
+        const r = await w.run(["preview"]);
+        assert.equal(r.code, 1);
+        assert.match(r.all, /does not support transforms/);
+        w.program('const { local } = require("@pulumi/command"); new local.Command("a", { create: "true" }, { import: "x" });');
+        assert.match((await w.run(["preview"])).all, /import option is not supported/);
+    });
+
+    it("up --json is one engine event per line", async () => {
+        w.program('const { local } = require("@pulumi/command"); new local.Command("a", { create: "echo hi" });');
+        const r = await w.ok("up", "--yes", "--skip-preview", "--json");
+        const events = r.stdout.trim().split("\n").map((l) => JSON.parse(l));
+        assert.deepEqual(events.find((e) => e.summaryEvent).summaryEvent.resourceChanges, { create: 2 });
+        assert.ok(events.some((e) => e.resOutputsEvent?.metadata.new.outputs.stdout === "hi"));
+    });
+});
+
+describe("TypeScript programs", function () {
+    this.timeout(300_000);
+
+    it("runs a TypeScript program through nodeargs, from any folder by --cwd", async () => {
+        const w = new Workspace('import * as pulumi from "@pulumi/pulumi";\nexport const n: number = 1;\nexport const s = pulumi.getStack();\n', "requiredPulumiVersion: '>=3.200.0 <4'\n", true);
+        try {
+            await w.ok("-C", w.dir, "stack", "init", "dev");
+            await w.ok("up", "--yes", "--skip-preview", "--non-interactive", "--color", "never", "-C", w.dir);
+            assert.deepEqual(JSON.parse((await w.ok("stack", "output", "--json")).stdout), { n: 1, s: "dev" });
+            w.write("Pulumi.yaml", w.read("Pulumi.yaml").replace(">=3.200.0", ">=3.900.0"));
+            assert.match((await w.run(["preview"])).stderr, /does not satisfy the version range/);
+        } finally {
+            w.remove();
+        }
+    });
+});

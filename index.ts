@@ -18,8 +18,8 @@ export const apiEndpoints = facts.apiEndpoints;
 export const statsEndpoints = facts.statsEndpoints;
 /** Secret: of user `admin` on the stats pages. */
 export const statsPassword = cluster.statsPassword;
-/** Secret: of user `prometheus`, where proxy.stats.metricsPassword is set. */
-export const metricsPassword = cluster.metricsPassword;
+/** Secret: of user `prometheus`, where proxy.stats.metricsPassword is set; else empty. */
+export const metricsPassword = cluster.metricsPassword ?? pulumi.secret("");
 /** Scrape targets in Prometheus' file_sd form. */
 export const prometheusTargets = facts.prometheusTargets;
 /** Name, role, address and k3s version of every node. */

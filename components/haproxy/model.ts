@@ -70,7 +70,6 @@ const text = z.preprocess(
     z
         .string()
         .min(1, "must not be empty")
-        // eslint-disable-next-line no-control-regex -- these are what is looked for
         .regex(/^[^\u0000-\u001f\u007f\u2028\u2029]*$/, "must not contain a newline or control character"),
 );
 

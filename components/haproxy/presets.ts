@@ -31,7 +31,10 @@ export interface CheckParams {
 }
 
 export interface Timeouts {
-    /** Default 2s. Also bounds the connect of a check. */
+    /**
+     * Default 1s: how long a new connection waits for a silent master before it is given to another one. It also bounds
+     * the connect (up to haproxy 2.2 whatever `check.interval` is) and TLS handshake of a check: raise both together.
+     */
     readonly connect?: string;
     /** Before both sides are connected only (then `tunnel` holds). Default 1m. */
     readonly client?: string;
@@ -135,6 +138,7 @@ export function checkDefaults(expect: readonly number[]): Required<Omit<CheckPar
 
 type Defined<T> = { [K in keyof T]-?: Exclude<T[K], undefined> };
 
+/** `defaults` with what is given and not undefined. */
 function withDefaults<T extends object>(defaults: Defined<T>, given: T | undefined): Defined<T> {
     const set = Object.entries(given ?? {}).filter(([, value]) => value !== undefined);
     return { ...defaults, ...Object.fromEntries(set) } as Defined<T>;
@@ -155,12 +159,11 @@ export function recommended(p: ProxyParams): HaproxyConfig {
     const backend = backendName(p);
     const unchecked = `${backend}-unchecked`;
     const masters = sortedMasters(p);
-    const { verify: _, ...given } = p.check ?? {};
+    const { verify = { caFile: caFilePath(p.cluster) }, ...given } = p.check ?? {};
     const check = withDefaults(checkDefaults(p.expect), given);
-    const verify = p.check?.verify ?? { caFile: caFilePath(p.cluster) };
     const timeouts = withDefaults<Timeouts>(
         {
-            connect: "2s",
+            connect: "1s",
             client: "1m",
             server: "1m",
             tunnel: "4h",

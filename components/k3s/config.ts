@@ -1,6 +1,8 @@
 /** What k3s reads on a node: config.yaml, kubelet and registry settings, the anonymous rules, the systemd unit. Pure. */
 import { stringify } from "yaml";
+import { backendName as haproxyBackend } from "../haproxy";
 import type { BundleFile } from "../remote/bundle";
+import { KIT_DIR } from "../remote/kit-dir";
 import type { K3sConfig } from "../spec/schema";
 import type { ClusterSpec, NodeSpec, Readiness } from "../spec/spec";
 
@@ -121,6 +123,12 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
 export function k3sUnit(spec: ClusterSpec, node: NodeSpec): BundleFile {
     const name = node.role === "server" ? "k3s" : "k3s-agent";
     const before = ["network-online.target", "haproxy.service", ...(spec.vpn.unit ? [spec.vpn.unit] : [])].join(" ");
+    // A master that stops as planned refuses new connections first; see drain.sh.
+    const script = `-/bin/sh ${KIT_DIR}/drain.sh`;
+    const drain =
+        node.role === "server"
+            ? `ExecStop=${script} begin ${node.name} ${node.address} ${haproxyBackend(spec)}\nExecStopPost=${script} end ${node.address}\n`
+            : "";
     return {
         path: `/etc/systemd/system/${name}.service`,
         mode: "0644",
@@ -151,6 +159,6 @@ RestartSec=5s
 ExecStartPre=-/sbin/modprobe br_netfilter
 ExecStartPre=-/sbin/modprobe overlay
 ExecStart=/usr/local/bin/k3s ${node.role}
-`,
+${drain}`,
     };
 }

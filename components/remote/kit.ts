@@ -8,15 +8,14 @@ import { join } from "node:path";
 import { gzipSync, strToU8 } from "fflate";
 import { renderBundle } from "./bundle";
 
-/** Where the scripts live on a node. */
-export const KIT_DIR = "/usr/local/lib/k3s-ha";
+export { KIT_DIR } from "./kit-dir";
 
 /** The node scripts, by the component that sends them. */
 const SCRIPTS = {
     host: ["lib.sh", "prepare.sh"],
     haproxy: ["apply.sh", "packages.sh"],
     proxy: ["haproxy.sh"],
-    k3s: ["stage.sh", "k3s-lib.sh", "server.sh", "agent.sh", "k3s-killall.sh"],
+    k3s: ["stage.sh", "k3s-lib.sh", "server.sh", "agent.sh", "drain.sh", "k3s-killall.sh"],
     access: ["kubeconfig.sh", "viewer.sh", "surface.sh"],
 } as const;
 

@@ -38,7 +38,7 @@ base_image() {
     recipe=$(
         echo "$LAB_SUITE ${BASE_PACKAGES[*]}"
         declare -f build_base_image
-        cd "$LAB_ROOT/lab/hosts" && find image -type f -printf '%m %p\n' -exec cat {} + | sort
+        cd "$LAB_ROOT/lab/hosts" && find image -type f -printf '%p\n' -exec cat {} + | LC_ALL=C sort
     )
     echo "$LAB_CACHE/base-$(sha256sum <<<"$recipe" | cut -c1-16)"
 }
@@ -61,7 +61,9 @@ build_base_image() {
         --aptopt='Acquire::Languages "none"' --dpkgopt='path-exclude=/usr/share/doc/*' \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         "$LAB_SUITE" "$new" <<<"$sources" >&2
-    tar -C "$LAB_ROOT/lab/hosts/image" --owner=0 --group=0 -cf - . | tar -C "$new" --no-overwrite-dir -xf -
+    tar -C "$LAB_ROOT/lab/hosts/image" --owner=0 --group=0 -cf - . | tar -C "$new" --no-overwrite-dir --no-same-permissions -xf -
+    chmod 440 "$new/etc/sudoers.d/deploy" # git keeps only one bit of a file's mode
+    chmod 755 "$new/usr/local/lib/lab/prepare"
     local user
     for user in deploy nosudo; do
         chroot "$new" useradd --create-home --shell /bin/bash --password '*' "$user"

@@ -126,22 +126,29 @@ k3s_stage() {
     done
 }
 
-# setup_pulumi: with LAB_OFFICIAL=1 the official command line, from PATH or npm's package of that name.
+# setup_pulumi: with LAB_OFFICIAL=1 the official command line, from PATH or by npm's package of that name (which fetches
+# it when it first runs), and the program's provider plugins. All of it now: there is no internet inside the lab.
 setup_pulumi() {
-    local pulumi folder=$LAB_CACHE/official/pulumi
+    local pulumi folder=$LAB_CACHE/official/pulumi name version
     rm -f "$LAB_DIR/pulumi.path"
     [[ ${LAB_OFFICIAL:-} == 1 && -z ${LAB_PULUMI:-} ]] || return 0
+    step "official pulumi"
+    mkdir -p "$folder/home/plugins" "$LAB_DIR/pulumi-home"
+    export PULUMI_HOME=$folder/home PULUMI_SKIP_UPDATE_CHECK=true
     pulumi=$(command -v pulumi || true)
     if [[ -z $pulumi ]]; then
-        pulumi=$folder/node_modules/.bin/pulumi
-        if [[ ! -x $pulumi ]]; then
-            step "official pulumi"
-            mkdir -p "$folder"
-            npm install --prefix "$folder" --no-audit --no-fund --loglevel=error pulumi >&2 ||
-                fail "npm's package pulumi cannot be installed; put the official pulumi on PATH"
-        fi
+        npm install --prefix "$folder" --no-audit --no-fund --loglevel=error pulumi >&2 ||
+            fail "npm's package pulumi cannot be installed; put the official pulumi on PATH"
+        "$folder/node_modules/.bin/pulumi" version >&2 ||
+            fail "the official pulumi cannot be downloaded (is there a way to the internet?); put it on PATH"
+        pulumi=$(find "$folder/home" -path '*/bin/pulumi' -type f | sort -V | tail -1)
     fi
-    "$pulumi" version >&2 || fail "$pulumi does not run; put the official pulumi on PATH"
+    "$pulumi" version >&2 || fail "${pulumi:-pulumi} does not run; put the official pulumi on PATH"
+    for name in command kubernetes random; do
+        version=$(node -p 'require(process.argv[1]).dependencies["@pulumi/" + process.argv[2]]' "$LAB_ROOT/package.json" "$name")
+        "$pulumi" plugin install resource "$name" "$version" >&2 || fail "pulumi's plugin $name $version cannot be installed"
+    done
+    ln -sfn "$folder/home/plugins" "$LAB_DIR/pulumi-home/plugins"
     dirname "$pulumi" >"$LAB_DIR/pulumi.path"
 }
 

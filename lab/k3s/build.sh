@@ -31,7 +31,7 @@ exec 9>"$cache/lock"
 flock 9
 if [ ! -x "$kept" ]; then
     CGO_ENABLED=0 nice go build -ldflags "-s -w \
--X main.commit=${hash:0:8} \
+-X k3s-ha/lab/k3s/internal/cli.commit=${hash:0:8} \
 -X k8s.io/component-base/version.gitVersion=$version \
 -X k8s.io/component-base/version.gitMajor=$(cut -d. -f1 <<<"${version#v}") \
 -X k8s.io/component-base/version.gitMinor=$(cut -d. -f2 <<<"$version") \

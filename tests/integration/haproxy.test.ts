@@ -307,6 +307,16 @@ for (const [index, binary] of binaries().entries()) {
                 assert.equal(network.get(`${STATS}/healthz`).code, 200);
             });
 
+            it("leaves quiet connections alone: client and server timeouts end when both sides are connected", async () => {
+                const short = recommended(params(node, { timeouts: { client: "1s", server: "1s" } }));
+                await applied(short, "reloaded; 3 of 3 masters up");
+                assert.equal(network.get("https://127.0.0.1:16443/slow").code, 200);
+                const cut = merge(short, { defaults: { timeout: [{ type: "tunnel", timeout: "1s" }] } });
+                await applied(cut, "reloaded; 3 of 3 masters up");
+                assert.throws(() => network.get("https://127.0.0.1:16443/slow"));
+                await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+            });
+
             it("verifies certificates as soon as the CA is there", async () => {
                 rmSync(node.ca);
                 const run = await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");

@@ -195,6 +195,8 @@ export class Deployment {
     /** Nothing new is started any more. */
     cancelled = false;
     failed = false;
+    /** Something was tried and failed, as opposed to a program or a request that was wrong from the start. */
+    stepFailed = false;
     private readonly onCancel: (() => void)[] = [];
     readonly changes: Partial<Record<Op, number>> = {};
 
@@ -737,6 +739,7 @@ export class Deployment {
             await this.apply(s);
         } catch (e) {
             const message = (e as Error).message;
+            this.stepFailed = true;
             if (!preview && snapshots && touches) {
                 snapshots.end(pending);
                 await snapshots.write();
@@ -987,6 +990,7 @@ export class Deployment {
             await this.runHooks(kind, r, call);
         } catch (e) {
             this.error((e as Error).message, r.urn);
+            this.stepFailed = true;
             if (!this.o.continueOnError) this.cancel();
         }
     }

@@ -134,6 +134,7 @@ export async function runOnce(o: OperationOptions, preview: boolean): Promise<Ch
                     checkDeleteHooks(prev);
                     await d.finish();
                     await d.idle();
+                    if (d.stepFailed) d.diag("error", `${preview ? "preview" : "update"} failed`);
                 }
             } catch (e) {
                 if (!(e instanceof BailError)) d.diag("error", (e as Error).message);
@@ -261,8 +262,7 @@ async function runProgram(o: OperationOptions, d: Deployment, preview: boolean, 
                 );
         } else if (!finished) await d.finish();
         await d.finalize();
-        if (d.cancelled && !preview) d.diag("error", "update failed");
-        else if (d.failed) d.diag("error", `${preview ? "preview" : "update"} failed`);
+        if (d.stepFailed) d.diag("error", `${preview ? "preview" : "update"} failed`);
     } finally {
         if (program && program.child.exitCode === null) program.child.kill("SIGKILL");
         monitor.stop();

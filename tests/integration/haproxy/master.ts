@@ -1,5 +1,6 @@
 /**
- * A stand-in for one kube-apiserver: HTTPS, /readyz with a code that the test chooses, /watch that never ends, all else 200.
+ * A stand-in for one kube-apiserver: HTTPS, /readyz with a code that the test chooses, /watch that never ends, /slow that
+ * is silent for 3 s, all else 200.
  * Like the real one it answers 400 to HTTP/1.1 without a Host. Arguments: name, address, port, key file, certificate file.
  * Messages from the parent: { ready: number } or { ready: number, delay: milliseconds }.
  */
@@ -28,6 +29,10 @@ const server = createServer(
             return;
         }
         response.setHeader("x-master", name);
+        if (request.url === "/slow") {
+            setTimeout(() => response.end(name), 3000);
+            return;
+        }
         if (request.url === "/watch") {
             const timer = setInterval(() => response.write("."), 100);
             response.on("close", () => clearInterval(timer));

@@ -215,7 +215,7 @@ describe("haproxy: merge", () => {
         assert.ok(section(text, "global").includes("maxconn 4000"));
         assert.ok(!section(text, "global").some((line) => line.startsWith("log ")));
         const timeouts = section(text, "defaults").filter((line) => line.startsWith("timeout "));
-        assert.deepEqual(timeouts.slice(0, 2), ["timeout connect 2s", "timeout check 5s"]);
+        assert.deepEqual(timeouts.slice(0, 2), ["timeout connect 1s", "timeout check 5s"]);
         assert.ok(timeouts.includes("timeout tunnel 24h") && !timeouts.includes("timeout tunnel 4h"));
         assert.equal(timeouts.at(-1), "timeout http-request 5s");
     });

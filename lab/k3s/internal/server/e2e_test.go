@@ -1,0 +1,396 @@
+package server_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const secret = "e2e-secret-of-the-cluster"
+
+const authn = `apiVersion: apiserver.config.k8s.io/v1
+kind: AuthenticationConfiguration
+anonymous:
+  enabled: true
+  conditions: [{path: /livez}, {path: /readyz}, {path: /healthz}]
+`
+
+// TestCluster walks three servers and two agents through their life. The servers use one readiness mode each.
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	m1 := newMachine(t, "server", 1, "token: "+secret, "cluster-init: true", "unknown-key: 1", `kube-apiserver-arg: ["anonymous-auth=true"]`)
+	m1.start()
+	stages(t, m1)
+	files(t, m1)
+	routes(t, m1)
+	workload(t, m1)
+
+	t.Log("servers 2 and 3 join, wrong ones are refused")
+	full := strings.TrimSpace(m1.read("data/server/token"))
+	m2 := newMachine(t, "server", 2, "token: "+full, "server: https://"+m1.ip+":6443")
+	m2.write("authn.yaml", authn)
+	m2.write("config.yaml", m2.read("config.yaml")+`kube-apiserver-arg: ["authentication-config=`+m2.path("authn.yaml")+"\"]\n")
+	m3 := newMachine(t, "server", 3, "token: "+full, "server: https://"+m1.ip+":6443")
+	m2.start()
+	m3.start()
+	refusals(t, m1)
+	m2.waitReady()
+	m3.waitReady()
+	eventually(t, "three voters", func() bool {
+		return len(members(m1)) == 3 && !strings.Contains(m1.kubectl("get", "--raw", "/db/info"), "isLearner")
+	})
+	for _, c := range []struct {
+		m    *machine
+		path string
+		want int
+	}{
+		{m1, "/readyz", 200}, {m1, "/version", 200}, {m1, "/api", 403}, // anonymous-auth=true
+		{m2, "/readyz", 200}, {m2, "/livez", 200}, {m2, "/version", 401}, {m2, "/api", 401}, // scoped
+		{m3, "/readyz", 401}, {m3, "/version", 401}, // default
+	} {
+		if code, body := c.m.status(c.path, "", ""); code != c.want {
+			t.Errorf("%s %s: %d, want %d: %s", c.m.name, c.path, code, c.want, body)
+		}
+	}
+	if got := m2.kubectl("get", "node", "s2", "-o", "jsonpath={.status.nodeInfo.kubeletVersion}"); !strings.HasPrefix(got, "v") {
+		t.Errorf("kubelet version %q", got)
+	}
+
+	agents(t, m1, m2, full)
+
+	t.Log("a stopped server closes its port at once")
+	stopped := make(chan time.Time, 1)
+	m3.signal(syscall.SIGTERM)
+	at := time.Now()
+	go func() {
+		for {
+			if code, _ := m3.status("/ping", "", ""); code == 0 {
+				stopped <- time.Now()
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	if d := (<-stopped).Sub(at); d > time.Second {
+		t.Errorf("port 6443 answered for another %s", d)
+	}
+	if code := m3.exit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+
+	t.Log("deleting a Node removes its member; it finds a tombstone's reason when it comes back")
+	m1.kubectl("delete", "node", "s3", "--timeout=60s")
+	if got := members(m1); len(got) != 2 {
+		t.Errorf("members after the deletion: %v", got)
+	}
+	eventually(t, "the password secret is gone", func() bool {
+		_, err := m1.k3s("kubectl", "-n", "kube-system", "get", "secret", "s3.node-password.k3s")
+		return err != nil
+	})
+	m3.start()
+	eventually(t, "tombstone", func() bool { return m3.exists("data/server/db/etcd/tombstone") })
+	m3.stop()
+	m3.write("config.yaml", strings.ReplaceAll(m3.read("config.yaml"), "server: https", "#"))
+	m3.start()
+	if code := m3.exit(); code != 1 || !strings.Contains(m3.log(), "set --server to rejoin") {
+		t.Errorf("a removed server without `server`: exit %d", code)
+	}
+
+	t.Log("without quorum: /readyz 500, the rest as before")
+	m2.signal(syscall.SIGSTOP)
+	eventually(t, "readyz 500", func() bool { code, _ := m1.status("/readyz", "", ""); return code == 500 })
+	if code, _ := m1.status("/ping", "", ""); code != 200 {
+		t.Errorf("/ping %d", code)
+	}
+	if code, _ := m1.status("/db/info", "server", secret); code != 500 {
+		t.Errorf("/db/info %d", code)
+	}
+	m2.signal(syscall.SIGCONT)
+}
+
+// stages checks what port 6443 answers from the start until READY.
+func stages(t *testing.T, m *machine) {
+	t.Helper()
+	var seen []int
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		wasReady := m.ready.Load()
+		code, body := m.status("/readyz", "", "")
+		if len(seen) == 0 || seen[len(seen)-1] != code {
+			seen = append(seen, code)
+			if code == 503 {
+				if !strings.Contains(body, `"message":"apiserver not ready","reason":"ServiceUnavailable","code":503`) {
+					t.Errorf("503 body: %s", body)
+				}
+				if ping, _ := m.status("/ping", "", ""); ping != 200 {
+					t.Errorf("/ping while starting: %d", ping)
+				}
+			}
+		}
+		if wasReady && code != 200 {
+			t.Errorf("READY with /readyz %d", code)
+		}
+		if code == 200 {
+			break
+		}
+		if !m.running() || time.Now().After(end) {
+			t.Fatalf("%s never got ready: %v", m.name, seen)
+		}
+	}
+	// Refused, then 503 until the apiserver's handler is there, then its own 403 and 500 while hooks run.
+	order := map[int]int{0: 0, 503: 1, 403: 2, 500: 2, 200: 3}
+	if !slices.IsSortedFunc(seen, func(a, b int) int { return order[a] - order[b] }) || !slices.Contains(seen, 503) {
+		t.Errorf("stages of /readyz: %v", seen)
+	}
+	t.Logf("stages of /readyz: %v", seen)
+	m.waitReady()
+	if !strings.Contains(m.log(), "Unknown flag --unknown-key found in config.yaml, skipping") {
+		t.Error("no warning about the unknown key")
+	}
+}
+
+func files(t *testing.T, m *machine) {
+	t.Helper()
+	for name, mode := range map[string]os.FileMode{
+		"data/server/token": 0o600, "data/server/cred/passwd": 0o600, "data/server/tls/server-ca.key": 0o600,
+		"data/server/tls/dynamic-cert.json": 0o600, "data/server/db/etcd/name": 0o600, "root/etc/rancher/k3s/k3s.yaml": 0o600,
+		"root/etc/rancher/node/password": 0o600, "data/agent/kubelet.kubeconfig": 0o600, "data/agent/server-ca.crt": 0o600,
+	} {
+		info, err := os.Stat(m.path(name))
+		if err != nil {
+			t.Error(err)
+		} else if info.Mode().Perm() != mode {
+			t.Errorf("%s: mode %o, want %o", name, info.Mode().Perm(), mode)
+		}
+	}
+	if to, err := os.Readlink(m.path("data/server/node-token")); err != nil || filepath.Base(to) != "token" {
+		t.Errorf("node-token: %q %v", to, err)
+	}
+	if tok := m.read("data/server/token"); !strings.HasPrefix(tok, "K10") || !strings.HasSuffix(strings.TrimSpace(tok), "::server:"+secret) {
+		t.Errorf("token: %q", tok)
+	}
+}
+
+func routes(t *testing.T, m *machine) {
+	t.Helper()
+	for _, c := range []struct {
+		path, user, password string
+		want                 int
+	}{
+		{"/v1-k3s/config", "", "", 403}, {"/v1-k3s/config", "node", secret, 200}, {"/v1-k3s/config", "server", secret, 403},
+		{"/v1-k3s/config", "node", "wrong", 401}, {"/v1-k3s/server-bootstrap", "server", secret, 200},
+		{"/v1-k3s/readyz", "node", secret, 200}, {"/db/info", "", "", 403}, {"/db/info", "server", secret, 200},
+		{"/cacerts", "", "", 200}, {"/v1-k3s/unknown", "node", secret, 401},
+	} {
+		if code, body := m.status(c.path, c.user, c.password); code != c.want {
+			t.Errorf("%s as %q: %d, want %d: %s", c.path, c.user, code, c.want, body)
+		}
+	}
+}
+
+func workload(t *testing.T, m *machine) {
+	t.Helper()
+	eventually(t, "the Node is Ready", func() bool {
+		out, err := m.k3s("kubectl", "get", "nodes", "--no-headers")
+		return err == nil && strings.Contains(out, " Ready ") && strings.Contains(out, "control-plane,etcd")
+	})
+	if got := m.kubectl("get", "node", m.name, "-o", `jsonpath={.status.addresses[?(@.type=="InternalIP")].address} {.spec.taints} {.spec.podCIDR}`); got != m.ip+"  10.42.0.0/24" {
+		t.Errorf("node: %q", got)
+	}
+	m.kubectl("create", "deployment", "web", "--image=nginx", "--replicas=2")
+	m.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	if got := m.kubectl("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"); got != "system:admin" {
+		t.Errorf("client certificate's identity: %q", got)
+	}
+	if got := m.kubectl("--kubeconfig", m.path("data/agent/kubelet.kubeconfig"), "get", "node", m.name, "-o", "name"); got != "node/"+m.name {
+		t.Errorf("as kubelet: %q", got)
+	}
+}
+
+// members returns the names in /db/info.
+func members(m *machine) []string {
+	_, body := m.status("/db/info", "server", secret)
+	var out []string
+	for _, part := range strings.Split(body, `"name":"`)[1:] {
+		name, _, _ := strings.Cut(part, `"`)
+		out = append(out, name)
+	}
+	return out
+}
+
+// refusals are starts that must end with 1 and a reason.
+func refusals(t *testing.T, m1 *machine) {
+	t.Helper()
+	server := "server: https://" + m1.ip + ":6443"
+	for i, c := range []struct {
+		role, reason string
+		config       []string
+	}{
+		{"server", "critical configuration value mismatch between servers", []string{"token: " + secret, server, "cluster-cidr: 10.45.0.0/16"}},
+		{"server", "401 Unauthorized", []string{"token: wrong", server}},
+		{"server", "token CA hash does not match", []string{"token: K10" + strings.Repeat("0", 64) + "::server:" + secret, server}},
+		{"server", "connection refused", []string{"token: " + secret, "server: https://10.99.0.49:6443"}},
+		{"server", "which this stand-in does not model", []string{"token: " + secret}},
+		{"agent", "flag provided but not defined: -cluster-init", []string{"token: " + secret, server, "cluster-init: true"}},
+		{"agent", "--token is required", []string{server}},
+	} {
+		m := newMachine(t, c.role, 11+i, c.config...)
+		m.start()
+		if code := m.exit(); code != 1 || !strings.Contains(m.log(), c.reason) {
+			t.Errorf("%s with %v: exit %d, no %q in its log", c.role, c.config, code, c.reason)
+		}
+	}
+	bad := newMachine(t, "server", 19, "token: "+secret, server)
+	if out, err := bad.k3s("server", "--no-such-flag"); err == nil || !strings.Contains(out, "flag provided but not defined: -no-such-flag") {
+		t.Errorf("unknown flag: %v %s", err, out)
+	}
+}
+
+func agents(t *testing.T, m1, m2 *machine, full string) {
+	t.Helper()
+	t.Log("agents through a local proxy: one with k3s's balancer, one without, one with a wrong token")
+	p := newProxy(t, "127.0.0.1:16443", m2.ip+":6443")
+	common := []string{"token: " + full, "server: https://127.0.0.1:16443"}
+	a1 := newMachine(t, "agent", 21, common...)
+	a2 := newMachine(t, "agent", 22, append([]string{"disable-apiserver-lb: true", `node-label: ["tier=edge"]`,
+		`node-taint: ["dedicated=edge:NoSchedule"]`, `kubelet-arg: ["max-pods=42"]`}, common...)...)
+	wrong := newMachine(t, "agent", 23, "token: wrong", common[1])
+	for _, a := range []*machine{a1, a2, wrong} {
+		a.start()
+	}
+	a1.waitReady()
+	a2.waitReady()
+	for _, a := range []*machine{a1, a2} {
+		if got := m1.kubectl("get", "node", a.name, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status} {.metadata.labels.node\.kubernetes\.io/instance-type}`); got != "True k3s" {
+			t.Errorf("%s: %q", a.name, got)
+		}
+	}
+	if got := m1.kubectl("get", "node", a2.name, "-o", "jsonpath={.metadata.labels.tier} {.spec.taints[0].key} {.status.capacity.pods}"); got != "edge dedicated 42" {
+		t.Errorf("%s: %q", a2.name, got)
+	}
+	eventually(t, "the balancer's default is a real server", func() bool {
+		return strings.Contains(a1.log(), "Updated load balancer k3s-agent-load-balancer default server: 10.99.0.1:6443")
+	})
+	eventually(t, "nothing of a1's goes through the proxy any more", func() bool {
+		list := peers(t, a1.cmd.Process.Pid)
+		return len(list) > 0 && !slices.Contains(list, "127.0.0.1:16443")
+	})
+	if list := peers(t, a2.cmd.Process.Pid); len(list) == 0 || slices.ContainsFunc(list, func(s string) bool { return s != "127.0.0.1:16443" }) {
+		t.Errorf("with disable-apiserver-lb every connection goes through the proxy: %v", list)
+	}
+	if p.accepted.Load() == 0 {
+		t.Error("the proxy saw nothing")
+	}
+	if !strings.Contains(a1.read("data/agent/kubelet.kubeconfig"), "https://127.0.0.1:7021") ||
+		!strings.Contains(a2.read("data/agent/kubelet.kubeconfig"), "https://127.0.0.1:16443") {
+		t.Error("kubelet.kubeconfig names the wrong server")
+	}
+	if !wrong.running() || wrong.ready.Load() || !strings.Contains(wrong.log(), "token") && !strings.Contains(wrong.log(), "401") {
+		t.Errorf("a wrong token is waited out: running %v", wrong.running())
+	}
+	t.Log("the same node name with another password is refused; a deleted Node's certificate too")
+	twin := newMachine(t, "agent", 24, "token: "+full, "server: https://"+m1.ip+":6443")
+	twin.write("config.yaml", strings.Replace(twin.read("config.yaml"), "node-name: a24", "node-name: a21", 1))
+	twin.start()
+	eventually(t, "node password rejected", func() bool { return strings.Contains(twin.log(), "Node password rejected") })
+	twin.stop()
+	if code := a1.stop(); code != 0 {
+		t.Errorf("agent's exit code: %d", code)
+	}
+	m1.kubectl("delete", "node", a1.name)
+	a1.start()
+	a1.waitReady()
+	if !strings.Contains(a1.log(), "Node authorization rejected, retrying without client certificate authentication") {
+		t.Error("the certificate of a deleted Node was accepted")
+	}
+}
+
+// TestRecovery takes a snapshot, rotates the token and restores the snapshot, at last on an empty host.
+func TestRecovery(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t, "server", 31, "token: "+secret, "cluster-init: true", `kube-apiserver-arg: ["anonymous-auth=true"]`,
+		`kube-controller-manager-arg: ["secure-port=0"]`, `kube-scheduler-arg: ["secure-port=0"]`)
+	m.start()
+	m.waitReady()
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := m.k3s(args...)
+		if err != nil {
+			t.Fatalf("k3s %v: %v: %s", args, err, out)
+		}
+		return out
+	}
+	ca := m.read("data/server/tls/server-ca.crt")
+	m.kubectl("create", "configmap", "before")
+	if out := run("etcd-snapshot", "save", "--name", "manual"); !strings.Contains(out, "Snapshot manual-s31-") {
+		t.Errorf("save: %s", out)
+	}
+	run("etcd-snapshot", "save", "--name", "other")
+	if out := run("etcd-snapshot", "ls"); !strings.Contains(out, "manual-s31-") || !strings.Contains(out, "other-s31-") {
+		t.Errorf("ls: %s", out)
+	}
+	files, err := filepath.Glob(m.path("data/server/db/snapshots/*"))
+	if err != nil || len(files) != 2 {
+		t.Fatalf("%v %v", files, err)
+	}
+	run("etcd-snapshot", "delete", filepath.Base(files[1]))
+	m.kubectl("create", "configmap", "after")
+
+	run("token", "rotate", "--new-token", "another-secret")
+	if code, _ := m.status("/v1-k3s/config", "node", "another-secret"); code != 200 {
+		t.Errorf("new token: %d", code)
+	}
+	if code, _ := m.status("/v1-k3s/config", "node", secret); code != 401 {
+		t.Errorf("old token: %d", code)
+	}
+	if code := m.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	m.start()
+	if code := m.exit(); code != 1 || !strings.Contains(m.log(), "encrypted with different token") {
+		t.Errorf("start with the old token: exit %d", code)
+	}
+
+	t.Log("restore on an empty host, with the token of the snapshot's time")
+	snap := filepath.Join(t.TempDir(), "snapshot")
+	data, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(snap, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(m.path("data")); err != nil {
+		t.Fatal(err)
+	}
+	reset := []string{"server", "--cluster-reset", "--cluster-reset-restore-path=" + snap}
+	if out, err := m.k3s(append(reset, "--server=https://10.99.0.1:6443")...); err == nil || !strings.Contains(out, "cannot perform cluster-reset while server URL is set") {
+		t.Errorf("reset with server: %v %s", err, tail(out, 2))
+	}
+	if out := run(reset...); !strings.Contains(out, "restart without --cluster-reset flag now") {
+		t.Errorf("reset: %s", tail(out, 3))
+	}
+	if out, err := m.k3s(reset...); err == nil || !strings.Contains(out, "previously reset") {
+		t.Errorf("second reset: %v %s", err, tail(out, 2))
+	}
+	m.start()
+	m.waitReady()
+	if got := m.read("data/server/tls/server-ca.crt"); got != ca {
+		t.Error("the CA is another one")
+	}
+	if out := m.kubectl("get", "configmap", "-o", "name"); !strings.Contains(out, "configmap/before") || strings.Contains(out, "configmap/after") {
+		t.Errorf("content: %s", out)
+	}
+	eventually(t, "role labels", func() bool {
+		return strings.Contains(m.kubectl("get", "node", m.name, "--no-headers"), "control-plane,etcd")
+	})
+	if out := run("--version"); !strings.HasPrefix(out, "k3s version v") || !strings.Contains(out, "stand-in") {
+		t.Errorf("version: %s", out)
+	}
+	if out, err := m.k3s("secrets-encrypt", "status"); err == nil || !strings.Contains(out, "not modelled") {
+		t.Errorf("secrets-encrypt: %v %s", err, out)
+	}
+}

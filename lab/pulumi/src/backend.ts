@@ -197,7 +197,10 @@ export class Backend {
             throw new CommandError(
                 `invalid stack name: a stack name may only contain alphanumeric, hyphens, underscores, or periods: ${JSON.stringify(stack)}`,
             );
-        if (!p) throw new CommandError("if you're using the --stack flag, pass the fully qualified name (organization/project/stack)");
+        if (!p)
+            throw new CommandError(
+                "if you're using the --stack flag, pass the fully qualified name (organization/project/stack)",
+            );
         return { project: p, stack };
     }
 }

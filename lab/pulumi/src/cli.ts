@@ -31,7 +31,10 @@ export class Parsed {
     int(name: string): number | undefined {
         const v = this.string(name);
         if (v === undefined) return undefined;
-        if (!/^-?\d+$/.test(v)) throw new CommandError(`invalid argument "${v}" for "--${name}" flag: strconv.ParseInt: parsing "${v}": invalid syntax`);
+        if (!/^-?\d+$/.test(v))
+            throw new CommandError(
+                `invalid argument "${v}" for "--${name}" flag: strconv.ParseInt: parsing "${v}": invalid syntax`,
+            );
         return Number(v);
     }
 }
@@ -45,7 +48,9 @@ export function parseArgs(argv: readonly string[], flags: Flags): Parsed {
     const set = (name: string, v: string): void => {
         const f = flags[name]!;
         if (f.kind === "bool" && !BOOLS.has(v))
-            throw new CommandError(`invalid argument "${v}" for "--${name}" flag: strconv.ParseBool: parsing "${v}": invalid syntax`);
+            throw new CommandError(
+                `invalid argument "${v}" for "--${name}" flag: strconv.ParseBool: parsing "${v}": invalid syntax`,
+            );
         values.set(name, f.kind === "strings" ? [...(values.get(name) ?? []), v] : [v]);
     };
     for (let i = 0; i < argv.length; i++) {
@@ -109,7 +114,10 @@ export function helpText(name: string, c: Command, global: Flags): string {
     const list = (flags: Flags): string =>
         Object.entries(flags)
             .sort(([a], [b]) => (a < b ? -1 : 1))
-            .map(([n, f]) => `  ${f.short ? `-${f.short},` : "   "} --${`${n}${f.kind === "bool" || f.kind === "optional" ? "" : ` ${f.kind}`}`.padEnd(30)} ${f.help}`)
+            .map(
+                ([n, f]) =>
+                    `  ${f.short ? `-${f.short},` : "   "} --${`${n}${f.kind === "bool" || f.kind === "optional" ? "" : ` ${f.kind}`}`.padEnd(30)} ${f.help}`,
+            )
             .join("\n");
     return `${c.help}\n\nUsage:\n  ${name} ${c.usage}\n\nFlags:\n${list(c.flags)}\n\nGlobal Flags:\n${list(global)}\n`;
 }

@@ -6,7 +6,15 @@ import type { Parsed } from "./cli";
 import { isInteractive, ask } from "./terminal";
 import { CommandError } from "./errors";
 import { Crypter, readPassphrase } from "./passphrase";
-import { applyProjectConfig, configKey, loadProject, type Project, splitConfigPath, type StackConfig, StackFile } from "./project";
+import {
+    applyProjectConfig,
+    configKey,
+    loadProject,
+    type Project,
+    splitConfigPath,
+    type StackConfig,
+    StackFile,
+} from "./project";
 import { exportDeployment, readDeployment, type Snapshot, SnapshotWriter } from "./state";
 import { displayType, isRootStack, urnName } from "./urn";
 import { type PropertyMap, Secret, toDisplayJSON, type Value } from "./values";
@@ -29,14 +37,18 @@ export function openStack(p: Parsed, name = p.string("stack"), mustExist = true)
     const project = loadProject(process.cwd());
     const backend = openBackend(project);
     const chosen = name || process.env.PULUMI_STACK || selectedStack(project);
-    if (!chosen) throw new CommandError("no stack selected; please use `pulumi stack select` or `pulumi stack init` to choose one", 6);
+    if (!chosen)
+        throw new CommandError(
+            "no stack selected; please use `pulumi stack select` or `pulumi stack init` to choose one",
+            6,
+        );
     const ref = backend.parse(chosen, project);
     if (mustExist && !backend.exists(ref)) throw new CommandError(`no stack named '${ref.stack}' found`, 6);
     if (ref.project !== project.name)
-        throw new CommandError(
-            `provided project name "${ref.project}" doesn't match Pulumi.yaml (${project.name})`,
-        );
-    const file = new StackFile(stackFilePath(project, ref.stack, p.has("config-file") ? p.string("config-file") : undefined));
+        throw new CommandError(`provided project name "${ref.project}" doesn't match Pulumi.yaml (${project.name})`);
+    const file = new StackFile(
+        stackFilePath(project, ref.stack, p.has("config-file") ? p.string("config-file") : undefined),
+    );
     return { project, backend, ref, file, crypter: lazyCrypter(backend, ref, file) };
 }
 
@@ -45,7 +57,12 @@ function lazyCrypter(backend: Backend, ref: StackRef, file: StackFile): () => Pr
     let made: Promise<Crypter> | undefined;
     return () =>
         (made ??= (async () => {
-            const salt = file.salt ?? (backend.exists(ref) ? readDeployment({ ...backend.readLatest(ref), resources: [], pending_operations: [] }, undefined).salt : undefined);
+            const salt =
+                file.salt ??
+                (backend.exists(ref)
+                    ? readDeployment({ ...backend.readLatest(ref), resources: [], pending_operations: [] }, undefined)
+                          .salt
+                    : undefined);
             const phrase = readPassphrase();
             const c = salt ? await Crypter.open(phrase, salt) : await Crypter.create(phrase);
             if (!file.salt) {
@@ -75,13 +92,20 @@ const out = (s: string): void => void process.stdout.write(s);
 
 function table(header: string[], rows: string[][]): void {
     const widths = header.map((h, i) => Math.max(h.length, ...rows.map((r) => r[i]!.length)));
-    for (const r of [header, ...rows]) out(`${r.map((c, i) => c.padEnd(widths[i]!)).join("  ").trimEnd()}\n`);
+    for (const r of [header, ...rows])
+        out(
+            `${r
+                .map((c, i) => c.padEnd(widths[i]!))
+                .join("  ")
+                .trimEnd()}\n`,
+        );
 }
 
 /* ---------- stack ---------- */
 
 export async function stackInit(p: Parsed): Promise<void> {
-    if (p.args.length > 0 && p.string("stack")) throw new CommandError("only one of --stack or argument stack name may be specified, not both");
+    if (p.args.length > 0 && p.string("stack"))
+        throw new CommandError("only one of --stack or argument stack name may be specified, not both");
     const name = p.args[0] ?? p.string("stack");
     if (!name) throw new CommandError("missing stack name");
     const provider = p.string("secrets-provider");
@@ -90,20 +114,33 @@ export async function stackInit(p: Parsed): Promise<void> {
     const s = openStack(p, name, false);
     if (s.backend.exists(s.ref)) throw new CommandError(`stack '${s.ref.stack}' already exists`);
     const crypter = await s.crypter();
-    s.backend.write(s.ref, new SnapshotWriter(crypter).checkpoint(`organization/${s.ref.project}/${s.ref.stack}`, { resources: [], pendingOperations: [] }));
+    s.backend.write(
+        s.ref,
+        new SnapshotWriter(crypter).checkpoint(`organization/${s.ref.project}/${s.ref.stack}`, {
+            resources: [],
+            pendingOperations: [],
+        }),
+    );
     if (!p.bool("no-select")) selectStack(s.project, s.ref);
     out("Created stack '" + s.ref.stack + "'\n");
 }
 
 export async function stackSelect(p: Parsed): Promise<void> {
-    if (p.args.length > 0 && p.string("stack")) throw new CommandError("only one of --stack or argument stack name may be specified, not both");
+    if (p.args.length > 0 && p.string("stack"))
+        throw new CommandError("only one of --stack or argument stack name may be specified, not both");
     const name = p.args[0] ?? p.string("stack");
     if (!name) throw new CommandError("no stack selected; specify a stack name with --stack", 6);
     const s = openStack(p, name, false);
     if (!s.backend.exists(s.ref)) {
         if (!p.bool("create")) throw new CommandError(`no stack named '${s.ref.stack}' found`, 6);
         const crypter = await s.crypter();
-        s.backend.write(s.ref, new SnapshotWriter(crypter).checkpoint(`organization/${s.ref.project}/${s.ref.stack}`, { resources: [], pendingOperations: [] }));
+        s.backend.write(
+            s.ref,
+            new SnapshotWriter(crypter).checkpoint(`organization/${s.ref.project}/${s.ref.stack}`, {
+                resources: [],
+                pendingOperations: [],
+            }),
+        );
         out(`Created stack '${s.ref.stack}'\n`);
     }
     selectStack(s.project, s.ref);
@@ -137,7 +174,13 @@ export async function stackList(p: Parsed): Promise<void> {
     if (p.bool("json"))
         return out(
             `${JSON.stringify(
-                rows.map((r) => ({ name: r.name, current: r.current, lastUpdate: r.time, updateInProgress: false, resourceCount: r.count })),
+                rows.map((r) => ({
+                    name: r.name,
+                    current: r.current,
+                    lastUpdate: r.time,
+                    updateInProgress: false,
+                    resourceCount: r.count,
+                })),
                 null,
                 2,
             )}\n`,
@@ -179,7 +222,10 @@ function printOutputs(outputs: Record<string, unknown>): void {
     const keys = Object.keys(outputs).sort();
     out(`Current stack outputs (${keys.length}):\n`);
     if (keys.length === 0) return out("    No output values currently in this stack\n");
-    table(["    OUTPUT", "VALUE"], keys.map((k) => ["    " + k, asText(outputs[k])]));
+    table(
+        ["    OUTPUT", "VALUE"],
+        keys.map((k) => ["    " + k, asText(outputs[k])]),
+    );
 }
 
 export async function stackOutput(p: Parsed): Promise<void> {
@@ -233,7 +279,10 @@ export async function stackImport(p: Parsed): Promise<void> {
     s.backend.lock(s.ref);
     try {
         s.backend.backup(s.ref);
-        s.backend.write(s.ref, new SnapshotWriter(crypter).checkpoint(`organization/${s.ref.project}/${s.ref.stack}`, snap));
+        s.backend.write(
+            s.ref,
+            new SnapshotWriter(crypter).checkpoint(`organization/${s.ref.project}/${s.ref.stack}`, snap),
+        );
     } finally {
         s.backend.unlock(s.ref);
     }
@@ -241,11 +290,14 @@ export async function stackImport(p: Parsed): Promise<void> {
 }
 
 export async function stackRemove(p: Parsed): Promise<void> {
-    if (p.args.length > 0 && p.string("stack")) throw new CommandError("only one of --stack or argument stack name may be specified, not both");
+    if (p.args.length > 0 && p.string("stack"))
+        throw new CommandError("only one of --stack or argument stack name may be specified, not both");
     const s = openStack(p, p.args[0] ?? p.string("stack"));
     if (!p.bool("yes")) {
         if (!isInteractive(p)) throw new CommandError("non-interactive mode requires --yes flag", 2);
-        const answer = await ask(`This will permanently remove the '${s.ref.stack}' stack!\nPlease confirm that this is what you'd like to do by typing \`${s.ref.stack}\`: `);
+        const answer = await ask(
+            `This will permanently remove the '${s.ref.stack}' stack!\nPlease confirm that this is what you'd like to do by typing \`${s.ref.stack}\`: `,
+        );
         if (answer !== s.ref.stack) throw new CommandError("confirmation declined", 8);
     }
     s.backend.lock(s.ref);
@@ -289,12 +341,17 @@ export async function configList(p: Parsed): Promise<void> {
         }
         return out(`${JSON.stringify(all, null, 2)}\n`);
     }
-    table(["KEY", "VALUE"], keys.map((k) => [short(k), config.get(k)!.secret && !show ? "[secret]" : config.get(k)!.text]));
+    table(
+        ["KEY", "VALUE"],
+        keys.map((k) => [short(k), config.get(k)!.secret && !show ? "[secret]" : config.get(k)!.text]),
+    );
 }
 
 export async function configGet(p: Parsed): Promise<void> {
     const s = openStack(p);
-    const { key, below } = p.bool("path") ? splitConfigPath(s.project.name, p.args[0]!) : { key: configKey(s.project.name, p.args[0]!), below: [] };
+    const { key, below } = p.bool("path")
+        ? splitConfigPath(s.project.name, p.args[0]!)
+        : { key: configKey(s.project.name, p.args[0]!), below: [] };
     const v = (await readConfig(s, false)).get(key);
     let text = v?.text;
     let object: unknown = v?.object ? JSON.parse(v.text) : undefined;
@@ -307,14 +364,19 @@ export async function configGet(p: Parsed): Promise<void> {
     if (text === undefined)
         throw new CommandError(`configuration key '${p.args[0]}' not found for stack '${s.ref.stack}'`);
     if (p.bool("json"))
-        return out(`${JSON.stringify({ value: text, ...(object !== undefined ? { objectValue: object } : {}), secret: v!.secret }, null, 2)}\n`);
+        return out(
+            `${JSON.stringify({ value: text, ...(object !== undefined ? { objectValue: object } : {}), secret: v!.secret }, null, 2)}\n`,
+        );
     out(`${text}\n`);
 }
 
 export async function configSet(p: Parsed): Promise<void> {
     const s = openStack(p);
-    const { key, below } = p.bool("path") ? splitConfigPath(s.project.name, p.args[0]!) : { key: configKey(s.project.name, p.args[0]!), below: [] };
-    if (p.bool("secret") && p.bool("plaintext")) throw new CommandError("only one of --secret and --plaintext may be given");
+    const { key, below } = p.bool("path")
+        ? splitConfigPath(s.project.name, p.args[0]!)
+        : { key: configKey(s.project.name, p.args[0]!), below: [] };
+    if (p.bool("secret") && p.bool("plaintext"))
+        throw new CommandError("only one of --secret and --plaintext may be given");
     let value = p.args[1];
     if (value === undefined) {
         if (process.stdin.isTTY) throw new CommandError("no value given: pass it as an argument or on standard input");
@@ -328,8 +390,9 @@ export async function configSet(p: Parsed): Promise<void> {
 
 export async function configRemove(p: Parsed): Promise<void> {
     const s = openStack(p);
-    const { key, below } = p.bool("path") ? splitConfigPath(s.project.name, p.args[0]!) : { key: configKey(s.project.name, p.args[0]!), below: [] };
+    const { key, below } = p.bool("path")
+        ? splitConfigPath(s.project.name, p.args[0]!)
+        : { key: configKey(s.project.name, p.args[0]!), below: [] };
     s.file.remove(key, below);
     s.file.save();
 }
-

@@ -302,7 +302,9 @@ export class Deployment {
         if (denied && pkg !== "pulumi") {
             const list: unknown = JSON.parse(denied.text);
             if (Array.isArray(list) && (list.includes(pkg) || list.includes("*")))
-                throw new CommandError(`Default provider for '${pkg}' disabled. '${type}' must use an explicit provider.`);
+                throw new CommandError(
+                    `Default provider for '${pkg}' disabled. '${type}' must use an explicit provider.`,
+                );
         }
         const key = `${pkg}@${version}`;
         let ref = this.defaultProviders.get(key);
@@ -387,7 +389,13 @@ export class Deployment {
             if (a.urn) return a.urn;
             const parent = a.parentUrn || (a.noParent ? "" : goal.parent);
             const q = parent ? parseUrn(parent).qualifiedType : "";
-            return makeUrn(a.stack || this.o.stack, a.project || this.o.project, q, a.type || goal.type, a.name || goal.name);
+            return makeUrn(
+                a.stack || this.o.stack,
+                a.project || this.o.project,
+                q,
+                a.type || goal.type,
+                a.name || goal.name,
+            );
         };
         const out = new Set(goal.aliases.map(collapse));
         const oldParent = this.aliases.get(goal.parent);
@@ -405,7 +413,10 @@ export class Deployment {
 
     private findOld(goal: Goal, urn: string): ResourceState | undefined {
         const by = this.o.aliased.get(urn);
-        if (by) throw new CommandError(`Duplicate resource URN '${urn}' conflicting with alias on resource with URN '${by}'`);
+        if (by)
+            throw new CommandError(
+                `Duplicate resource URN '${urn}' conflicting with alias on resource with URN '${by}'`,
+            );
         for (const u of [urn, ...this.aliasUrns(goal)]) {
             const old = this.olds.get(u);
             if (!old) continue;
@@ -441,7 +452,12 @@ export class Deployment {
             return true;
         }
         if (!this.o.targetDependents) return false;
-        const deps = [goal.parent, goal.deletedWith, ...goal.dependencies, ...Object.values(goal.propertyDependencies).flat()];
+        const deps = [
+            goal.parent,
+            goal.deletedWith,
+            ...goal.dependencies,
+            ...Object.values(goal.propertyDependencies).flat(),
+        ];
         if (!deps.some((d) => d && this.targets!.has(d) && !isRootStack(d))) return false;
         this.targets.add(urn);
         return true;
@@ -472,8 +488,7 @@ export class Deployment {
     }
 
     private generate(goal: Goal, urn: string, done: (r: Registration) => void): Step[] {
-        if (this.urns.has(urn))
-            throw new CommandError(`Duplicate resource URN '${urn}'; try giving it a unique name`);
+        if (this.urns.has(urn)) throw new CommandError(`Duplicate resource URN '${urn}'; try giving it a unique name`);
         if (goal.parent && !this.urns.has(goal.parent))
             throw new CommandError(`could not find parent resource ${goal.parent}`);
         this.urns.add(urn);
@@ -510,7 +525,13 @@ export class Deployment {
         if (old && goal.ignoreChanges.length > 0) inputs = resetPaths(inputs, old.inputs, goal.ignoreChanges);
         if (goal.custom) {
             if (!targeted) inputs = old?.inputs ?? inputs;
-            else inputs = this.checkProvider(r, goal.provider, fresh ? undefined : old!.inputs, fresh ? goal.inputs : inputs);
+            else
+                inputs = this.checkProvider(
+                    r,
+                    goal.provider,
+                    fresh ? undefined : old!.inputs,
+                    fresh ? goal.inputs : inputs,
+                );
         }
         now.inputs = inputs;
 
@@ -547,11 +568,25 @@ export class Deployment {
             throw e instanceof BailError ? e : new CommandError((e as Error).message);
         }
         diff = applyReplaceOnChanges(diff, goal.replaceOnChanges);
-        const replace = diff.changes && (diff.replaceKeys.length > 0 || Object.values(diff.detailedDiff ?? {}).some((d) => d.kind.endsWith("-replace")));
+        const replace =
+            diff.changes &&
+            (diff.replaceKeys.length > 0 ||
+                Object.values(diff.detailedDiff ?? {}).some((d) => d.kind.endsWith("-replace")));
         if (replace || old.pendingReplacement) return this.replaceSteps(goal, old, now, diff, r, done);
         if (diff.changes || old.initErrors.length > 0) {
             this.updates.add(urn);
-            return [{ op: "update", urn, old, new: now, diffs: diff.changedKeys, detailedDiff: diff.detailedDiff, logical: true, done }];
+            return [
+                {
+                    op: "update",
+                    urn,
+                    old,
+                    new: now,
+                    diffs: diff.changedKeys,
+                    detailedDiff: diff.detailedDiff,
+                    logical: true,
+                    done,
+                },
+            ];
         }
         this.sames.add(urn);
         return [{ op: "same", urn, old, new: now, logical: true, done }];
@@ -574,12 +609,17 @@ export class Deployment {
         if (now.deletedWith && this.replaces.has(now.deletedWith)) return replaceFor("deletedWith");
         if (this.providerChanged(old, now)) return replaceFor("provider");
         if (!goal.custom) return deepEquals(old.inputs, now.inputs) ? noDiff : { ...noDiff, changes: true };
-        if (isProviderType(goal.type))
-            return this.definition(packageOf(goal.type)).diffConfig(old.inputs, now.inputs);
+        if (isProviderType(goal.type)) return this.definition(packageOf(goal.type)).diffConfig(old.inputs, now.inputs);
         return this.diffResource(goal.provider, r, old, now.inputs, goal.ignoreChanges);
     }
 
-    private diffResource(ref: string, r: Request, old: ResourceState, inputs: PropertyMap, ignoreChanges: string[]): DiffResult {
+    private diffResource(
+        ref: string,
+        r: Request,
+        old: ResourceState,
+        inputs: PropertyMap,
+        ignoreChanges: string[],
+    ): DiffResult {
         const p = this.provider(ref, r.urn);
         if (!p.known) {
             this.diag(
@@ -625,8 +665,15 @@ export class Deployment {
         }
         this.replaces.add(urn);
         // Defaults are worked out anew: nothing is carried over from the old one.
-        if (goal.custom && !this.isTargetedReplace(urn)) now.inputs = this.checkProvider(r, goal.provider, undefined, goal.inputs);
-        const parts = { old, new: now, keys: diff.replaceKeys, diffs: diff.changedKeys, detailedDiff: diff.detailedDiff };
+        if (goal.custom && !this.isTargetedReplace(urn))
+            now.inputs = this.checkProvider(r, goal.provider, undefined, goal.inputs);
+        const parts = {
+            old,
+            new: now,
+            keys: diff.replaceKeys,
+            diffs: diff.changedKeys,
+            detailedDiff: diff.detailedDiff,
+        };
         const create: Step = { op: "create-replacement", urn, ...parts, logical: false, done };
         const replace: Step = { op: "replace", urn, ...parts, logical: true };
         if (!(goal.deleteBeforeReplace ?? diff.deleteBeforeReplace)) {
@@ -663,7 +710,12 @@ export class Deployment {
         const operated = (u: string): boolean => this.isOperatedOn(u) || this.deletes.has(u);
         for (const r of this.o.prev.resources.slice(this.oldIndex.get(root)! + 1)) {
             if (operated(r.urn)) continue;
-            const deps = [...r.dependencies, ...Object.values(r.propertyDependencies).flat(), r.deletedWith, ...r.replaceWith];
+            const deps = [
+                ...r.dependencies,
+                ...Object.values(r.propertyDependencies).flat(),
+                r.deletedWith,
+                ...r.replaceWith,
+            ];
             if (r.provider) deps.push(parseReference(r.provider).urn);
             if (!deps.some((d) => d && dependents.has(d))) continue;
             dependents.add(r.urn);
@@ -809,7 +861,11 @@ export class Deployment {
         let any = false;
         for (const k of now.additionalSecretOutputs) {
             if (k === "id")
-                this.diag("warning", "The 'id' property cannot be made secret. See pulumi/pulumi#2717 for more details.", now.urn);
+                this.diag(
+                    "warning",
+                    "The 'id' property cannot be made secret. See pulumi/pulumi#2717 for more details.",
+                    now.urn,
+                );
             else if (k in outputs && !(outputs[k] instanceof Secret)) {
                 outputs[k] = makeSecret(outputs[k]!);
                 any = true;
@@ -876,13 +932,24 @@ export class Deployment {
             }
         } else now.outputs = {};
         now.created = now.modified = timestamp();
-        if (now.custom) await this.afterHooks("AfterCreate", now, { newInputs: now.inputs, newOutputs: now.outputs, newState: now });
+        if (now.custom)
+            await this.afterHooks("AfterCreate", now, {
+                newInputs: now.inputs,
+                newOutputs: now.outputs,
+                newState: now,
+            });
     }
 
     private async applyUpdate(s: Step, old: ResourceState, now: ResourceState): Promise<void> {
         const { preview } = this.o;
         now.id = old.id;
-        const call = { newInputs: now.inputs, oldInputs: old.inputs, oldOutputs: old.outputs, oldState: old, newState: now };
+        const call = {
+            newInputs: now.inputs,
+            oldInputs: old.inputs,
+            oldOutputs: old.outputs,
+            oldState: old,
+            newState: now,
+        };
         await this.runHooks("BeforeUpdate", now, call);
         if (isProviderType(now.type)) {
             now.outputs = outputsOfProvider(now.inputs);
@@ -945,7 +1012,12 @@ export class Deployment {
         }
     }
 
-    private async retried<T>(operation: string, r: ResourceState, call: Omit<HookCall, "urn" | "id" | "name" | "type">, f: () => Promise<T>): Promise<T> {
+    private async retried<T>(
+        operation: string,
+        r: ResourceState,
+        call: Omit<HookCall, "urn" | "id" | "name" | "type">,
+        f: () => Promise<T>,
+    ): Promise<T> {
         const errors: string[] = [];
         for (;;) {
             try {
@@ -962,17 +1034,34 @@ export class Deployment {
                 for (const name of names) {
                     const hook = this.errorHooks.get(name);
                     if (!hook) throw new Error(`error hooks execution failed: error hook "${name}" was not registered`);
-                    const a = await hook.run({ urn: r.urn, id: r.id, name: urnName(r.urn), type: r.type, ...call, operation, errors });
-                    if (a.error) throw new Error(`error hooks execution failed: error hook "${name}" failed: ${a.error}`);
+                    const a = await hook.run({
+                        urn: r.urn,
+                        id: r.id,
+                        name: urnName(r.urn),
+                        type: r.type,
+                        ...call,
+                        operation,
+                        errors,
+                    });
+                    if (a.error)
+                        throw new Error(`error hooks execution failed: error hook "${name}" failed: ${a.error}`);
                     retry ||= a.retry;
                 }
                 if (!retry) throw e;
-                this.diag("warning", `retrying ${operation} due to on-error hook request (${errors.length}/${MAX_RETRIES})`, r.urn);
+                this.diag(
+                    "warning",
+                    `retrying ${operation} due to on-error hook request (${errors.length}/${MAX_RETRIES})`,
+                    r.urn,
+                );
             }
         }
     }
 
-    private async runHooks(kind: HookKind, r: ResourceState, call: Omit<HookCall, "urn" | "id" | "name" | "type">): Promise<void> {
+    private async runHooks(
+        kind: HookKind,
+        r: ResourceState,
+        call: Omit<HookCall, "urn" | "id" | "name" | "type">,
+    ): Promise<void> {
         for (const name of r.hooks[kind] ?? []) {
             const hook = this.hooks.get(name);
             if (!hook) throw new Error(`hook "${name}" was not registered`);
@@ -985,7 +1074,11 @@ export class Deployment {
     }
 
     /** The resource is there, only the hook failed: the state is kept and the deployment fails. */
-    private async afterHooks(kind: HookKind, r: ResourceState, call: Omit<HookCall, "urn" | "id" | "name" | "type">): Promise<void> {
+    private async afterHooks(
+        kind: HookKind,
+        r: ResourceState,
+        call: Omit<HookCall, "urn" | "id" | "name" | "type">,
+    ): Promise<void> {
         try {
             await this.runHooks(kind, r, call);
         } catch (e) {
@@ -1039,7 +1132,9 @@ export class Deployment {
         for (const chain of this.scheduleDeletes(this.generateDeletes())) {
             if (this.cancelled) return;
             // What a failed deletion still needs must stay.
-            const needed = new Set(this.failedSteps.flatMap((f) => [...this.transitiveDependencies((f.old ?? f.new)!)]));
+            const needed = new Set(
+                this.failedSteps.flatMap((f) => [...this.transitiveDependencies((f.old ?? f.new)!)]),
+            );
             for (const s of chain) if (!needed.has(s.old!)) this.run([s]);
             await this.idle();
         }
@@ -1112,7 +1207,12 @@ export class Deployment {
         this.byUrn ??= this.index();
         const cursor = this.oldIndex.get(r) ?? Infinity;
         const out = new Set<ResourceState>();
-        const deps = new Set([...r.dependencies, ...Object.values(r.propertyDependencies).flat(), r.deletedWith, ...r.replaceWith]);
+        const deps = new Set([
+            ...r.dependencies,
+            ...Object.values(r.propertyDependencies).flat(),
+            r.deletedWith,
+            ...r.replaceWith,
+        ]);
         if (r.provider) deps.add(parseReference(r.provider).urn);
         const add = (urn: string, children: boolean): void => {
             for (const c of this.byUrn!.states.get(urn) ?? []) {
@@ -1248,7 +1348,12 @@ function sameMark(r: ResourceState): string {
 }
 
 function invert(d: NonNullable<DiffResult["detailedDiff"]>): NonNullable<DiffResult["detailedDiff"]> {
-    const swap: Record<string, any> = { add: "delete", "add-replace": "delete-replace", delete: "add", "delete-replace": "add-replace" };
+    const swap: Record<string, any> = {
+        add: "delete",
+        "add-replace": "delete-replace",
+        delete: "add",
+        "delete-replace": "add-replace",
+    };
     return Object.fromEntries(Object.entries(d).map(([k, v]) => [k, { ...v, kind: swap[v.kind] ?? v.kind }]));
 }
 

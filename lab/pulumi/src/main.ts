@@ -1,6 +1,22 @@
 /** The command line: which command, with which flags, and the exit code. */
 import { Parsed, checkArgs, type Command, type Flags, helpText, parseArgs } from "./cli";
-import { configGet, configList, configRemove, configSet, openStack, readConfig, stackExport, stackImport, stackInit, stackList, stackOutput, stackRemove, stackSelect, stackShow, stackUnselect } from "./commands";
+import {
+    configGet,
+    configList,
+    configRemove,
+    configSet,
+    openStack,
+    readConfig,
+    stackExport,
+    stackImport,
+    stackInit,
+    stackList,
+    stackOutput,
+    stackRemove,
+    stackSelect,
+    stackShow,
+    stackUnselect,
+} from "./commands";
 import { login, openBackend } from "./backend";
 import { BailError, CommandError } from "./errors";
 import { anyChanges, type Changes, defaultParallel, type Kind, type OperationOptions, runOnce } from "./operation";
@@ -19,11 +35,18 @@ const GLOBAL: Flags = {
     "non-interactive": { kind: "bool", help: "Disable interactive mode for all commands" },
     verbose: { kind: "int", short: "v", help: "Enable verbose logging (no effect here)" },
 };
-const STACK: Flags = { stack: { kind: "string", short: "s", help: "The name of the stack to operate on. Defaults to the current stack" } };
+const STACK: Flags = {
+    stack: { kind: "string", short: "s", help: "The name of the stack to operate on. Defaults to the current stack" },
+};
 const SHOW: Flags = { "show-secrets": { kind: "bool", help: "Display secrets in plaintext" } };
 const JSON_FLAG: Flags = { json: { kind: "bool", short: "j", help: "Emit output as JSON" } };
 const PATH: Flags = { path: { kind: "bool", help: "The key contains a path to a property in a map or list" } };
-const CONFIG_FILE: Flags = { "config-file": { kind: "string", help: "Use the configuration values in the specified file rather than detecting the file name" } };
+const CONFIG_FILE: Flags = {
+    "config-file": {
+        kind: "string",
+        help: "Use the configuration values in the specified file rather than detecting the file name",
+    },
+};
 
 const OPERATION: Flags = {
     ...STACK,
@@ -37,16 +60,26 @@ const OPERATION: Flags = {
     "expect-no-changes": { kind: "bool", help: "Return an error if any changes occur" },
     "ignore-protect": { kind: "bool", help: "Ignore the protect resource option" },
     message: { kind: "string", short: "m", help: "Optional message (no effect here: there is no history)" },
-    parallel: { kind: "int", short: "p", help: "Allow P resource operations to run in parallel at once (1 for no parallelism)" },
+    parallel: {
+        kind: "int",
+        short: "p",
+        help: "Allow P resource operations to run in parallel at once (1 for no parallelism)",
+    },
     "show-full-output": { kind: "bool", help: "Display full length of inputs & outputs" },
-    "show-replacement-steps": { kind: "bool", help: "Show detailed resource replacement creates and deletes instead of a single step" },
+    "show-replacement-steps": {
+        kind: "bool",
+        help: "Show detailed resource replacement creates and deletes instead of a single step",
+    },
     "show-sames": { kind: "bool", help: "Show resources that needn't be updated because they haven't changed" },
     "show-secrets": { kind: "bool", help: "Show secret outputs in the CLI output" },
     "suppress-outputs": { kind: "bool", help: "Suppress display of stack outputs" },
     "suppress-permalink": { kind: "optional", help: "Suppress display of the state permalink" },
     "suppress-progress": { kind: "bool", help: "Suppress display of periodic progress dots (no effect here)" },
     target: { kind: "strings", short: "t", help: "Specify a single resource URN to work on" },
-    "target-dependents": { kind: "bool", help: "Allows updating of dependent targets discovered but not specified in --target list" },
+    "target-dependents": {
+        kind: "bool",
+        help: "Allows updating of dependent targets discovered but not specified in --target list",
+    },
     urns: { kind: "bool", help: "Display full URNs instead of short resource names" },
 };
 const CONFIRM: Flags = {
@@ -59,8 +92,14 @@ const PROGRAM: Flags = {
     refresh: { kind: "optional", short: "r", help: "Refresh the state of the stack's resources before this operation" },
     replace: { kind: "strings", help: "Specify a single resource URN to replace" },
     "show-config": { kind: "bool", help: "Show configuration keys and variables" },
-    "skip-config-validation": { kind: "bool", help: "Skip validation of stack config values against the project config schema" },
-    "target-replace": { kind: "strings", help: "Specify a single resource URN to replace; shorthand for --target urn --replace urn" },
+    "skip-config-validation": {
+        kind: "bool",
+        help: "Skip validation of stack config values against the project config schema",
+    },
+    "target-replace": {
+        kind: "strings",
+        help: "Specify a single resource URN to replace; shorthand for --target urn --replace urn",
+    },
 };
 
 /** Prefixes of an operation: what is common to all of them. */
@@ -68,7 +107,10 @@ async function operate(p: Parsed, kind: Kind, previewOnly: boolean): Promise<voi
     const interactive = isInteractive(p);
     const skip = p.bool("skip-preview");
     if (!previewOnly && !interactive && !p.bool("yes") && !skip)
-        throw new CommandError("--yes or --skip-preview or --preview-only must be passed in to proceed when running in non-interactive mode", 2);
+        throw new CommandError(
+            "--yes or --skip-preview or --preview-only must be passed in to proceed when running in non-interactive mode",
+            2,
+        );
     if (p.bool("preview-only") && (skip || p.bool("yes")))
         throw new CommandError(`${skip ? "--skip-preview" : "--yes"} and --preview-only cannot be used together`);
     const s = openStack(p);
@@ -76,12 +118,17 @@ async function operate(p: Parsed, kind: Kind, previewOnly: boolean): Promise<voi
         for (const pair of p.strings("config")) {
             const eq = pair.indexOf("=");
             const name = eq < 0 ? pair : pair.slice(0, eq);
-            const { key, below } = p.bool("config-path") ? splitConfigPath(s.project.name, name) : { key: configKey(s.project.name, name), below: [] };
+            const { key, below } = p.bool("config-path")
+                ? splitConfigPath(s.project.name, name)
+                : { key: configKey(s.project.name, name), below: [] };
             s.file.set(key, below, eq < 0 ? "" : pair.slice(eq + 1), undefined);
         }
         s.file.save();
     }
-    const [crypter, config] = await Promise.all([s.crypter(), readConfig(s, kind === "update" && !p.bool("skip-config-validation"))]);
+    const [crypter, config] = await Promise.all([
+        s.crypter(),
+        readConfig(s, kind === "update" && !p.bool("skip-config-validation")),
+    ]);
     const parallel = p.int("parallel") ?? defaultParallel();
     const o: OperationOptions = {
         kind,
@@ -129,7 +176,8 @@ async function operate(p: Parsed, kind: Kind, previewOnly: boolean): Promise<voi
             if (!p.bool("yes")) {
                 const word = { update: "update", refresh: "refresh", destroy: "destroy" }[kind];
                 const answer = await ask(`Do you want to perform this ${word}? (yes/no) `);
-                if (answer !== "yes") throw new CommandError(`confirmation declined, not proceeding with the ${word}`, 8);
+                if (answer !== "yes")
+                    throw new CommandError(`confirmation declined, not proceeding with the ${word}`, 8);
             }
         }
         s.backend.backup(s.ref);
@@ -142,7 +190,9 @@ async function operate(p: Parsed, kind: Kind, previewOnly: boolean): Promise<voi
     if (kind === "destroy" && !o.display.json) {
         if (p.bool("remove")) {
             s.backend.remove(s.ref);
-            process.stdout.write(`The resources in the stack have been deleted, and the stack '${s.ref.stack}' has been removed.\n`);
+            process.stdout.write(
+                `The resources in the stack have been deleted, and the stack '${s.ref.stack}' has been removed.\n`,
+            );
         } else if (o.targets.length === 0)
             process.stdout.write(
                 "The resources in the stack have been deleted, but the history and configuration associated with the stack are still maintained. \n" +
@@ -151,7 +201,14 @@ async function operate(p: Parsed, kind: Kind, previewOnly: boolean): Promise<voi
     }
 }
 
-const command = (usage: string, help: string, flags: Flags, minArgs: number, maxArgs: number, run: Command["run"]): Command => ({
+const command = (
+    usage: string,
+    help: string,
+    flags: Flags,
+    minArgs: number,
+    maxArgs: number,
+    run: Command["run"],
+): Command => ({
     usage,
     help,
     flags,
@@ -161,10 +218,22 @@ const command = (usage: string, help: string, flags: Flags, minArgs: number, max
 });
 
 const COMMANDS: Record<string, Command> = {
-    up: command("up [flags]", "Create or update the resources in a stack", { ...OPERATION, ...CONFIRM, ...PROGRAM, "preview-only": { kind: "bool", help: "Only show a preview" } }, 0, 0, (p) =>
-        operate(p, "update", false),
+    up: command(
+        "up [flags]",
+        "Create or update the resources in a stack",
+        { ...OPERATION, ...CONFIRM, ...PROGRAM, "preview-only": { kind: "bool", help: "Only show a preview" } },
+        0,
+        0,
+        (p) => operate(p, "update", false),
     ),
-    preview: command("preview [flags]", "Show a preview of updates to a stack's resources", { ...OPERATION, ...PROGRAM }, 0, 0, (p) => operate(p, "update", true)),
+    preview: command(
+        "preview [flags]",
+        "Show a preview of updates to a stack's resources",
+        { ...OPERATION, ...PROGRAM },
+        0,
+        0,
+        (p) => operate(p, "update", true),
+    ),
     refresh: command(
         "refresh [flags]",
         "Refresh the resources in a stack",
@@ -192,39 +261,191 @@ const COMMANDS: Record<string, Command> = {
         0,
         (p) => operate(p, "destroy", false),
     ),
-    stack: command("stack [flags]", "Manage stacks and view stack state", { ...STACK, ...SHOW, "show-name": { kind: "bool", help: "Display only the stack name" }, "show-urns": { kind: "bool", short: "u", help: "Display each resource's URN" } }, 0, 0, stackShow),
-    "stack init": command("stack init [name]", "Create an empty stack with the given name", { ...STACK, "no-select": { kind: "bool", help: "Do not select the stack" }, "secrets-provider": { kind: "string", help: "default or passphrase" } }, 0, 1, stackInit),
-    "stack select": command("stack select [name]", "Switch the current workspace to the given stack", { ...STACK, create: { kind: "bool", short: "c", help: "If selected stack does not exist, create it" } }, 0, 1, stackSelect),
+    stack: command(
+        "stack [flags]",
+        "Manage stacks and view stack state",
+        {
+            ...STACK,
+            ...SHOW,
+            "show-name": { kind: "bool", help: "Display only the stack name" },
+            "show-urns": { kind: "bool", short: "u", help: "Display each resource's URN" },
+        },
+        0,
+        0,
+        stackShow,
+    ),
+    "stack init": command(
+        "stack init [name]",
+        "Create an empty stack with the given name",
+        {
+            ...STACK,
+            "no-select": { kind: "bool", help: "Do not select the stack" },
+            "secrets-provider": { kind: "string", help: "default or passphrase" },
+        },
+        0,
+        1,
+        stackInit,
+    ),
+    "stack select": command(
+        "stack select [name]",
+        "Switch the current workspace to the given stack",
+        { ...STACK, create: { kind: "bool", short: "c", help: "If selected stack does not exist, create it" } },
+        0,
+        1,
+        stackSelect,
+    ),
     "stack unselect": command("stack unselect", "Reset the current workspace's stack", {}, 0, 0, stackUnselect),
-    "stack ls": command("stack ls", "List stacks", { ...JSON_FLAG, all: { kind: "bool", short: "a", help: "List all stacks instead of just stacks for the current project" } }, 0, 0, stackList),
-    "stack output": command("stack output [property-name]", "Show a stack's output properties", { ...STACK, ...JSON_FLAG, ...SHOW, shell: { kind: "bool", help: "Emit output as a shell script" } }, 0, 1, stackOutput),
-    "stack export": command("stack export", "Export a stack's deployment to standard out", { ...STACK, ...SHOW, file: { kind: "string", help: "A filename to write stack output to" } }, 0, 0, stackExport),
-    "stack import": command("stack import", "Import a deployment from standard in into an existing stack", { ...STACK, file: { kind: "string", help: "A filename to read stack input from" }, force: { kind: "bool", short: "f", help: "Force the import to occur, even if apparent errors are discovered beforehand" } }, 0, 0, stackImport),
-    "stack rm": command("stack rm [name]", "Remove a stack and its configuration", { ...STACK, yes: CONFIRM.yes!, force: { kind: "bool", short: "f", help: "Forces deletion of the stack, leaving behind any resources managed by the stack" }, "preserve-config": { kind: "bool", help: "Do not delete the corresponding Pulumi.<stack-name>.yaml configuration file" } }, 0, 1, stackRemove),
-    config: command("config [flags]", "Manage configuration", { ...STACK, ...JSON_FLAG, ...SHOW, ...CONFIG_FILE }, 0, 0, configList),
-    "config get": command("config get <key>", "Get a single configuration value", { ...STACK, ...JSON_FLAG, ...PATH, ...CONFIG_FILE }, 1, 1, configGet),
-    "config set": command("config set <key> [value]", "Set configuration value", { ...STACK, ...PATH, ...CONFIG_FILE, secret: { kind: "bool", help: "Encrypt the value instead of storing it in plaintext" }, plaintext: { kind: "bool", help: "Save the value as plaintext (unencrypted)" } }, 1, 2, configSet),
-    "config rm": command("config rm <key>", "Remove configuration value", { ...STACK, ...PATH, ...CONFIG_FILE }, 1, 1, configRemove),
-    cancel: command("cancel [stack-name]", "Cancel a stack's currently running update, if any", { ...STACK, yes: CONFIRM.yes! }, 0, 1, async (p) => {
-        const s = openStack(p, p.args[0] ?? p.string("stack"));
-        if (!p.bool("yes")) {
-            if (!isInteractive(p)) throw new CommandError("--yes must be passed in to proceed when running in non-interactive mode", 2);
-            if ((await ask(`This will irreversibly cancel the currently running update for '${s.ref.stack}'! (yes/no) `)) !== "yes") throw new CommandError("confirmation declined", 8);
-        }
-        s.backend.removeLocks(s.ref);
-        process.stdout.write(`The currently running update for '${s.ref.stack}' has been canceled!\n`);
-    }),
-    login: command("login [url]", "Log in to a file backend", { local: { kind: "bool", short: "l", help: "Use Pulumi in local-only mode" } }, 0, 1, async (p) => {
-        const url = p.bool("local") ? "file://~" : p.args[0];
-        if (!url) throw new CommandError("only file://DIR and --local are supported by this stand-in for pulumi");
-        login(url);
-        process.stdout.write(`Logged in to ${openBackend(undefined).url}\n`);
-    }),
+    "stack ls": command(
+        "stack ls",
+        "List stacks",
+        {
+            ...JSON_FLAG,
+            all: { kind: "bool", short: "a", help: "List all stacks instead of just stacks for the current project" },
+        },
+        0,
+        0,
+        stackList,
+    ),
+    "stack output": command(
+        "stack output [property-name]",
+        "Show a stack's output properties",
+        { ...STACK, ...JSON_FLAG, ...SHOW, shell: { kind: "bool", help: "Emit output as a shell script" } },
+        0,
+        1,
+        stackOutput,
+    ),
+    "stack export": command(
+        "stack export",
+        "Export a stack's deployment to standard out",
+        { ...STACK, ...SHOW, file: { kind: "string", help: "A filename to write stack output to" } },
+        0,
+        0,
+        stackExport,
+    ),
+    "stack import": command(
+        "stack import",
+        "Import a deployment from standard in into an existing stack",
+        {
+            ...STACK,
+            file: { kind: "string", help: "A filename to read stack input from" },
+            force: {
+                kind: "bool",
+                short: "f",
+                help: "Force the import to occur, even if apparent errors are discovered beforehand",
+            },
+        },
+        0,
+        0,
+        stackImport,
+    ),
+    "stack rm": command(
+        "stack rm [name]",
+        "Remove a stack and its configuration",
+        {
+            ...STACK,
+            yes: CONFIRM.yes!,
+            force: {
+                kind: "bool",
+                short: "f",
+                help: "Forces deletion of the stack, leaving behind any resources managed by the stack",
+            },
+            "preserve-config": {
+                kind: "bool",
+                help: "Do not delete the corresponding Pulumi.<stack-name>.yaml configuration file",
+            },
+        },
+        0,
+        1,
+        stackRemove,
+    ),
+    config: command(
+        "config [flags]",
+        "Manage configuration",
+        { ...STACK, ...JSON_FLAG, ...SHOW, ...CONFIG_FILE },
+        0,
+        0,
+        configList,
+    ),
+    "config get": command(
+        "config get <key>",
+        "Get a single configuration value",
+        { ...STACK, ...JSON_FLAG, ...PATH, ...CONFIG_FILE },
+        1,
+        1,
+        configGet,
+    ),
+    "config set": command(
+        "config set <key> [value]",
+        "Set configuration value",
+        {
+            ...STACK,
+            ...PATH,
+            ...CONFIG_FILE,
+            secret: { kind: "bool", help: "Encrypt the value instead of storing it in plaintext" },
+            plaintext: { kind: "bool", help: "Save the value as plaintext (unencrypted)" },
+        },
+        1,
+        2,
+        configSet,
+    ),
+    "config rm": command(
+        "config rm <key>",
+        "Remove configuration value",
+        { ...STACK, ...PATH, ...CONFIG_FILE },
+        1,
+        1,
+        configRemove,
+    ),
+    cancel: command(
+        "cancel [stack-name]",
+        "Cancel a stack's currently running update, if any",
+        { ...STACK, yes: CONFIRM.yes! },
+        0,
+        1,
+        async (p) => {
+            const s = openStack(p, p.args[0] ?? p.string("stack"));
+            if (!p.bool("yes")) {
+                if (!isInteractive(p))
+                    throw new CommandError(
+                        "--yes must be passed in to proceed when running in non-interactive mode",
+                        2,
+                    );
+                if (
+                    (await ask(
+                        `This will irreversibly cancel the currently running update for '${s.ref.stack}'! (yes/no) `,
+                    )) !== "yes"
+                )
+                    throw new CommandError("confirmation declined", 8);
+            }
+            s.backend.removeLocks(s.ref);
+            process.stdout.write(`The currently running update for '${s.ref.stack}' has been canceled!\n`);
+        },
+    ),
+    login: command(
+        "login [url]",
+        "Log in to a file backend",
+        { local: { kind: "bool", short: "l", help: "Use Pulumi in local-only mode" } },
+        0,
+        1,
+        async (p) => {
+            const url = p.bool("local") ? "file://~" : p.args[0];
+            if (!url) throw new CommandError("only file://DIR and --local are supported by this stand-in for pulumi");
+            login(url);
+            process.stdout.write(`Logged in to ${openBackend(undefined).url}\n`);
+        },
+    ),
     whoami: command("whoami", "Display the current logged-in user", {}, 0, 0, async () => {
         const { userInfo } = await import("node:os");
         process.stdout.write(`${userInfo().username}\n`);
     }),
-    version: command("version", "Print Pulumi's version number", {}, 0, 0, async () => void process.stdout.write(`v${VERSION}\n`)),
+    version: command(
+        "version",
+        "Print Pulumi's version number",
+        {},
+        0,
+        0,
+        async () => void process.stdout.write(`v${VERSION}\n`),
+    ),
 };
 const ALIASES: Record<string, string> = {
     update: "up",
@@ -239,7 +460,11 @@ const ALIASES: Record<string, string> = {
 
 /** The command's words come first; flags may stand between them. */
 function findCommand(argv: string[]): { name: string; rest: string[] } {
-    const valued = new Set(Object.entries(GLOBAL).filter(([, f]) => f.kind !== "bool").flatMap(([n, f]) => [`--${n}`, ...(f.short ? [`-${f.short}`] : [])]));
+    const valued = new Set(
+        Object.entries(GLOBAL)
+            .filter(([, f]) => f.kind !== "bool")
+            .flatMap(([n, f]) => [`--${n}`, ...(f.short ? [`-${f.short}`] : [])]),
+    );
     const words: number[] = [];
     for (let i = 0; i < argv.length && words.length < 2; i++) {
         const a = argv[i]!;
@@ -263,14 +488,17 @@ function findCommand(argv: string[]): { name: string; rest: string[] } {
         if (first === "") throw new CommandError("no command given; see `pulumi --help`", 1);
         throw new CommandError(`unknown command "${first}" for "pulumi"`);
     }
-    if (second !== undefined && (one === "stack" || one === "config")) throw new CommandError(`unknown command "${second}" for "pulumi ${one}"`);
+    if (second !== undefined && (one === "stack" || one === "config"))
+        throw new CommandError(`unknown command "${second}" for "pulumi ${one}"`);
     return { name: one, rest: argv.filter((_, i) => i !== words[0]) };
 }
 
 async function main(argv: string[]): Promise<void> {
     if (argv.length === 0 || (argv.length === 1 && ["--help", "-h", "help"].includes(argv[0]!))) {
         const list = Object.entries(COMMANDS).map(([n, c]) => `  ${n.padEnd(16)} ${c.help}`);
-        process.stdout.write(`A stand-in for the pulumi command line (v${VERSION}), for the lab only.\n\nCommands:\n${list.join("\n")}\n`);
+        process.stdout.write(
+            `A stand-in for the pulumi command line (v${VERSION}), for the lab only.\n\nCommands:\n${list.join("\n")}\n`,
+        );
         if (argv.length === 0) throw new BailError();
         return;
     }
@@ -294,7 +522,6 @@ async function main(argv: string[]): Promise<void> {
     await c.run(p);
 }
 
-
 main(process.argv.slice(2)).then(
     () => {
         process.exitCode ??= 0;
@@ -302,7 +529,8 @@ main(process.argv.slice(2)).then(
         process.stdout.write("", () => process.exit());
     },
     (e: Error) => {
-        if (!(e instanceof BailError)) process.stderr.write(`error: ${e instanceof CommandError ? e.message : (e.stack ?? e.message)}\n`);
+        if (!(e instanceof BailError))
+            process.stderr.write(`error: ${e instanceof CommandError ? e.message : (e.stack ?? e.message)}\n`);
         process.exitCode = e instanceof CommandError ? e.exitCode : 255;
         process.stdout.write("", () => process.exit());
     },

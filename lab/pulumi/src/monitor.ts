@@ -30,7 +30,15 @@ const FEATURES = new Set([
     "resourceHooks",
     "errorHooks",
 ]);
-const HOOKS: HookKind[] = ["BeforeCreate", "AfterCreate", "BeforeUpdate", "AfterUpdate", "BeforeDelete", "AfterDelete", "OnError"];
+const HOOKS: HookKind[] = [
+    "BeforeCreate",
+    "AfterCreate",
+    "BeforeUpdate",
+    "AfterUpdate",
+    "BeforeDelete",
+    "AfterDelete",
+    "OnError",
+];
 const UNLIMITED = { "grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1 };
 
 type Handler = (call: any, callback: (e: any, response?: any) => void) => void;
@@ -90,7 +98,8 @@ export class Monitor {
                 });
                 f(call.request).then(
                     (r) => answer(null, r),
-                    (e: Error & { code?: number }) => answer({ code: e.code ?? grpc.status.UNKNOWN, message: e.message }),
+                    (e: Error & { code?: number }) =>
+                        answer({ code: e.code ?? grpc.status.UNKNOWN, message: e.message }),
                 );
             };
         return out;
@@ -99,7 +108,9 @@ export class Monitor {
     private monitorHandlers(): Record<string, (req: any) => Promise<any>> {
         const { o } = this;
         const unsupported = (what: string) => async (): Promise<never> => {
-            throw Object.assign(new Error(`${what} are not supported by this stand-in for pulumi`), { code: grpc.status.UNIMPLEMENTED });
+            throw Object.assign(new Error(`${what} are not supported by this stand-in for pulumi`), {
+                code: grpc.status.UNIMPLEMENTED,
+            });
         };
         return {
             supportsFeature: async (req) => {
@@ -124,7 +135,12 @@ export class Monitor {
                 return new gempty.Empty();
             },
             invoke: async (req) => {
-                const ret = await o.deployment.invoke(req.getTok(), readStruct(req.getArgs()), req.getProvider(), req.getVersion());
+                const ret = await o.deployment.invoke(
+                    req.getTok(),
+                    readStruct(req.getArgs()),
+                    req.getProvider(),
+                    req.getVersion(),
+                );
                 const r = new providerProto.InvokeResponse();
                 r.setReturn(Struct.fromJavaScript(toWire(ret)));
                 return r;
@@ -140,7 +156,9 @@ export class Monitor {
             },
             registerErrorHook: async (req) => {
                 const target = req.getCallback();
-                o.deployment.errorHooks.set(this.hookName(req.getName()), { run: (call) => this.runErrorHook(target, call) });
+                o.deployment.errorHooks.set(this.hookName(req.getName()), {
+                    run: (call) => this.runErrorHook(target, call),
+                });
                 return new gempty.Empty();
             },
             signalAndWaitForShutdown: async () => {
@@ -169,7 +187,13 @@ export class Monitor {
                 const severity = severities[req.getSeverity()] ?? "info";
                 if (severity === "error") this.loggedError = true;
                 if (severity !== "debug")
-                    this.o.deployment.diag(severity, req.getMessage(), req.getUrn() || this.rootUrn, req.getStreamid(), req.getEphemeral());
+                    this.o.deployment.diag(
+                        severity,
+                        req.getMessage(),
+                        req.getUrn() || this.rootUrn,
+                        req.getStreamid(),
+                        req.getEphemeral(),
+                    );
                 return new gempty.Empty();
             },
             getRootResource: async () => {
@@ -194,15 +218,22 @@ export class Monitor {
     private async registerResource(req: any): Promise<any> {
         if (req.getRemote()) throw new Error("remote components are not supported by this stand-in for pulumi");
         if (req.getImportid()) throw new Error("the import option is not supported by this stand-in for pulumi");
-        if (req.getTransformsList().length > 0) throw new Error("transforms are not supported by this stand-in for pulumi");
-        if (req.getPackageref()) throw new Error("parameterized packages are not supported by this stand-in for pulumi");
-        if (req.hasReplacementTrigger()) throw new Error("replacementTrigger is not supported by this stand-in for pulumi");
-        if (req.getEnvvarmappingsMap().getLength() > 0) throw new Error("envVarMappings are not supported by this stand-in for pulumi");
+        if (req.getTransformsList().length > 0)
+            throw new Error("transforms are not supported by this stand-in for pulumi");
+        if (req.getPackageref())
+            throw new Error("parameterized packages are not supported by this stand-in for pulumi");
+        if (req.hasReplacementTrigger())
+            throw new Error("replacementTrigger is not supported by this stand-in for pulumi");
+        if (req.getEnvvarmappingsMap().getLength() > 0)
+            throw new Error("envVarMappings are not supported by this stand-in for pulumi");
         const inputs = readStruct(req.getObject());
         const dependencies: string[] = unique(req.getDependenciesList());
         const propertyDependencies: Record<string, string[]> = {};
-        if (req.getPropertydependenciesMap().getLength() === 0) for (const k of Object.keys(inputs)) propertyDependencies[k] = dependencies;
-        else for (const [k, d] of req.getPropertydependenciesMap().entries()) propertyDependencies[k] = unique(d.getUrnsList());
+        if (req.getPropertydependenciesMap().getLength() === 0)
+            for (const k of Object.keys(inputs)) propertyDependencies[k] = dependencies;
+        else
+            for (const [k, d] of req.getPropertydependenciesMap().entries())
+                propertyDependencies[k] = unique(d.getUrnsList());
         const providers: Record<string, string> = {};
         for (const [k, v] of req.getProvidersMap().entries()) providers[k] = v;
         const hooks: Hooks = {};
@@ -212,7 +243,8 @@ export class Monitor {
                 const list: string[] = binding[`get${kind.charAt(0)}${kind.slice(1)}List`]();
                 if (list.length > 0) hooks[kind] = list;
             }
-        for (const p of [...req.getReplaceonchangesList(), ...req.getHidediffsList(), ...req.getIgnorechangesList()]) parsePath(p);
+        for (const p of [...req.getReplaceonchangesList(), ...req.getHidediffsList(), ...req.getIgnorechangesList()])
+            parsePath(p);
         const goal: Goal = {
             type: req.getType(),
             name: req.getName(),
@@ -225,10 +257,16 @@ export class Monitor {
             providers,
             version: req.getVersion(),
             propertyDependencies,
-            deleteBeforeReplace: req.getDeletebeforereplacedefined() || req.getDeletebeforereplace() ? req.getDeletebeforereplace() : undefined,
+            deleteBeforeReplace:
+                req.getDeletebeforereplacedefined() || req.getDeletebeforereplace()
+                    ? req.getDeletebeforereplace()
+                    : undefined,
             ignoreChanges: req.getIgnorechangesList(),
             additionalSecretOutputs: req.getAdditionalsecretoutputsList(),
-            aliases: [...req.getAliasurnsList().map((urn: string) => ({ urn })), ...req.getAliasesList().map(readAlias)],
+            aliases: [
+                ...req.getAliasurnsList().map((urn: string) => ({ urn })),
+                ...req.getAliasesList().map(readAlias),
+            ],
             customTimeouts: readTimeouts(req.getCustomtimeouts()),
             replaceOnChanges: req.getReplaceonchangesList(),
             retainOnDelete: req.hasRetainondelete() ? req.getRetainondelete() : undefined,
@@ -259,7 +297,9 @@ export class Monitor {
         req.setToken(callback.getToken());
         req.setRequest(request.serializeBinary());
         return new Promise((resolve, reject) =>
-            client.invoke(req, (e: grpc.ServiceError | null, r: any) => (e ? reject(new Error(e.details || e.message)) : resolve(r.getResponse_asU8()))),
+            client.invoke(req, (e: grpc.ServiceError | null, r: any) =>
+                e ? reject(new Error(e.details || e.message)) : resolve(r.getResponse_asU8()),
+            ),
         );
     }
 
@@ -289,7 +329,10 @@ export class Monitor {
         }
     }
 
-    private async runErrorHook(target: any, c: HookCall & { operation: string; errors: string[] }): Promise<{ error: string; retry: boolean }> {
+    private async runErrorHook(
+        target: any,
+        c: HookCall & { operation: string; errors: string[] },
+    ): Promise<{ error: string; retry: boolean }> {
         const req = new rp.ErrorHookRequest();
         this.fill(req, c);
         req.setFailedOperation(c.operation);
@@ -355,4 +398,3 @@ function readTimeouts(t: any): CustomTimeouts {
     if (t.getDelete()) out.delete = seconds(t.getDelete());
     return out;
 }
-

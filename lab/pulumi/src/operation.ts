@@ -95,7 +95,9 @@ export async function runOnce(o: OperationOptions, preview: boolean): Promise<Ch
             process.exit(1);
         }
         interrupted = true;
-        process.stderr.write("^C received; cancelling. If you would like to terminate immediately, press ^C again.\nNote that terminating immediately may lead to orphaned resources and other inconsistencies.\n");
+        process.stderr.write(
+            "^C received; cancelling. If you would like to terminate immediately, press ^C again.\nNote that terminating immediately may lead to orphaned resources and other inconsistencies.\n",
+        );
         current?.cancel();
     };
     process.on("SIGINT", onSignal);
@@ -119,7 +121,10 @@ export async function runOnce(o: OperationOptions, preview: boolean): Promise<Ch
             if (!failed) {
                 prev = { ...after, pendingOperations: kept };
                 if (!preview)
-                    backend.write(ref, new SnapshotWriter(crypter).checkpoint(`organization/${ref.project}/${ref.stack}`, prev));
+                    backend.write(
+                        ref,
+                        new SnapshotWriter(crypter).checkpoint(`organization/${ref.project}/${ref.stack}`, prev),
+                    );
             }
         }
         if (o.kind !== "refresh" && !failed) {
@@ -179,7 +184,10 @@ function masking(secrets: string[]): (e: EngineEvent) => EngineEvent {
     return (e) => {
         if (e.kind === "diag") return { ...e, message: text(e.message) };
         if (e.kind === "pre" || e.kind === "outputs" || e.kind === "failed")
-            return { ...e, step: { ...e.step, old: state(e.step.old), new: state(e.step.new), res: state(e.step.res)! } };
+            return {
+                ...e,
+                step: { ...e.step, old: state(e.step.old), new: state(e.step.new), res: state(e.step.res)! },
+            };
         return e;
     };
 }
@@ -203,7 +211,12 @@ function checkDeleteHooks(prev: Snapshot): void {
         throw new CommandError("You must run with the `--run-program` flag to use delete hooks during destroy.");
 }
 
-async function runProgram(o: OperationOptions, d: Deployment, preview: boolean, emit: (e: EngineEvent) => void): Promise<void> {
+async function runProgram(
+    o: OperationOptions,
+    d: Deployment,
+    preview: boolean,
+    emit: (e: EngineEvent) => void,
+): Promise<void> {
     const config = Object.fromEntries([...o.config].map(([k, v]) => [k, v.text]));
     const secretKeys = [...o.config].filter(([, v]) => v.secret).map(([k]) => k);
     let finished = false;

@@ -82,8 +82,7 @@ export function loadProject(dir: string): Project {
         backendUrl: raw.backend?.url,
         config: {},
     };
-    for (const [k, v] of Object.entries(raw.config ?? {}))
-        project.config[k] = readDeclaration(project.name, k, v, bad);
+    for (const [k, v] of Object.entries(raw.config ?? {})) project.config[k] = readDeclaration(project.name, k, v, bad);
     return project;
 }
 
@@ -283,8 +282,7 @@ export class StackFile {
         for (let i = 2; i < full.length; i++) {
             const at = this.doc.getIn(full.slice(0, i), true);
             const list = typeof full[i] === "number";
-            if (at === undefined || isScalar(at))
-                this.doc.setIn(full.slice(0, i), this.doc.createNode(list ? [] : {}));
+            if (at === undefined || isScalar(at)) this.doc.setIn(full.slice(0, i), this.doc.createNode(list ? [] : {}));
             else if (list !== isSeq(at))
                 throw new CommandError(`invalid path: ${full.slice(1, i).join(".")} is ${list ? "no list" : "a list"}`);
             const len = isSeq(at) ? at.items.length : 0;

@@ -66,16 +66,24 @@ export class SnapshotManager {
         const resources = this.news.filter((r) => !this.done.has(r));
         const seen = new Set(resources);
         for (const r of this.base.resources) if (!this.done.has(r) && !seen.has(r)) resources.push(r);
-        return { resources: this.aliased.size > 0 ? resources.map((r) => this.renamed(r)) : resources, pendingOperations: this.pending };
+        return {
+            resources: this.aliased.size > 0 ? resources.map((r) => this.renamed(r)) : resources,
+            pendingOperations: this.pending,
+        };
     }
 
     private renamed(r: ResourceState): ResourceState {
         const fix = (u: string): string => this.aliased.get(u) ?? u;
         const provider = r.provider && parseReference(r.provider);
         const touched =
-            [r.parent, r.deletedWith, ...r.dependencies, ...r.replaceWith, ...Object.values(r.propertyDependencies).flat()].some((u) =>
-                this.aliased.has(u),
-            ) || (provider && this.aliased.has(provider.urn));
+            [
+                r.parent,
+                r.deletedWith,
+                ...r.dependencies,
+                ...r.replaceWith,
+                ...Object.values(r.propertyDependencies).flat(),
+            ].some((u) => this.aliased.has(u)) ||
+            (provider && this.aliased.has(provider.urn));
         if (!touched) return r;
         r.parent = fix(r.parent);
         r.deletedWith = fix(r.deletedWith);

@@ -2,7 +2,18 @@
 import { createHash } from "node:crypto";
 import { CommandError } from "./errors";
 import type { Crypter } from "./passphrase";
-import { Computed, formatPath, isObject, parsePath, type PropertyMap, Secret, SIG_KEY, toWire, fromWire, type Value } from "./values";
+import {
+    Computed,
+    formatPath,
+    isObject,
+    parsePath,
+    type PropertyMap,
+    Secret,
+    SIG_KEY,
+    toWire,
+    fromWire,
+    type Value,
+} from "./values";
 import { VERSION } from "./version";
 
 const SIG_SECRET = "1b47061264138c4ac30d75fd1eb44270";
@@ -13,13 +24,7 @@ export interface CustomTimeouts {
     delete?: number;
 }
 export type HookKind =
-    | "BeforeCreate"
-    | "AfterCreate"
-    | "BeforeUpdate"
-    | "AfterUpdate"
-    | "BeforeDelete"
-    | "AfterDelete"
-    | "OnError";
+    "BeforeCreate" | "AfterCreate" | "BeforeUpdate" | "AfterUpdate" | "BeforeDelete" | "AfterDelete" | "OnError";
 export type Hooks = Partial<Record<HookKind, string[]>>;
 
 export interface ResourceState {
@@ -155,7 +160,8 @@ export function serializeResource(r: ResourceState, secret: (s: Secret) => unkno
         dependencies: nonEmpty(r.dependencies),
         initErrors: nonEmpty(r.initErrors),
         provider: r.provider || undefined,
-        propertyDependencies: deps.length > 0 ? Object.fromEntries(deps.map(([k, v]) => [k, v.length > 0 ? v : null])) : undefined,
+        propertyDependencies:
+            deps.length > 0 ? Object.fromEntries(deps.map(([k, v]) => [k, v.length > 0 ? v : null])) : undefined,
         pendingReplacement: r.pendingReplacement || undefined,
         additionalSecretOutputs: nonEmpty(r.additionalSecretOutputs),
         aliases: nonEmpty(r.aliases),
@@ -186,7 +192,10 @@ export class SnapshotWriter {
     private text(r: ResourceState): string {
         let t = this.texts.get(r);
         if (t === undefined) {
-            t = JSON.stringify(serializeResource(r, encryptedSecret(this.crypter)), null, 4).replaceAll("\n", "\n                ");
+            t = JSON.stringify(serializeResource(r, encryptedSecret(this.crypter)), null, 4).replaceAll(
+                "\n",
+                "\n                ",
+            );
             this.texts.set(r, t);
         }
         return t;
@@ -204,7 +213,10 @@ export class SnapshotWriter {
         const body = head.slice(0, -2).replaceAll("\n", "\n        ");
         const resources = s.resources.map((r) => "                " + this.text(r)).join(",\n");
         const ops = s.pendingOperations
-            .map((o) => `                {\n                "resource": ${this.text(o.resource)},\n                "type": ${JSON.stringify(o.type)}\n                }`)
+            .map(
+                (o) =>
+                    `                {\n                "resource": ${this.text(o.resource)},\n                "type": ${JSON.stringify(o.type)}\n                }`,
+            )
             .join(",\n");
         return (
             `{\n    "version": 3,\n    "checkpoint": {\n        "stack": ${JSON.stringify(stack)},\n        "latest": ${body}` +
@@ -269,7 +281,8 @@ export function readDeployment(raw: any, crypter: Crypter | undefined): Snapshot
     const resource = (r: any): ResourceState => {
         if (typeof r?.urn !== "string" || typeof r.type !== "string")
             throw new CommandError("could not deserialize deployment: a resource without urn or type");
-        if (r.viewOf) throw new CommandError(`could not deserialize deployment: ${r.urn} is a view, which is not supported`);
+        if (r.viewOf)
+            throw new CommandError(`could not deserialize deployment: ${r.urn} is a view, which is not supported`);
         const deps: Record<string, string[]> = {};
         for (const [k, v] of Object.entries(r.propertyDependencies ?? {})) deps[k] = (v as string[] | null) ?? [];
         return newState({

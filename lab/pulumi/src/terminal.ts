@@ -3,7 +3,9 @@ import { createInterface } from "node:readline/promises";
 import type { Parsed } from "./cli";
 
 export function isInteractive(p: Parsed): boolean {
-    return !p.bool("non-interactive") && !process.env.CI && process.stdin.isTTY === true && process.stdout.isTTY === true;
+    return (
+        !p.bool("non-interactive") && !process.env.CI && process.stdin.isTTY === true && process.stdout.isTTY === true
+    );
 }
 
 export async function ask(prompt: string): Promise<string> {

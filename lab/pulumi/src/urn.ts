@@ -24,7 +24,13 @@ export function parseUrn(urn: string): Urn {
     };
 }
 
-export function makeUrn(stack: string, project: string, parentQualifiedType: string, type: string, name: string): string {
+export function makeUrn(
+    stack: string,
+    project: string,
+    parentQualifiedType: string,
+    type: string,
+    name: string,
+): string {
     const q = parentQualifiedType && parentQualifiedType !== STACK_TYPE ? `${parentQualifiedType}$${type}` : type;
     return `urn:pulumi:${stack}::${project}::${q}::${name}`;
 }

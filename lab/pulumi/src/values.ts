@@ -53,17 +53,7 @@ export class ResourceReference {
 }
 
 export type Value =
-    | null
-    | boolean
-    | number
-    | string
-    | Value[]
-    | PropertyMap
-    | Secret
-    | Computed
-    | Asset
-    | Archive
-    | ResourceReference;
+    null | boolean | number | string | Value[] | PropertyMap | Secret | Computed | Asset | Archive | ResourceReference;
 export interface PropertyMap {
     [key: string]: Value;
 }
@@ -351,7 +341,9 @@ function resetOne(cur: Value | undefined, old: Value | undefined, path: Property
 }
 
 function fail(text: string): never {
-    throw new Error(`cannot ignore changes to the following properties because one or more elements of the path are missing: ${JSON.stringify(text)}`);
+    throw new Error(
+        `cannot ignore changes to the following properties because one or more elements of the path are missing: ${JSON.stringify(text)}`,
+    );
 }
 
 /* ---------- diff ---------- */

@@ -70,7 +70,10 @@ describe("command line", function () {
         it("preview, then up; secrets show nowhere", async () => {
             const preview = await w.ok("preview", "--diff");
             assert.match(preview.stdout, /^Previewing update \(dev\):\n/);
-            assert.match(preview.stdout, /\+ proj:index:Node: \(create\)\n +\[urn=urn:pulumi:dev::proj::proj:index:Node::first\]/);
+            assert.match(
+                preview.stdout,
+                /\+ proj:index:Node: \(create\)\n +\[urn=urn:pulumi:dev::proj::proj:index:Node::first\]/,
+            );
             assert.match(preview.stdout, /Resources:\n {4}\+ 5 to create\n/);
             assert.match(preview.stdout, /stdin +: \[unknown\]/);
             const up = await w.ok("up", "--yes", "--skip-preview");
@@ -125,7 +128,9 @@ describe("command line", function () {
             assert.match(step.urn, /first-run$/);
             assert.deepEqual(step.detailedDiff, { stdin: { kind: "update", inputDiff: false } });
             assert.ok(step.oldState.inputs.stdin.includes("    a\n") && step.newState.inputs.stdin.includes("    b\n"));
-            assert.ok(digest.diagnostics.some((d: any) => d.severity === "warning" && d.message === "warning: mind the gap"));
+            assert.ok(
+                digest.diagnostics.some((d: any) => d.severity === "warning" && d.message === "warning: mind the gap"),
+            );
             assert.ok(!r.stdout.includes("tok-SECRET"));
         });
 
@@ -190,7 +195,11 @@ describe("command line", function () {
         });
 
         it("of missing, untyped and unencrypted configuration", async () => {
-            await fails(["preview"], 1, /error: validating stack config: Stack 'dev' is missing configuration values 'nodes' and 'token'/);
+            await fails(
+                ["preview"],
+                1,
+                /error: validating stack config: Stack 'dev' is missing configuration values 'nodes' and 'token'/,
+            );
             await w.ok("config", "set", "token", "x", "--plaintext");
             await w.ok("config", "set", "nodes", "text");
             await fails(["preview"], 1, /Stack 'dev' with configuration key 'nodes' must be of type 'array<object>'/);

@@ -41,8 +41,19 @@ export class Registrar {
 
     custom(type: string, name: string, inputs: PropertyMap, o: Options = {}): Promise<Registration> {
         const dependencies = o.dependencies ?? [];
-        const propertyDependencies = o.propertyDependencies ?? Object.fromEntries(Object.keys(inputs).map((k) => [k, []]));
-        return this.d.register({ ...emptyGoal, parent: this.root, ...o, type, name, custom: true, inputs, dependencies, propertyDependencies });
+        const propertyDependencies =
+            o.propertyDependencies ?? Object.fromEntries(Object.keys(inputs).map((k) => [k, []]));
+        return this.d.register({
+            ...emptyGoal,
+            parent: this.root,
+            ...o,
+            type,
+            name,
+            custom: true,
+            inputs,
+            dependencies,
+            propertyDependencies,
+        });
     }
 
     component(name: string, o: Options = {}): Promise<Registration> {
@@ -99,17 +110,25 @@ export class Harness {
 
     async snapshot(): Promise<Snapshot> {
         const b = this.backend();
-        return b.exists(REF) ? readDeployment(b.readLatest(REF), await Harness.crypt()) : { resources: [], pendingOperations: [] };
+        return b.exists(REF)
+            ? readDeployment(b.readLatest(REF), await Harness.crypt())
+            : { resources: [], pendingOperations: [] };
     }
 
     /** Without a program: destroy. */
-    async run(program: Program | undefined, o: Partial<ConstructorParameters<typeof Deployment>[0]> = {}): Promise<RunResult> {
+    async run(
+        program: Program | undefined,
+        o: Partial<ConstructorParameters<typeof Deployment>[0]> = {},
+    ): Promise<RunResult> {
         const crypter = await Harness.crypt();
         const prev = await this.snapshot();
         const events: EngineEvent[] = [];
         const aliased = new Map<string, string>();
         const snapshots = o.preview ? undefined : new SnapshotManager(this.backend(), REF, crypter, prev, aliased);
-        if (!o.preview) await import("node:fs").then((fs) => fs.mkdirSync(path.dirname(this.backend().file(REF)), { recursive: true }));
+        if (!o.preview)
+            await import("node:fs").then((fs) =>
+                fs.mkdirSync(path.dirname(this.backend().file(REF)), { recursive: true }),
+            );
         const d = new Deployment({
             project: "p",
             stack: "s",

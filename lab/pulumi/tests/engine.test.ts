@@ -27,7 +27,9 @@ describe("engine", () => {
     });
 
     it("runs independent resources side by side, within --parallel", async () => {
-        const slow = (log: string, name: string) => ({ create: `echo start ${name} >> ${log}; sleep 0.4; echo end ${name} >> ${log}` });
+        const slow = (log: string, name: string) => ({
+            create: `echo start ${name} >> ${log}; sleep 0.4; echo end ${name} >> ${log}`,
+        });
         const program = async (r: any) => {
             await Promise.all(["a", "b"].map((n) => r.command(n, h.log, slow(h.log, n))));
         };
@@ -61,14 +63,20 @@ describe("engine", () => {
         h.logged();
         let same: unknown;
         let changed: unknown;
-        await h.run(async (r) => void (same = outputs(await r.command("a", h.log, { stdin: "1" })).stdout), { preview: true });
-        await h.run(async (r) => void (changed = outputs(await r.command("a", h.log, { stdin: "2" })).stdout), { preview: true });
+        await h.run(async (r) => void (same = outputs(await r.command("a", h.log, { stdin: "1" })).stdout), {
+            preview: true,
+        });
+        await h.run(async (r) => void (changed = outputs(await r.command("a", h.log, { stdin: "2" })).stdout), {
+            preview: true,
+        });
         assert.equal(same, "1");
         assert.ok(changed instanceof Computed);
         assert.deepEqual(h.logged(), []);
         // What takes the unknown value shows as an update too.
         await h.run(async (r) => void (await r.command("b", h.log, { stdin: "x" })));
-        const p = await h.run(async (r) => void (await r.command("b", h.log, { stdin: Computed.value })), { preview: true });
+        const p = await h.run(async (r) => void (await r.command("b", h.log, { stdin: Computed.value })), {
+            preview: true,
+        });
         assert.deepEqual(p.changes, { same: 1, update: 1 });
     });
 
@@ -85,7 +93,12 @@ describe("engine", () => {
         const program = (t: number) => async (r: any) => {
             const a = await r.command("a", h.log, { triggers: [t], stdin: String(t) }, { deleteBeforeReplace: true });
             const deps = { triggers: [a.state.urn] };
-            await r.command("b", h.log, { triggers: [a.state.outputs.stdout] }, { dependencies: [a.state.urn], propertyDependencies: deps });
+            await r.command(
+                "b",
+                h.log,
+                { triggers: [a.state.outputs.stdout] },
+                { dependencies: [a.state.urn], propertyDependencies: deps },
+            );
             await r.command("c", h.log, {}, { dependencies: [a.state.urn], propertyDependencies: {} });
         };
         await h.run(program(1));
@@ -106,11 +119,17 @@ describe("engine", () => {
 
     it("ignoreChanges keeps the old value, also inside lists and maps", async () => {
         const o = { ignoreChanges: ["stdin", 'environment["A"]'] };
-        await h.run(async (r) => void (await r.command("a", h.log, { stdin: "1", environment: { A: "1", B: "1" } }, o)));
+        await h.run(
+            async (r) => void (await r.command("a", h.log, { stdin: "1", environment: { A: "1", B: "1" } }, o)),
+        );
         h.logged();
-        const same = await h.run(async (r) => void (await r.command("a", h.log, { stdin: "2", environment: { A: "2", B: "1" } }, o)));
+        const same = await h.run(
+            async (r) => void (await r.command("a", h.log, { stdin: "2", environment: { A: "2", B: "1" } }, o)),
+        );
         assert.deepEqual(same.changes, { same: 2 });
-        const r = await h.run(async (r) => void (await r.command("a", h.log, { stdin: "2", environment: { A: "2", B: "2" } }, o)));
+        const r = await h.run(
+            async (r) => void (await r.command("a", h.log, { stdin: "2", environment: { A: "2", B: "2" } }, o)),
+        );
         assert.deepEqual(r.changes, { same: 1, update: 1 });
         assert.deepEqual(find(r, "a")!.inputs.environment, { A: "1", B: "2" });
         assert.equal(find(r, "a")!.inputs.stdin, "1");
@@ -135,8 +154,18 @@ describe("engine", () => {
     it("a dependency on a component waits for its children on deletion", async () => {
         await h.run(async (r) => {
             const comp = await r.component("comp");
-            await r.command("child", h.log, { delete: `sleep 0.3; echo delete child >> ${h.log}` }, { parent: comp.state.urn });
-            await r.command("after", h.log, { delete: `sleep 0.3; echo delete after >> ${h.log}` }, { dependencies: [comp.state.urn] });
+            await r.command(
+                "child",
+                h.log,
+                { delete: `sleep 0.3; echo delete child >> ${h.log}` },
+                { parent: comp.state.urn },
+            );
+            await r.command(
+                "after",
+                h.log,
+                { delete: `sleep 0.3; echo delete after >> ${h.log}` },
+                { dependencies: [comp.state.urn] },
+            );
         });
         h.logged();
         await h.run(undefined);
@@ -154,7 +183,10 @@ describe("engine", () => {
             await r.command("a", h.log, { triggers: [2] }, { protect: true });
         });
         assert.ok(replaced.failed);
-        assert.match(replaced.errors[0]!, /unable to replace resource .*::a"\nas it is currently marked for protection/);
+        assert.match(
+            replaced.errors[0]!,
+            /unable to replace resource .*::a"\nas it is currently marked for protection/,
+        );
         const r = await h.run(async () => undefined);
         assert.ok(r.failed);
         assert.match(r.errors[0]!, /cannot be deleted\nbecause it is protected/);
@@ -194,8 +226,15 @@ describe("engine", () => {
         h.logged();
         const r = await h.run(async (r) => {
             const c = await r.component("c");
-            const script = { create: `echo create old >> ${h.log}; cat`, update: `echo update old >> ${h.log}; cat`, delete: `echo delete old >> ${h.log}` };
-            const a = await r.command("new", h.log, script, { parent: c.state.urn, aliases: [{ name: "old", parentUrn: r.root }] });
+            const script = {
+                create: `echo create old >> ${h.log}; cat`,
+                update: `echo update old >> ${h.log}; cat`,
+                delete: `echo delete old >> ${h.log}`,
+            };
+            const a = await r.command("new", h.log, script, {
+                parent: c.state.urn,
+                aliases: [{ name: "old", parentUrn: r.root }],
+            });
             await r.command("user", h.log, {}, { dependencies: [a.state.urn] });
         });
         assert.deepEqual(h.logged(), []);
@@ -209,13 +248,21 @@ describe("engine", () => {
         const child = (r: any, parent: string, name: string) =>
             r.custom("random:index/randomUuid:RandomUuid", name, {}, { parent });
         await h.run(async (r) => void (await child(r, (await r.component("web")).state.urn, "web-id")));
-        const r = await h.run(async (r) => void (await child(r, (await r.component("site", { aliases: [{ name: "web" }] })).state.urn, "site-id")));
+        const r = await h.run(
+            async (r) =>
+                void (await child(r, (await r.component("site", { aliases: [{ name: "web" }] })).state.urn, "site-id")),
+        );
         assert.deepEqual(r.changes, { same: 3 });
     });
 
     it("secrets: marked outputs and outputs of secret inputs are encrypted in the state", async () => {
         const r = await h.run(async (r) => {
-            await r.command("a", h.log, { stdin: "topsecret-out", logging: "none" }, { additionalSecretOutputs: ["stdout"] });
+            await r.command(
+                "a",
+                h.log,
+                { stdin: "topsecret-out", logging: "none" },
+                { additionalSecretOutputs: ["stdout"] },
+            );
             await r.command("b", h.log, { stdin: new Secret("topsecret-in"), create: "cat > /dev/null" });
             await r.custom("random:index/randomPassword:RandomPassword", "pw", { length: 20 });
         });
@@ -230,7 +277,8 @@ describe("engine", () => {
     });
 
     it("an unchanged secret keeps its ciphertext", async () => {
-        const program = async (r: any) => void (await r.command("b", h.log, { stdin: new Secret("x"), create: "cat >/dev/null" }));
+        const program = async (r: any) =>
+            void (await r.command("b", h.log, { stdin: new Secret("x"), create: "cat >/dev/null" }));
         await h.run(program);
         const cipher = /"ciphertext": "([^"]+)"/.exec(h.stateText())![1]!;
         // Another resource makes the state be written again; b is loaded and kept.
@@ -241,7 +289,11 @@ describe("engine", () => {
 
     it("random values are made once; a changed length replaces", async () => {
         const program = (length: number) => async (r: any) =>
-            void (await r.custom("random:index/randomString:RandomString", "s", { length, special: false, minUpper: 2 }));
+            void (await r.custom("random:index/randomString:RandomString", "s", {
+                length,
+                special: false,
+                minUpper: 2,
+            }));
         const a = await h.run(program(12));
         const v = find(a, "s")!.outputs.result as string;
         assert.match(v, /^[A-Za-z0-9]{12}$/);
@@ -315,7 +367,12 @@ describe("engine", () => {
                     return { error: "", retry: c.errors.length < 3 };
                 },
             });
-            await r.command("a", h.log, { create: `echo try >> ${h.log}; [ $(wc -l < ${h.log}) -ge 3 ]` }, { hooks: { OnError: ["again"] } });
+            await r.command(
+                "a",
+                h.log,
+                { create: `echo try >> ${h.log}; [ $(wc -l < ${h.log}) -ge 3 ]` },
+                { hooks: { OnError: ["again"] } },
+            );
         };
         const r = await h.run(program);
         assert.equal(r.failed, false);
@@ -341,7 +398,12 @@ describe("engine", () => {
         await h.run(async (r, d) => {
             d.hooks.set("before", hook("before"));
             d.hooks.set("after", hook("after"));
-            await r.command("a", h.log, { create: `echo run >> ${h.log}` }, { hooks: { BeforeCreate: ["before"], AfterCreate: ["after"] } });
+            await r.command(
+                "a",
+                h.log,
+                { create: `echo run >> ${h.log}` },
+                { hooks: { BeforeCreate: ["before"], AfterCreate: ["after"] } },
+            );
         });
         assert.deepEqual(seen, ["before", "after"]);
         h.logged();
@@ -349,7 +411,10 @@ describe("engine", () => {
             d.hooks.set("stop", hook("stop", "not today"));
             await r.command("b", h.log, {}, { hooks: { BeforeCreate: ["stop"] } });
         });
-        assert.deepEqual(h.logged().filter((l) => l === "create b"), []);
+        assert.deepEqual(
+            h.logged().filter((l) => l === "create b"),
+            [],
+        );
         assert.equal(bad.errors[0], 'before hook "stop" failed: not today');
     });
 
@@ -364,7 +429,10 @@ describe("engine", () => {
     });
 
     it("reports invalid inputs by property", async () => {
-        const r = await h.run(async (r) => void (await r.custom("command:remote:Command", "x", { connection: { user: "u" }, loging: "none" })));
+        const r = await h.run(
+            async (r) =>
+                void (await r.custom("command:remote:Command", "x", { connection: { user: "u" }, loging: "none" })),
+        );
         assert.match(r.errors.join("\n"), /property connection\.host .* has a problem: Missing required field 'host'/);
         assert.match(r.errors.join("\n"), /Unrecognized field 'loging'/);
     });
@@ -385,15 +453,22 @@ describe("engine", () => {
     });
 
     it("default providers can be forbidden", async () => {
-        const r = await h.run(async (r) => void (await r.command("a", h.log)).state, {
-            config: new Map([["pulumi:disable-default-providers", { text: '["command"]', secret: false }]]),
-        }).catch((e: Error) => e);
+        const r = await h
+            .run(async (r) => void (await r.command("a", h.log)).state, {
+                config: new Map([["pulumi:disable-default-providers", { text: '["command"]', secret: false }]]),
+            })
+            .catch((e: Error) => e);
         assert.match(r instanceof Error ? r.message : r.errors.join(), /Default provider for 'command' disabled/);
     });
 
     it("finishes a replacement that was cut off between deletion and creation", async () => {
         const program = (t: number, script?: string) => async (r: any) =>
-            void (await r.command("a", h.log, { triggers: [t], ...(script ? { create: script } : {}) }, { deleteBeforeReplace: true }));
+            void (await r.command(
+                "a",
+                h.log,
+                { triggers: [t], ...(script ? { create: script } : {}) },
+                { deleteBeforeReplace: true },
+            ));
         await h.run(program(1));
         h.logged();
         const cut = await h.run(program(2, "exit 1"));
@@ -408,7 +483,11 @@ describe("engine", () => {
 
     it("400 resources: state writes stay cheap", async () => {
         const program = async (r: any) => {
-            await Promise.all(Array.from({ length: 400 }, (_, i) => r.custom("random:index/randomUuid:RandomUuid", `u${i}`, { keepers: { text: "x".repeat(2000) } })));
+            await Promise.all(
+                Array.from({ length: 400 }, (_, i) =>
+                    r.custom("random:index/randomUuid:RandomUuid", `u${i}`, { keepers: { text: "x".repeat(2000) } }),
+                ),
+            );
         };
         const started = Date.now();
         const r = await h.run(program);

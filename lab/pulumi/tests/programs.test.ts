@@ -27,7 +27,10 @@ describe("programs", function () {
         w.program('const e = new Error("no such luck"); e.stack = "Error: no such luck\\n    at here"; throw e;');
         const r = await w.run(["preview"]);
         assert.equal(r.code, 1);
-        assert.match(r.stdout, /error: Running program '.*index\.js' failed with an unhandled exception:\n.*Error: no such luck\n +at /);
+        assert.match(
+            r.stdout,
+            /error: Running program '.*index\.js' failed with an unhandled exception:\n.*Error: no such luck\n +at /,
+        );
         assert.ok(!/preview failed/.test(r.stdout));
         // Not a plain Error here: Node 20's util.inspect, which the SDK prints it with, never returns on some stacks.
         w.program('throw new (require("@pulumi/pulumi").RunError)("no such luck");');
@@ -55,7 +58,10 @@ describe("programs", function () {
         `);
         const r = await w.run(["up", "--yes", "--skip-preview"]);
         assert.equal(r.code, 1);
-        assert.match(r.stdout, / {2}command:local:Command \(bad\):\n {4}error: exit status 4: running "echo why; exit 4":\n {4}why\n/);
+        assert.match(
+            r.stdout,
+            / {2}command:local:Command \(bad\):\n {4}error: exit status 4: running "echo why; exit 4":\n {4}why\n/,
+        );
         assert.match(r.stdout, /pulumi:pulumi:Stack \(proj-dev\):\n {4}error: update failed\n/);
         assert.match(r.stdout, /\*\*creating failed\*\*/);
         assert.match(r.stdout, /1 errored|2 errored/);
@@ -84,18 +90,23 @@ describe("programs", function () {
     });
 
     it("killed in the middle: the lock is told, cancel removes it, the next run goes on", async () => {
-        w.program(`
+        w.program(
+            `
             const { local } = require("@pulumi/command");
             const a = new local.Command("a", { create: "touch a-ran" });
             new local.Command("b", { create: "touch b-runs; sleep ${"${SLOW}"}" }, { dependsOn: a });
-        `.replace("${SLOW}", "20"));
+        `.replace("${SLOW}", "20"),
+        );
         const { child, done } = w.start(["up", "--yes", "--skip-preview"]);
         await appears(w, "b-runs");
         child.kill("SIGKILL");
         await done;
         const locked = await w.run(["up", "--yes", "--skip-preview"]);
         assert.equal(locked.code, 1);
-        assert.match(locked.stderr, /error: the stack is currently locked by 1 lock\(s\)\. Either wait .*`pulumi cancel`\.\n {2}file:\/\/.*created by .*\(pid \d+\) at /);
+        assert.match(
+            locked.stderr,
+            /error: the stack is currently locked by 1 lock\(s\)\. Either wait .*`pulumi cancel`\.\n {2}file:\/\/.*created by .*\(pid \d+\) at /,
+        );
         await w.ok("cancel", "--yes");
         w.program(w.read("index.js").replace("sleep 20", "true"));
         const r = await w.ok("up", "--yes", "--skip-preview");
@@ -125,18 +136,25 @@ describe("programs", function () {
     });
 
     it("transforms, get() and import are errors, not silence", async () => {
-        w.program('const pulumi = require("@pulumi/pulumi"); const { local } = require("@pulumi/command"); new local.Command("a", { create: "true" }, { transforms: [() => undefined] });');
+        w.program(
+            'const pulumi = require("@pulumi/pulumi"); const { local } = require("@pulumi/command"); new local.Command("a", { create: "true" }, { transforms: [() => undefined] });',
+        );
         const r = await w.run(["preview"]);
         assert.equal(r.code, 1);
         assert.match(r.all, /does not support transforms/);
-        w.program('const { local } = require("@pulumi/command"); new local.Command("a", { create: "true" }, { import: "x" });');
+        w.program(
+            'const { local } = require("@pulumi/command"); new local.Command("a", { create: "true" }, { import: "x" });',
+        );
         assert.match((await w.run(["preview"])).all, /import option is not supported/);
     });
 
     it("up --json is one engine event per line", async () => {
         w.program('const { local } = require("@pulumi/command"); new local.Command("a", { create: "echo hi" });');
         const r = await w.ok("up", "--yes", "--skip-preview", "--json");
-        const events = r.stdout.trim().split("\n").map((l) => JSON.parse(l));
+        const events = r.stdout
+            .trim()
+            .split("\n")
+            .map((l) => JSON.parse(l));
         assert.deepEqual(events.find((e) => e.summaryEvent).summaryEvent.resourceChanges, { create: 2 });
         assert.ok(events.some((e) => e.resOutputsEvent?.metadata.new.outputs.stdout === "hi"));
     });
@@ -146,7 +164,11 @@ describe("TypeScript programs", function () {
     this.timeout(300_000);
 
     it("runs a TypeScript program through nodeargs, from any folder by --cwd", async () => {
-        const w = new Workspace('import * as pulumi from "@pulumi/pulumi";\nexport const n: number = 1;\nexport const s = pulumi.getStack();\n', "requiredPulumiVersion: '>=3.200.0 <4'\n", true);
+        const w = new Workspace(
+            'import * as pulumi from "@pulumi/pulumi";\nexport const n: number = 1;\nexport const s = pulumi.getStack();\n',
+            "requiredPulumiVersion: '>=3.200.0 <4'\n",
+            true,
+        );
         try {
             await w.ok("-C", w.dir, "stack", "init", "dev");
             await w.ok("up", "--yes", "--skip-preview", "--non-interactive", "--color", "never", "-C", w.dir);

@@ -49,8 +49,15 @@ describe("remote.Command over a real sshd", () => {
         ...extra,
     });
     const create = async (inputs: PropertyMap, con: PropertyMap = connection(), type = TYPE): Promise<PropertyMap> => {
-        const checked = provider.check(request(type), undefined, { addPreviousOutputInEnv: false, ...inputs, connection: con });
-        assert.deepEqual(checked.failures.filter((f) => f.property !== "addPreviousOutputInEnv"), []);
+        const checked = provider.check(request(type), undefined, {
+            addPreviousOutputInEnv: false,
+            ...inputs,
+            connection: con,
+        });
+        assert.deepEqual(
+            checked.failures.filter((f) => f.property !== "addPreviousOutputInEnv"),
+            [],
+        );
         assert.ok(checked.inputs.connection instanceof Secret, "the connection is a secret");
         return (await provider.create(request(type), checked.inputs)).outputs;
     };
@@ -83,7 +90,10 @@ describe("remote.Command over a real sshd", () => {
 
     it("fails with the command and its output", async () => {
         await assert.rejects(create({ create: 'echo "so it goes"; echo bad >&2; exit 3' }), (e: Error) => {
-            assert.match(e.message, /^Process exited with status 3: running "echo \\"so it goes\\"; echo bad >&2; exit 3":\n/);
+            assert.match(
+                e.message,
+                /^Process exited with status 3: running "echo \\"so it goes\\"; echo bad >&2; exit 3":\n/,
+            );
             assert.match(e.message, /so it goes\n/);
             assert.match(e.message, /bad\n/);
             return true;
@@ -103,12 +113,31 @@ describe("remote.Command over a real sshd", () => {
     });
 
     it("refuses another host's key, and does not look at an agent when a key is given", async () => {
-        const other = execFileSync("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", path.join(sshd.dir, `o${Date.now()}`)]).toString();
+        const other = execFileSync("ssh-keygen", [
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-f",
+            path.join(sshd.dir, `o${Date.now()}`),
+        ]).toString();
         void other;
-        const key = execFileSync("sh", ["-c", `cat ${sshd.dir}/o*.pub`]).toString().trim();
-        await assert.rejects(create({ create: "true" }, connection({ hostKey: key })), /after 1 failed attempts: ssh: handshake failed: ssh: host key mismatch/);
-        await assert.rejects(create({ create: "true" }, connection({ hostKey: "junk" })), /failed to parse host key: ssh: no key found/);
-        assert.equal((await create({ create: "echo unpinned" }, { ...connection(), hostKey: null } as PropertyMap)).stdout, "unpinned");
+        const key = execFileSync("sh", ["-c", `cat ${sshd.dir}/o*.pub`])
+            .toString()
+            .trim();
+        await assert.rejects(
+            create({ create: "true" }, connection({ hostKey: key })),
+            /after 1 failed attempts: ssh: handshake failed: ssh: host key mismatch/,
+        );
+        await assert.rejects(
+            create({ create: "true" }, connection({ hostKey: "junk" })),
+            /failed to parse host key: ssh: no key found/,
+        );
+        assert.equal(
+            (await create({ create: "echo unpinned" }, { ...connection(), hostKey: null } as PropertyMap)).stdout,
+            "unpinned",
+        );
     });
 
     it("says what is wrong with a key, a port, a socket", async () => {
@@ -119,21 +148,36 @@ describe("remote.Command over a real sshd", () => {
             /after 1 failed attempts: ssh: handshake failed: ssh: unable to authenticate, attempted methods \[none publickey\], no supported methods remain/,
         );
         const port = await freePort();
-        await assert.rejects(create({ create: "true" }, connection({ port })), new RegExp(`after 1 failed attempts: dial tcp 127.0.0.1:${port}: connect: connection refused`));
+        await assert.rejects(
+            create({ create: "true" }, connection({ port })),
+            new RegExp(`after 1 failed attempts: dial tcp 127.0.0.1:${port}: connect: connection refused`),
+        );
         assert.deepEqual(logs.at(-1), "info: Dial 1/1 failed: retrying");
         process.env.SSH_AUTH_SOCK = "/nonexistent/agent";
-        await assert.rejects(create({ create: "true" }), /^Error: dial unix \/nonexistent\/agent: connect: no such file or directory/);
-        await assert.rejects(create({ create: "true" }, connection({ privateKey: "junk", agentSocketPath: "" })), /no key found|dial unix/);
+        await assert.rejects(
+            create({ create: "true" }),
+            /^Error: dial unix \/nonexistent\/agent: connect: no such file or directory/,
+        );
+        await assert.rejects(
+            create({ create: "true" }, connection({ privateKey: "junk", agentSocketPath: "" })),
+            /no key found|dial unix/,
+        );
     });
 
     it("uses the agent of agentSocketPath or SSH_AUTH_SOCK", async () => {
         const sock = path.join(sshd.dir, "agent");
         const agent: ChildProcess = spawn("ssh-agent", ["-D", "-a", sock], { stdio: "ignore" });
         try {
-            for (let i = 0; i < 100 && !statSync(sock, { throwIfNoEntry: false }); i++) await new Promise((r) => setTimeout(r, 20));
-            execFileSync("ssh-add", ["-q", path.join(sshd.dir, "user")], { env: { ...process.env, SSH_AUTH_SOCK: sock } });
+            for (let i = 0; i < 100 && !statSync(sock, { throwIfNoEntry: false }); i++)
+                await new Promise((r) => setTimeout(r, 20));
+            execFileSync("ssh-add", ["-q", path.join(sshd.dir, "user")], {
+                env: { ...process.env, SSH_AUTH_SOCK: sock },
+            });
             const { privateKey: _, ...bare } = connection();
-            assert.equal((await create({ create: "echo by-path" }, { ...bare, agentSocketPath: sock })).stdout, "by-path");
+            assert.equal(
+                (await create({ create: "echo by-path" }, { ...bare, agentSocketPath: sock })).stdout,
+                "by-path",
+            );
             process.env.SSH_AUTH_SOCK = sock;
             assert.equal((await create({ create: "echo by-env" }, bare)).stdout, "by-env");
         } finally {
@@ -144,13 +188,22 @@ describe("remote.Command over a real sshd", () => {
     it("goes through a bastion", async () => {
         const proxy = connection();
         assert.equal((await create({ create: "echo through" }, connection({ proxy }))).stdout, "through");
-        await assert.rejects(create({ create: "true" }, connection({ port: await freePort(), proxy })), /proxy: after 1 failed attempts/);
+        await assert.rejects(
+            create({ create: "true" }, connection({ port: await freePort(), proxy })),
+            /proxy: after 1 failed attempts/,
+        );
     });
 
     it("fails on environment that sshd does not accept, before the command runs; previous output only warns", async () => {
         const f = path.join(sshd.dir, "ran");
-        await assert.rejects(create({ create: `touch ${f}`, environment: { COLOUR: "blue" } }), /could not set environment variable "COLOUR": ssh: setenv failed/);
-        assert.match(logs[0]!, /^error: Unable to set 'COLOUR'\. This only works if your SSH server is configured to accept/);
+        await assert.rejects(
+            create({ create: `touch ${f}`, environment: { COLOUR: "blue" } }),
+            /could not set environment variable "COLOUR": ssh: setenv failed/,
+        );
+        assert.match(
+            logs[0]!,
+            /^error: Unable to set 'COLOUR'\. This only works if your SSH server is configured to accept/,
+        );
         assert.equal(statSync(f, { throwIfNoEntry: false }), undefined);
         logs.length = 0;
         const inputs = { connection: connection(), create: "echo again" };
@@ -161,14 +214,19 @@ describe("remote.Command over a real sshd", () => {
 
     it("a line of 64 KiB with logging on is an error, not a hang", async () => {
         await assert.rejects(create({ create: "head -c 70000 /dev/zero | tr '\\0' x" }), /line of 64 KiB or more/);
-        assert.equal(String((await create({ create: "head -c 70000 /dev/zero | tr '\\0' x", logging: "none" })).stdout).length, 70000);
+        assert.equal(
+            String((await create({ create: "head -c 70000 /dev/zero | tr '\\0' x", logging: "none" })).stdout).length,
+            70000,
+        );
     });
 
     it("keeps its connections open until closed, one per command", async () => {
         await create({ create: "true" });
         await create({ create: "true" });
         const count = (): number =>
-            execFileSync("sh", ["-c", `ss -Htn state established "( sport = :${sshd.port} )" | wc -l`]).toString().trim() as unknown as number;
+            execFileSync("sh", ["-c", `ss -Htn state established "( sport = :${sshd.port} )" | wc -l`])
+                .toString()
+                .trim() as unknown as number;
         assert.equal(Number(count()), 2);
     });
 
@@ -200,12 +258,27 @@ describe("remote.Command where sshd accepts variables", () => {
         delete process.env.SSH_AUTH_SOCK;
         try {
             const inputs: PropertyMap = {
-                connection: { host: "127.0.0.1", port: sshd.port, user: sshd.user, privateKey: sshd.privateKey, dialErrorLimit: 1 },
+                connection: {
+                    host: "127.0.0.1",
+                    port: sshd.port,
+                    user: sshd.user,
+                    privateKey: sshd.privateKey,
+                    dialErrorLimit: 1,
+                },
                 create: 'echo "$COLOUR $PULUMI_COMMAND_STDOUT"',
                 environment: { COLOUR: "blue" },
             };
-            const r: Request = { urn: `urn:pulumi:s::p::${TYPE}::x`, type: TYPE, name: "x", preview: false, log: () => undefined };
-            assert.equal((await provider.update(r, "x", inputs, { stdout: "before", stderr: "" }, inputs)).stdout, "blue before");
+            const r: Request = {
+                urn: `urn:pulumi:s::p::${TYPE}::x`,
+                type: TYPE,
+                name: "x",
+                preview: false,
+                log: () => undefined,
+            };
+            assert.equal(
+                (await provider.update(r, "x", inputs, { stdout: "before", stderr: "" }, inputs)).stdout,
+                "blue before",
+            );
         } finally {
             if (before !== undefined) process.env.SSH_AUTH_SOCK = before;
             provider.close!();

@@ -50,7 +50,9 @@ export class Sshd {
                 "",
             ].join("\n"),
         );
-        const child = spawn(SSHD, ["-D", "-e", "-f", path.join(dir, "config")], { stdio: ["ignore", "ignore", "pipe"] });
+        const child = spawn(SSHD, ["-D", "-e", "-f", path.join(dir, "config")], {
+            stdio: ["ignore", "ignore", "pipe"],
+        });
         let log = "";
         child.stderr.on("data", (b: Buffer) => (log += b.toString()));
         for (let i = 0; ; i++) {
@@ -66,7 +68,13 @@ export class Sshd {
             if (i > 100 || child.exitCode !== null) throw new Error(`sshd did not start:\n${log}`);
             await new Promise((r) => setTimeout(r, 50));
         }
-        return new Sshd(dir, port, child, readFileSync(path.join(dir, "user"), "utf8"), readFileSync(path.join(dir, "host.pub"), "utf8").trim());
+        return new Sshd(
+            dir,
+            port,
+            child,
+            readFileSync(path.join(dir, "user"), "utf8"),
+            readFileSync(path.join(dir, "host.pub"), "utf8").trim(),
+        );
     }
 
     get user(): string {

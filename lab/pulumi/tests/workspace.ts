@@ -53,7 +53,11 @@ export class Workspace {
     }
 
     start(args: string[], env: NodeJS.ProcessEnv = {}): { child: ChildProcess; done: Promise<Result> } {
-        const child = spawn(PULUMI, args, { cwd: this.dir, env: { ...this.env, ...env }, stdio: ["pipe", "pipe", "pipe"] });
+        const child = spawn(PULUMI, args, {
+            cwd: this.dir,
+            env: { ...this.env, ...env },
+            stdio: ["pipe", "pipe", "pipe"],
+        });
         const r: Result = { code: null, stdout: "", stderr: "", all: "" };
         child.stdout!.setEncoding("utf8").on("data", (t: string) => ((r.stdout += t), (r.all += t)));
         child.stderr!.setEncoding("utf8").on("data", (t: string) => ((r.stderr += t), (r.all += t)));

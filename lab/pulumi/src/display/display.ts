@@ -3,7 +3,16 @@ import type { DiagEvent, EngineEvent, Op, StepInfo } from "../events";
 import { serializeResource } from "../state";
 import { displayType, isRootStack, parseUrn, urnName, urnType } from "../urn";
 import { isObject, type PropertyMap, Secret, type Value } from "../values";
-import { type DisplayOptions, escapeUrn, outputsText, renderDiffEvent, retainFlag, shortDiff, shouldShow, summary } from "./render";
+import {
+    type DisplayOptions,
+    escapeUrn,
+    outputsText,
+    renderDiffEvent,
+    retainFlag,
+    shortDiff,
+    shouldShow,
+    summary,
+} from "./render";
 import { BRIGHT_BLUE, HEADLINE, opColor, plain, rawPrefix, RED, RESET } from "./style";
 
 export interface Display {
@@ -112,7 +121,16 @@ class ProgressDisplay implements Display {
         let r = this.rows.get(key);
         if (!r) {
             r = {
-                step: step ?? ({ urn: key, op: "same", type: urnType(key), provider: "", res: { parent: "" }, logical: true } as StepInfo),
+                step:
+                    step ??
+                    ({
+                        urn: key,
+                        op: "same",
+                        type: urnType(key),
+                        provider: "",
+                        res: { parent: "" },
+                        logical: true,
+                    } as StepInfo),
                 visible: false,
                 failed: false,
                 done: false,
@@ -155,7 +173,12 @@ class ProgressDisplay implements Display {
                 r.ended = Date.now();
                 r.step = e.step;
                 r.done = !isRootStack(e.step.urn);
-                if (wasRefresh || (!this.preview && e.step.res.custom && e.step.op !== "same") || (!this.preview && e.step.op === "delete")) this.printRow(r);
+                if (
+                    wasRefresh ||
+                    (!this.preview && e.step.res.custom && e.step.op !== "same") ||
+                    (!this.preview && e.step.op === "delete")
+                )
+                    this.printRow(r);
                 return;
             }
             case "failed": {
@@ -173,18 +196,40 @@ class ProgressDisplay implements Display {
         const { op } = step;
         const failed = r.failed || r.diags.some((d) => d.severity === "error" && !d.ephemeral);
         let text: string;
-        if (this.finished && !r.done && !this.preview && step.res.custom && op !== "same" && op !== "remove-pending-replace") text = `${DOING[op] ?? ""} (interrupted)`;
+        if (
+            this.finished &&
+            !r.done &&
+            !this.preview &&
+            step.res.custom &&
+            op !== "same" &&
+            op !== "remove-pending-replace"
+        )
+            text = `${DOING[op] ?? ""} (interrupted)`;
         else if (r.done || this.finished) {
-            if (this.preview) text = opColor(op) + (op === "create-replacement" || op === "delete-replaced" ? "replace" : op === "refresh" ? "refresh" : (PLAN[op] ?? "")) + RESET;
-            else if (failed) text = `${RED}**${op === "same" ? "failed" : `${DOING[op]?.split(" ")[0] ?? ""} failed`}**${RESET}`;
+            if (this.preview)
+                text =
+                    opColor(op) +
+                    (op === "create-replacement" || op === "delete-replaced"
+                        ? "replace"
+                        : op === "refresh"
+                          ? "refresh"
+                          : (PLAN[op] ?? "")) +
+                    RESET;
+            else if (failed)
+                text = `${RED}**${op === "same" ? "failed" : `${DOING[op]?.split(" ")[0] ?? ""} failed`}**${RESET}`;
             else {
                 const seconds = ((r.ended ?? Date.now()) - r.started) / 1000;
-                const took = op === "same" ? "" : seconds < 1 ? ` (${seconds.toFixed(2)}s)` : ` (${Math.floor(seconds)}s)`;
+                const took =
+                    op === "same" ? "" : seconds < 1 ? ` (${seconds.toFixed(2)}s)` : ` (${Math.floor(seconds)}s)`;
                 text = `${opColor(op)}${DONE[op] ?? ""}${took}${RESET}`;
             }
         } else if (isRootStack(step.urn) && op === "same") text = "running";
         else if (this.preview) text = opColor(op) + (PLAN[op] ?? "") + RESET;
-        else text = op === "same" ? "" : `${opColor(op)}${DOING[op]} (${Math.floor((Date.now() - r.started) / 1000)}s)${RESET}`;
+        else
+            text =
+                op === "same"
+                    ? ""
+                    : `${opColor(op)}${DOING[op]} (${Math.floor((Date.now() - r.started) / 1000)}s)${RESET}`;
         return retainFlag(text, step);
     }
 
@@ -228,7 +273,9 @@ class ProgressDisplay implements Display {
             if (text) print(this.o, `${HEADLINE}Outputs:${RESET}\n${text}\n`);
         }
         if (this.summaryEvent) {
-            const errored = [...this.rows.values()].filter((r) => r.diags.some((d) => d.severity === "error" && !d.ephemeral)).length;
+            const errored = [...this.rows.values()].filter((r) =>
+                r.diags.some((d) => d.severity === "error" && !d.ephemeral),
+            ).length;
             print(this.o, `${summary(this.summaryEvent, errored)}\n`);
         }
     }
@@ -240,7 +287,10 @@ class ProgressDisplay implements Display {
             for (const d of r.diags) if (!d.ephemeral) streams.set(d.streamId, [...(streams.get(d.streamId) ?? []), d]);
             let named = false;
             for (const [id, list] of streams) {
-                const messages = id === 0 ? list.map((d) => d.prefix + d.message) : [list[0]!.prefix + list.map((d) => d.message).join("")];
+                const messages =
+                    id === 0
+                        ? list.map((d) => d.prefix + d.message)
+                        : [list[0]!.prefix + list.map((d) => d.message).join("")];
                 let wrote = false;
                 for (const m of messages) {
                     const lines = m.trimEnd().split("\n");
@@ -248,7 +298,9 @@ class ProgressDisplay implements Display {
                     if (!header) print(this.o, `${HEADLINE}Diagnostics:${RESET}\n`);
                     header = true;
                     if (!named) {
-                        const name = this.o.showUrns ? escapeUrn(urn) : `${displayType(urnType(urn))} (${escapeUrn(urnName(urn))})`;
+                        const name = this.o.showUrns
+                            ? escapeUrn(urn)
+                            : `${displayType(urnType(urn))} (${escapeUrn(urnName(urn))})`;
                         print(this.o, `  ${BRIGHT_BLUE}${name}:${RESET}\n`);
                     }
                     named = true;
@@ -292,7 +344,11 @@ function stepJson(s: StepInfo, o: DisplayOptions): Record<string, unknown> {
         diffReasons: s.diffs?.length ? s.diffs : undefined,
         replaceReasons: s.keys?.length ? s.keys : undefined,
         detailedDiff: s.detailedDiff
-            ? Object.fromEntries(Object.keys(s.detailedDiff).sort().map((k) => [k, { kind: s.detailedDiff![k]!.kind, inputDiff: s.detailedDiff![k]!.inputDiff }]))
+            ? Object.fromEntries(
+                  Object.keys(s.detailedDiff)
+                      .sort()
+                      .map((k) => [k, { kind: s.detailedDiff![k]!.kind, inputDiff: s.detailedDiff![k]!.inputDiff }]),
+              )
             : null,
     };
 }
@@ -312,13 +368,18 @@ class Digest implements Display {
         else if (e.kind === "summary") this.last = e;
         else if (e.kind === "diag") {
             if (!e.ephemeral && e.severity !== "debug")
-                this.diagnostics.push({ urn: e.urn || undefined, message: plain(e.prefix + e.message), severity: e.severity });
+                this.diagnostics.push({
+                    urn: e.urn || undefined,
+                    message: plain(e.prefix + e.message),
+                    severity: e.severity,
+                });
         } else if (e.kind === "pre" && (shouldShow(e.step, this.o) || isRootStack(e.step.urn))) {
             this.seen.set(e.step.urn, e.step);
             this.steps.push(stepJson(e.step, this.o));
         } else if (e.kind === "outputs" && this.seen.get(e.step.urn)?.op === "refresh") {
             const i = this.steps.findIndex((s) => s.urn === e.step.urn);
-            if (i >= 0 && (e.step.op === "delete" || (e.step.op === "update" && e.step.detailedDiff))) this.steps[i] = stepJson(e.step, this.o);
+            if (i >= 0 && (e.step.op === "delete" || (e.step.op === "update" && e.step.detailedDiff)))
+                this.steps[i] = stepJson(e.step, this.o);
         }
     }
 
@@ -348,7 +409,9 @@ class JsonEvents implements Display {
     }
 
     private put(body: Record<string, unknown>): void {
-        process.stdout.write(`${JSON.stringify({ sequence: this.sequence++, timestamp: Math.floor(Date.now() / 1000), ...body })}\n`);
+        process.stdout.write(
+            `${JSON.stringify({ sequence: this.sequence++, timestamp: Math.floor(Date.now() / 1000), ...body })}\n`,
+        );
     }
 
     private metadata(s: StepInfo): Record<string, unknown> {
@@ -362,8 +425,11 @@ class JsonEvents implements Display {
                 parent: r.parent,
                 protect: r.protect || undefined,
                 retainOnDelete: r.retainOnDelete || undefined,
-                inputs: serializeResource({ ...r, inputs: blind(r.inputs) as PropertyMap }, () => "[secret]").inputs ?? {},
-                outputs: serializeResource({ ...r, outputs: blind(r.outputs) as PropertyMap }, () => "[secret]").outputs ?? {},
+                inputs:
+                    serializeResource({ ...r, inputs: blind(r.inputs) as PropertyMap }, () => "[secret]").inputs ?? {},
+                outputs:
+                    serializeResource({ ...r, outputs: blind(r.outputs) as PropertyMap }, () => "[secret]").outputs ??
+                    {},
                 provider: r.provider,
             };
         return {
@@ -375,7 +441,9 @@ class JsonEvents implements Display {
             keys: s.keys?.length ? s.keys : undefined,
             diffs: s.diffs?.length ? s.diffs : undefined,
             detailedDiff: s.detailedDiff
-                ? Object.fromEntries(Object.entries(s.detailedDiff).map(([k, v]) => [k, { diffKind: v.kind, inputDiff: v.inputDiff }]))
+                ? Object.fromEntries(
+                      Object.entries(s.detailedDiff).map(([k, v]) => [k, { diffKind: v.kind, inputDiff: v.inputDiff }]),
+                  )
                 : null,
             logical: s.logical || undefined,
             provider: s.provider,

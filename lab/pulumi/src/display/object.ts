@@ -45,7 +45,14 @@ const stable = (keys: Iterable<string>): string[] => [...keys].sort((a, b) => (a
 const maxLength = (keys: string[]): number => keys.reduce((n, k) => Math.max(n, k.length), 0);
 
 export function diffKeys(d: ObjectDiff): string[] {
-    return stable(new Set([...Object.keys(d.adds), ...Object.keys(d.deletes), ...Object.keys(d.sames), ...Object.keys(d.updates)]));
+    return stable(
+        new Set([
+            ...Object.keys(d.adds),
+            ...Object.keys(d.deletes),
+            ...Object.keys(d.sames),
+            ...Object.keys(d.updates),
+        ]),
+    );
 }
 
 /** Is there anything to see? Nulls and empty things clutter. */
@@ -175,7 +182,8 @@ export class Printer {
         if (key in d.adds) this.add(d.adds[key]!, title);
         else if (key in d.deletes) this.del(d.deletes[key]!, title);
         else if (key in d.updates) this.valueDiff(title, d.updates[key]!);
-        else if (!this.o.summary && isWorthPrinting(d.sames[key])) this.with("same", false).property(key, d.sames[key]!, width);
+        else if (!this.o.summary && isWorthPrinting(d.sames[key]))
+            this.with("same", false).property(key, d.sames[key]!, width);
     }
 
     private add(v: Value, title: Title): void {
@@ -201,7 +209,10 @@ export class Printer {
             title(p);
             p.raw("[\n");
             const a = d.array;
-            const length = Math.max(0, ...[a.adds, a.deletes, a.sames, a.updates].flatMap((m) => [...m.keys()].map((i) => i + 1)));
+            const length = Math.max(
+                0,
+                ...[a.adds, a.deletes, a.sames, a.updates].flatMap((m) => [...m.keys()].map((i) => i + 1)),
+            );
             for (let i = 0; i < length; i++) {
                 const e = p.indented(2);
                 const t: Title = (q) => q.indented(-1).write(`[${i}]: `);
@@ -281,7 +292,8 @@ export class Printer {
     private characterDiff(diffs: [number, string][]): void {
         const side = (skip: number, op: Op): void => {
             this.raw('"');
-            for (const [kind, text] of diffs) if (kind !== skip) this.with(kind === 0 ? "same" : op).raw(goEscape(text));
+            for (const [kind, text] of diffs)
+                if (kind !== skip) this.with(kind === 0 ? "same" : op).raw(goEscape(text));
             this.raw('"');
         };
         side(1, "delete");
@@ -367,7 +379,13 @@ function child(key: string | number, v: Value | undefined): Value | undefined {
     return undefined;
 }
 
-function addDiff(path: PropertyPath, kind: string, parent: ValueDiff, oldParent: Value | undefined, newParent: Value | undefined): void {
+function addDiff(
+    path: PropertyPath,
+    kind: string,
+    parent: ValueDiff,
+    oldParent: Value | undefined,
+    newParent: Value | undefined,
+): void {
     const [key, ...rest] = path;
     const old = child(key!, oldParent);
     const now = child(key!, newParent);
@@ -436,13 +454,23 @@ export function translateDetailedDiff(
             hidden.add(h.text);
             continue;
         }
-        addDiff(path, d.kind, root, d.inputDiff ? old.inputs : old.outputs, refresh && !d.inputDiff ? now.outputs : now.inputs);
+        addDiff(
+            path,
+            d.kind,
+            root,
+            d.inputDiff ? old.inputs : old.outputs,
+            refresh && !d.inputDiff ? now.outputs : now.inputs,
+        );
     }
     return { diff: root.object, hidden: stable(hidden) };
 }
 
 /** A diff of two property maps without the engine's own keys and without hidden paths. */
-export function visibleDiff(old: PropertyMap, now: PropertyMap, hideDiffs: readonly string[]): { diff: ObjectDiff | undefined; hidden: string[] } {
+export function visibleDiff(
+    old: PropertyMap,
+    now: PropertyMap,
+    hideDiffs: readonly string[],
+): { diff: ObjectDiff | undefined; hidden: string[] } {
     const diff = diffMaps(old, now, isInternalKey);
     if (!diff || hideDiffs.length === 0) return { diff, hidden: [] };
     const tops = new Map(hideDiffs.map((h) => [String(parsePath(h)[0]), h]));

@@ -2,7 +2,17 @@
 import { OPS, type EngineEvent, type Op, type StepInfo } from "../events";
 import { goEscape } from "../gotext";
 import { isRootStack, parseReference, urnName } from "../urn";
-import { Computed, deepEquals, diffMaps, isInternalKey, isObject, type ObjectDiff, type PropertyMap, UNKNOWN, type Value } from "../values";
+import {
+    Computed,
+    deepEquals,
+    diffMaps,
+    isInternalKey,
+    isObject,
+    type ObjectDiff,
+    type PropertyMap,
+    UNKNOWN,
+    type Value,
+} from "../values";
 import { diffKeys, isWorthPrinting, Printer, translateDetailedDiff, visibleDiff } from "./object";
 import { BOLD, HEADLINE, opColor, PAST, rawPrefix, RED, RESET } from "./style";
 
@@ -25,7 +35,8 @@ const REPLACEMENT: readonly Op[] = ["replace", "create-replacement", "delete-rep
 
 export function shouldShow(s: StepInfo, o: DisplayOptions): boolean {
     if (s.op === "same") return s.old?.protect !== s.new?.protect || o.showSames;
-    if (!o.showReplacementSteps && (o.type === "diff" || o.json) && !s.logical && REPLACEMENT.includes(s.op)) return false;
+    if (!o.showReplacementSteps && (o.type === "diff" || o.json) && !s.logical && REPLACEMENT.includes(s.op))
+        return false;
     return true;
 }
 
@@ -41,7 +52,7 @@ export function retainFlag(status: string, s: StepInfo): string {
 
 function indentOf(s: StepInfo, seen: Map<string, StepInfo>, o: DisplayOptions): number {
     let n = 0;
-    for (let p = s.res.parent; p; ) {
+    for (let p = s.res.parent; p;) {
         const parent = seen.get(p);
         if (!parent) break;
         if (isRootStack(parent.urn) || shouldShow(parent, o)) n++;
@@ -56,9 +67,17 @@ function header(s: StepInfo, indent: number, o: DisplayOptions): string {
     let lock = "";
     if (s.new && !s.new.protect && s.old?.protect) lock = " 🔓";
     else if (s.new?.protect || s.old?.protect) lock = " 🔒";
-    const out = [spaces(indent), opColor(s.op), rawPrefix(s.op), o.showUrns ? s.urn : s.type, `: (${retainFlag(s.op, s)})${lock}\n`, RESET];
+    const out = [
+        spaces(indent),
+        opColor(s.op),
+        rawPrefix(s.op),
+        o.showUrns ? s.urn : s.type,
+        `: (${retainFlag(s.op, s)})${lock}\n`,
+        RESET,
+    ];
     const plainOp: Op = ["create", "delete", "delete-replaced", "discard"].includes(s.op) ? s.op : "same";
-    const line = (text: string, op: Op = plainOp): void => void out.push(opColor(op), spaces(indent + 1), text, "\n", RESET);
+    const line = (text: string, op: Op = plainOp): void =>
+        void out.push(opColor(op), spaces(indent + 1), text, "\n", RESET);
     if (s.old?.id) line(`[id=${s.old.id}]`);
     if (!o.showUrns) line(`[urn=${escapeUrn(s.urn)}]`);
     if (s.provider) {
@@ -85,7 +104,8 @@ function details(s: StepInfo, indent: number, planning: boolean, refresh: boolea
         } else new Printer(out, print, at, "same", true).object(same);
     };
     if (s.detailedDiff && old && now) differs(translateDetailedDiff(s.detailedDiff, old, now, refresh), old.inputs);
-    else if (!old && now) new Printer(out, print, at, s.op).object(Object.keys(now.outputs).length > 0 ? now.outputs : now.inputs);
+    else if (!old && now)
+        new Printer(out, print, at, s.op).object(Object.keys(now.outputs).length > 0 ? now.outputs : now.inputs);
     else if (old && !now) {
         new Printer(out, print, at, s.op).object(old.inputs);
     } else if (old && now) {
@@ -104,7 +124,13 @@ function details(s: StepInfo, indent: number, planning: boolean, refresh: boolea
 }
 
 /** What `--diff` shows when a step starts, or (imports, refreshes) ends. */
-export function renderStep(s: StepInfo, planning: boolean, refresh: boolean, seen: Map<string, StepInfo>, o: DisplayOptions): string {
+export function renderStep(
+    s: StepInfo,
+    planning: boolean,
+    refresh: boolean,
+    seen: Map<string, StepInfo>,
+    o: DisplayOptions,
+): string {
     const indent = indentOf(s, seen, o);
     return header(s, indent, o) + details(s, indent, planning, refresh, o) + RESET;
 }
@@ -132,7 +158,13 @@ export function renderDiffEvent(e: EngineEvent, seen: Map<string, StepInfo>, o: 
 }
 
 /** Output properties that say more than the inputs do. */
-export function outputsText(s: StepInfo, indent: number, planning: boolean, refresh: boolean, o: DisplayOptions): string {
+export function outputsText(
+    s: StepInfo,
+    indent: number,
+    planning: boolean,
+    refresh: boolean,
+    o: DisplayOptions,
+): string {
     const root = isRootStack(s.urn);
     const showSames = o.showSames || (!planning && root);
     if (planning && !refresh && !root) return "";
@@ -149,7 +181,12 @@ export function outputsText(s: StepInfo, indent: number, planning: boolean, refr
     const keys = diff ? diffKeys(diff) : Object.keys(outs).sort();
     const width = keys.reduce((n, k) => Math.max(n, k.length), 0);
     const out: string[] = [];
-    const p = new Printer(out, { planning, summary: false, truncate: o.truncate, showSecrets: o.showSecrets }, indent, s.op);
+    const p = new Printer(
+        out,
+        { planning, summary: false, truncate: o.truncate, showSecrets: o.showSecrets },
+        indent,
+        s.op,
+    );
     p.hidden(hidden);
     for (const k of keys) {
         const v: Value | undefined = outs[k];
@@ -204,7 +241,9 @@ export function shortDiff(s: StepInfo): string {
     if (!s.old || !s.new) return "";
     let d: ObjectDiff | undefined;
     if (s.op !== "same")
-        d = s.detailedDiff ? translateDetailedDiff(s.detailedDiff, s.old, s.new, false).diff : diffMaps(s.old.inputs, s.new.inputs, isInternalKey);
+        d = s.detailedDiff
+            ? translateDetailedDiff(s.detailedDiff, s.old, s.new, false).diff
+            : diffMaps(s.old.inputs, s.new.inputs, isInternalKey);
     const meta: string[] = [];
     if (s.old.provider !== s.new.provider) meta.push("provider");
     if (s.old.protect !== s.new.protect) meta.push("protect");

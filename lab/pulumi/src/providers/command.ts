@@ -87,7 +87,9 @@ export function commandPackage(root: string): PackageDefinition {
         checkConfig: (inputs) => ({ inputs, failures: [] }),
         diffConfig: (olds, news) => {
             const d = diffMaps(olds, news);
-            return d ? { ...noDiff, changes: true, changedKeys: Object.keys({ ...d.adds, ...d.deletes, ...d.updates }) } : noDiff;
+            return d
+                ? { ...noDiff, changes: true, changedKeys: Object.keys({ ...d.adds, ...d.deletes, ...d.updates }) }
+                : noDiff;
         },
         configure: () => new CommandProvider(root),
     };
@@ -109,7 +111,8 @@ class CommandProvider implements Provider {
         const fields = fieldsOf(r.type);
         checkFields(news, fields, "", failures);
         if (r.type === LOCAL)
-            for (const k of ["archivePaths", "assetPaths"]) if (news[k] !== undefined) throw notSupported(`${k} of ${LOCAL}`);
+            for (const k of ["archivePaths", "assetPaths"])
+                if (news[k] !== undefined) throw notSupported(`${k} of ${LOCAL}`);
         const inputs = { ...news };
         delete inputs.version;
         for (const k of Object.keys(inputs)) if (inputs[k] === null) delete inputs[k];
@@ -117,7 +120,14 @@ class CommandProvider implements Provider {
         return { inputs, failures };
     }
 
-    diff(r: Request, _id: string, oldInputs: PropertyMap, oldOutputs: PropertyMap, newInputs: PropertyMap, ignore: readonly string[]): DiffResult {
+    diff(
+        r: Request,
+        _id: string,
+        oldInputs: PropertyMap,
+        oldOutputs: PropertyMap,
+        newInputs: PropertyMap,
+        ignore: readonly string[],
+    ): DiffResult {
         fieldsOf(r.type);
         const news = { ...newInputs };
         for (const k of ignore) if (k in oldOutputs) news[k] = oldOutputs[k]!;
@@ -130,17 +140,30 @@ class CommandProvider implements Provider {
         if (r.preview) return { id: "", outputs: previewOutputs(r, inputs) };
         if (r.type === COPY) return { id, outputs: await this.copy(r, inputs) };
         const script = text(inputs.create);
-        return { id, outputs: script === undefined ? { ...inputs, stdout: "", stderr: "" } : await this.run(r, script, inputs, {}) };
+        return {
+            id,
+            outputs:
+                script === undefined ? { ...inputs, stdout: "", stderr: "" } : await this.run(r, script, inputs, {}),
+        };
     }
 
-    async update(r: Request, _id: string, oldInputs: PropertyMap, oldOutputs: PropertyMap, inputs: PropertyMap): Promise<PropertyMap> {
+    async update(
+        r: Request,
+        _id: string,
+        oldInputs: PropertyMap,
+        oldOutputs: PropertyMap,
+        inputs: PropertyMap,
+    ): Promise<PropertyMap> {
         if (r.preview) return previewOutputs(r, inputs);
         if (r.type === COPY) {
-            const same = ["source", "remotePath"].every((k) => !diffMaps({ v: oldInputs[k] ?? null }, { v: inputs[k] ?? null }));
+            const same = ["source", "remotePath"].every(
+                (k) => !diffMaps({ v: oldInputs[k] ?? null }, { v: inputs[k] ?? null }),
+            );
             return same ? { ...inputs } : this.copy(r, inputs);
         }
         const script = text(inputs.update) ?? text(inputs.create);
-        if (script === undefined) return { ...inputs, stdout: oldOutputs.stdout ?? "", stderr: oldOutputs.stderr ?? "" };
+        if (script === undefined)
+            return { ...inputs, stdout: oldOutputs.stdout ?? "", stderr: oldOutputs.stderr ?? "" };
         return this.run(r, script, inputs, oldOutputs);
     }
 
@@ -151,7 +174,12 @@ class CommandProvider implements Provider {
     }
 
     /** Hosts are not asked: drift is not seen. */
-    async read(_r: Request, id: string, inputs: PropertyMap, outputs: PropertyMap): Promise<{ id: string; inputs: PropertyMap; outputs: PropertyMap }> {
+    async read(
+        _r: Request,
+        id: string,
+        inputs: PropertyMap,
+        outputs: PropertyMap,
+    ): Promise<{ id: string; inputs: PropertyMap; outputs: PropertyMap }> {
         return { id, inputs, outputs };
     }
 
@@ -170,7 +198,8 @@ class CommandProvider implements Provider {
             stderr: logging === undefined || logging === "stderr" || logging === "stdoutAndStderr",
         };
         const env: [string, string][] = [];
-        const wanted = inputs.environment === undefined ? {} : (unwrapSecrets(inputs.environment) as Record<string, string>);
+        const wanted =
+            inputs.environment === undefined ? {} : (unwrapSecrets(inputs.environment) as Record<string, string>);
         for (const [k, v] of Object.entries(wanted)) env.push([k, v]);
         if (unwrapSecrets(inputs.addPreviousOutputInEnv ?? true) !== false) {
             const out = text(previous.stdout);
@@ -204,7 +233,8 @@ class CommandProvider implements Provider {
                 "\tthese variables via AcceptEnv. Alternatively, if a Bash-like shell runs the command on the remote host, you could\n" +
                 "\tprefix the command itself with the variables in the form 'VAR=value command'";
             r.log(name in wanted ? "error" : "warning", message);
-            if (name in wanted) throw new Error(`could not set environment variable ${goQuote(name)}: ssh: setenv failed`);
+            if (name in wanted)
+                throw new Error(`could not set environment variable ${goQuote(name)}: ssh: setenv failed`);
         };
         return runCommand(client, script, text(inputs.stdin), env, refused, onLine, logged);
     }
@@ -216,7 +246,8 @@ class CommandProvider implements Provider {
         logged: { stdout: boolean; stderr: boolean },
         onLine: (l: string) => void,
     ): Promise<RunOutcome> {
-        const interpreter = (inputs.interpreter === undefined ? undefined : unwrapSecrets(inputs.interpreter)) as string[] | undefined;
+        const interpreter = (inputs.interpreter === undefined ? undefined : unwrapSecrets(inputs.interpreter)) as
+            string[] | undefined;
         const [cmd, ...args] = interpreter?.length ? interpreter : ["/bin/sh", "-c"];
         return new Promise((resolve, reject) => {
             const child = spawn(cmd!, [...args, script], {
@@ -239,14 +270,22 @@ class CommandProvider implements Provider {
             child.stdout.on("data", take(out, logged.stdout));
             child.stderr.on("data", take(err, logged.stderr));
             child.on("error", (e: NodeJS.ErrnoException) =>
-                reject(new Error(`${e.code === "ENOENT" ? `exec: ${goQuote(cmd!)}: executable file not found in $PATH` : e.message}: running ${goQuote(script)}:\n`)),
+                reject(
+                    new Error(
+                        `${e.code === "ENOENT" ? `exec: ${goQuote(cmd!)}: executable file not found in $PATH` : e.message}: running ${goQuote(script)}:\n`,
+                    ),
+                ),
             );
             child.stdin.on("error", () => undefined);
             child.stdin.end(text(inputs.stdin) ?? "");
             child.on("close", (code, signal) => {
                 if (rest) onLine(rest);
                 const t = (b: Buffer[]): string => Buffer.concat(b).toString("utf8");
-                const error = signal ? `signal: ${signal.replace(/^SIG/, "").toLowerCase()}` : code !== 0 ? `exit status ${code}` : undefined;
+                const error = signal
+                    ? `signal: ${signal.replace(/^SIG/, "").toLowerCase()}`
+                    : code !== 0
+                      ? `exit status ${code}`
+                      : undefined;
                 resolve({ stdout: t(out), stderr: t(err), both: t(both), error });
             });
         });
@@ -258,9 +297,15 @@ class CommandProvider implements Provider {
         try {
             const source = unwrapSecrets(inputs.source!);
             const dest = text(inputs.remotePath)!;
-            if (source instanceof Asset && source.content.text !== undefined) await copyText(sftp, source.content.text, dest);
+            if (source instanceof Asset && source.content.text !== undefined)
+                await copyText(sftp, source.content.text, dest);
             else if ((source instanceof Asset || source instanceof Archive) && source.content.path !== undefined)
-                await copyPath(sftp, path.resolve(this.root, source.content.path), source.content.path.endsWith("/"), dest);
+                await copyPath(
+                    sftp,
+                    path.resolve(this.root, source.content.path),
+                    source.content.path.endsWith("/"),
+                    dest,
+                );
             else throw notSupported("an archive of assets as the source of CopyToRemote");
         } finally {
             sftp.end();
@@ -290,7 +335,8 @@ function text(v: Value | undefined): string | undefined {
 
 function connectionOf(inputs: PropertyMap): Connection {
     const c = unwrapSecrets(inputs.connection!) as Record<string, any>;
-    const clean = (o: Record<string, any>): any => Object.fromEntries(Object.entries({ ...ENDPOINT_DEFAULTS, ...o }).filter(([, v]) => v !== null));
+    const clean = (o: Record<string, any>): any =>
+        Object.fromEntries(Object.entries({ ...ENDPOINT_DEFAULTS, ...o }).filter(([, v]) => v !== null));
     const { proxy, ...rest } = c;
     return { ...clean(rest), ...(proxy ? { proxy: clean(proxy) } : {}) };
 }
@@ -313,15 +359,21 @@ function checkFields(v: PropertyMap, fields: Fields, at: string, failures: Check
         }
         const e = raw instanceof Secret ? raw.element : raw;
         if (e instanceof Computed) continue;
-        const wrong = (want: string): unknown => failures.push({ property: p, reason: `Field '${k}' must be a ${want}` });
+        const wrong = (want: string): unknown =>
+            failures.push({ property: p, reason: `Field '${k}' must be a ${want}` });
         if ((f.kind === "string" || f.kind === "logging") && typeof e !== "string") wrong("string");
-        else if (f.kind === "logging" && !["stdout", "stderr", "stdoutAndStderr", "none"].includes(e as string)) wrong("logging mode");
+        else if (f.kind === "logging" && !["stdout", "stderr", "stdoutAndStderr", "none"].includes(e as string))
+            wrong("logging mode");
         else if (f.kind === "bool" && typeof e !== "boolean") wrong("bool");
         else if (f.kind === "number" && typeof e !== "number") wrong("number");
         else if (f.kind === "integer" && !Number.isInteger(e)) wrong("whole number");
         else if (f.kind === "array" && !Array.isArray(e)) wrong("list");
         else if (f.kind === "asset" && !(e instanceof Asset) && !(e instanceof Archive)) wrong("asset or archive");
-        else if (f.kind === "strings" && !(isObject(e) && Object.values(e).every((x) => typeof unwrapSecrets(x) === "string" || containsUnknowns(x)))) wrong("map of strings");
+        else if (
+            f.kind === "strings" &&
+            !(isObject(e) && Object.values(e).every((x) => typeof unwrapSecrets(x) === "string" || containsUnknowns(x)))
+        )
+            wrong("map of strings");
         else if (f.kind === "object") {
             if (!isObject(e)) wrong("map");
             else if (f.fields) checkFields(e, f.fields, p, failures);
@@ -348,7 +400,9 @@ async function mkdirAll(sftp: SFTPWrapper, p: string): Promise<void> {
     if ((await stat(sftp, p)) === "dir") return;
     if (path.posix.dirname(p) !== p) await mkdirAll(sftp, path.posix.dirname(p));
     await new Promise<void>((resolve, reject) =>
-        sftp.mkdir(p, (err) => (err ? reject(new Error(`failed to create remote directory ${p}: ${err.message}`)) : resolve())),
+        sftp.mkdir(p, (err) =>
+            err ? reject(new Error(`failed to create remote directory ${p}: ${err.message}`)) : resolve(),
+        ),
     );
 }
 

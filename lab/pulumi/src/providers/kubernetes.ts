@@ -23,7 +23,15 @@ import {
     unwrapSecrets,
     type Value,
 } from "../values";
-import { type CheckResult, diffOf, type DiffResult, noDiff, type PackageDefinition, type Provider, type Request } from "./provider";
+import {
+    type CheckResult,
+    diffOf,
+    type DiffResult,
+    noDiff,
+    type PackageDefinition,
+    type Provider,
+    type Request,
+} from "./provider";
 
 /** Kinds that are ready as soon as they exist. */
 const PLAIN_KINDS = new Set([
@@ -57,7 +65,8 @@ export function kubernetesPackage(): PackageDefinition {
     return {
         checkConfig(inputs) {
             for (const [k, v] of Object.entries(inputs))
-                if (!CONFIG_KEYS.has(k) && v !== null && v !== undefined) throw notSupported(`the kubernetes provider's setting ${k}`);
+                if (!CONFIG_KEYS.has(k) && v !== null && v !== undefined)
+                    throw notSupported(`the kubernetes provider's setting ${k}`);
             return { inputs, failures: [] };
         },
         diffConfig,
@@ -145,12 +154,14 @@ class KubernetesProvider implements Provider {
 
     check(r: Request, olds: PropertyMap | undefined, news: PropertyMap): CheckResult {
         const inputs: PropertyMap = {};
-        for (const [k, v] of Object.entries(news)) if (v !== null && k !== "version" && !k.startsWith("__")) inputs[k] = v;
+        for (const [k, v] of Object.entries(news))
+            if (v !== null && k !== "version" && !k.startsWith("__")) inputs[k] = v;
         const meta = inputs.metadata === undefined ? undefined : unwrapSecrets(inputs.metadata);
         if (!isPatch(r.type)) {
             const kind = r.type.split(":")[2]!;
             if (!PLAIN_KINDS.has(kind)) throw notSupported(`resource type ${r.type} (it needs waiting for readiness)`);
-            if (!(meta instanceof Computed) && !(isObject(meta!) && meta.name)) throw notSupported(`${r.type} without metadata.name`);
+            if (!(meta instanceof Computed) && !(isObject(meta!) && meta.name))
+                throw notSupported(`${r.type} without metadata.name`);
         } else if (!(meta instanceof Computed) && !(isObject(meta!) && meta.name))
             throw new Error("patch resources require the `.metadata.name` field to be set");
         void olds;
@@ -169,7 +180,9 @@ class KubernetesProvider implements Provider {
         const olds = prune(strip(oldOutputs), strip(oldInputs)) as PropertyMap;
         let detailed = detailedDiff(diffMaps(olds, strip(newInputs)), true);
         const ignored = ignoreChanges.map(parsePath);
-        detailed = Object.fromEntries(Object.entries(detailed).filter(([p]) => !ignored.some((i) => pathContains(i, parsePath(p)))));
+        detailed = Object.fromEntries(
+            Object.entries(detailed).filter(([p]) => !ignored.some((i) => pathContains(i, parsePath(p)))),
+        );
         const forceNew = isPatch(r.type)
             ? /^metadata\.(name|namespace)$/
             : /^(metadata\.(name|namespace)$|roleRef\b|kind$|type$|immutable$)/;
@@ -187,12 +200,20 @@ class KubernetesProvider implements Provider {
                 ? await this.apply(o, manager)
                 : await this.call("POST", await this.path(o, false), { fieldManager: manager }, o);
         } catch (e) {
-            throw new Error(`resource ${goQuote(r.urn)} was not successfully created by the Kubernetes API server: ${(e as Error).message}`);
+            throw new Error(
+                `resource ${goQuote(r.urn)} was not successfully created by the Kubernetes API server: ${(e as Error).message}`,
+            );
         }
         return { id: objectId(live), outputs: checkpoint(inputs, live, manager) };
     }
 
-    async update(r: Request, _id: string, _oldInputs: PropertyMap, oldOutputs: PropertyMap, inputs: PropertyMap): Promise<PropertyMap> {
+    async update(
+        r: Request,
+        _id: string,
+        _oldInputs: PropertyMap,
+        oldOutputs: PropertyMap,
+        inputs: PropertyMap,
+    ): Promise<PropertyMap> {
         if (r.preview) return inputs;
         const o = unwrapSecrets(inputs) as any;
         const manager = o.metadata?.annotations?.[MANAGER] ?? oldOutputs.__fieldManager ?? this.manager(o, r);
@@ -209,7 +230,14 @@ class KubernetesProvider implements Provider {
         try {
             if (isPatch(r.type)) {
                 // Gives up all fields: what nobody else owns is emptied.
-                const bare = { apiVersion: o.apiVersion, kind: o.kind, metadata: { name: o.metadata.name, ...(o.metadata.namespace ? { namespace: o.metadata.namespace } : {}) } };
+                const bare = {
+                    apiVersion: o.apiVersion,
+                    kind: o.kind,
+                    metadata: {
+                        name: o.metadata.name,
+                        ...(o.metadata.namespace ? { namespace: o.metadata.namespace } : {}),
+                    },
+                };
                 const manager = o.metadata?.annotations?.[MANAGER] ?? outputs.__fieldManager;
                 await this.call("PATCH", await this.path(o, true), { fieldManager: String(manager) }, bare);
                 return;
@@ -227,7 +255,10 @@ class KubernetesProvider implements Provider {
             if ((e as Error).message.startsWith(UNREACHABLE)) {
                 r.log("warning", (e as Error).message);
                 if (String(this.config.deleteUnreachable) === "true") {
-                    r.log("info", "configured Kubernetes cluster is unreachable and the `deleteUnreachable` option is enabled. Deleting the unreachable resource from Pulumi state");
+                    r.log(
+                        "info",
+                        "configured Kubernetes cluster is unreachable and the `deleteUnreachable` option is enabled. Deleting the unreachable resource from Pulumi state",
+                    );
                     return;
                 }
                 throw new Error(
@@ -266,13 +297,21 @@ class KubernetesProvider implements Provider {
     }
 
     private manager(o: any, r: Request): string {
-        return o.metadata?.annotations?.[MANAGER] ?? (isPatch(r.type) ? `pulumi-kubernetes-${Math.random().toString(16).slice(2, 10)}` : "pulumi-kubernetes");
+        return (
+            o.metadata?.annotations?.[MANAGER] ??
+            (isPatch(r.type) ? `pulumi-kubernetes-${Math.random().toString(16).slice(2, 10)}` : "pulumi-kubernetes")
+        );
     }
 
     private async apply(o: any, manager: string): Promise<any> {
         const force = o.metadata?.annotations?.[FORCE] === "true" || String(this.config.enablePatchForce) === "true";
         try {
-            return await this.call("PATCH", await this.path(o, true), { fieldManager: manager, force: String(force), fieldValidation: "Warn" }, o);
+            return await this.call(
+                "PATCH",
+                await this.path(o, true),
+                { fieldManager: manager, force: String(force), fieldValidation: "Warn" },
+                o,
+            );
         } catch (e) {
             if (!(e instanceof StatusError) || e.code !== 409) throw e;
             throw new Error(
@@ -309,8 +348,10 @@ class KubernetesProvider implements Provider {
         const context = c.contexts?.find((x: any) => x.name === contextName)?.context;
         const cluster = c.clusters?.find((x: any) => x.name === (this.config.cluster || context?.cluster))?.cluster;
         const user = c.users?.find((x: any) => x.name === context?.user)?.user ?? {};
-        if (!cluster?.server) throw new Error(`${UNREACHABLE}: context ${goQuote(String(contextName))} does not name a cluster`);
-        for (const k of ["exec", "auth-provider", "username", "password"]) if (user[k]) throw notSupported(`'${k}' in a kubeconfig`);
+        if (!cluster?.server)
+            throw new Error(`${UNREACHABLE}: context ${goQuote(String(contextName))} does not name a cluster`);
+        for (const k of ["exec", "auth-provider", "username", "password"])
+            if (user[k]) throw notSupported(`'${k}' in a kubeconfig`);
         const data = (inline: unknown, file: unknown): Buffer | undefined =>
             inline ? Buffer.from(String(inline), "base64") : file ? readFileSync(String(file)) : undefined;
         this.target = {
@@ -342,7 +383,12 @@ class KubernetesProvider implements Provider {
                     headers: {
                         accept: "application/json",
                         ...(t.token ? { authorization: `Bearer ${t.token}` } : {}),
-                        ...(body !== undefined ? { "content-type": method === "PATCH" ? "application/apply-patch+yaml" : "application/json" } : {}),
+                        ...(body !== undefined
+                            ? {
+                                  "content-type":
+                                      method === "PATCH" ? "application/apply-patch+yaml" : "application/json",
+                              }
+                            : {}),
                     },
                 },
                 (res) => {
@@ -358,7 +404,10 @@ class KubernetesProvider implements Provider {
                             json = undefined;
                         }
                         if (res.statusCode! < 300 && json !== undefined) resolve(json);
-                        else reject(new StatusError(json?.message ?? (text || `HTTP ${res.statusCode}`), res.statusCode!));
+                        else
+                            reject(
+                                new StatusError(json?.message ?? (text || `HTTP ${res.statusCode}`), res.statusCode!),
+                            );
                     });
                 },
             );
@@ -366,7 +415,11 @@ class KubernetesProvider implements Provider {
             req.on("error", (e: NodeJS.ErrnoException) => {
                 const host = `${url.hostname}:${url.port || 443}`;
                 const why = e.code === "ECONNREFUSED" ? `dial tcp ${host}: connect: connection refused` : e.message;
-                reject(new Error(`${UNREACHABLE}: unable to load schema information from the API server: ${method.charAt(0)}${method.slice(1).toLowerCase()} "${url.origin}${url.pathname}": ${why}`));
+                reject(
+                    new Error(
+                        `${UNREACHABLE}: unable to load schema information from the API server: ${method.charAt(0)}${method.slice(1).toLowerCase()} "${url.origin}${url.pathname}": ${why}`,
+                    ),
+                );
             });
             req.end(body === undefined ? undefined : JSON.stringify(body));
         });
@@ -387,7 +440,8 @@ function objectId(o: any): string {
 function checkpoint(inputs: PropertyMap, live: any, manager: string): PropertyMap {
     const out: PropertyMap = {};
     for (const [k, v] of Object.entries(live)) out[k] = secretLike(v as Value, inputs[k]);
-    if (live.kind === "Secret" && inputs.stringData !== undefined && out.data !== undefined) out.data = makeSecret(out.data);
+    if (live.kind === "Secret" && inputs.stringData !== undefined && out.data !== undefined)
+        out.data = makeSecret(out.data);
     out.__inputs = inputs;
     out.__initialApiVersion = live.apiVersion;
     out.__fieldManager = manager;
@@ -413,6 +467,7 @@ function prune(live: Value | undefined, inputs: Value): Value {
         for (const k of Object.keys(inputs)) if (live[k] !== undefined) out[k] = prune(live[k], inputs[k]!);
         return out;
     }
-    if (Array.isArray(inputs) && Array.isArray(live)) return live.map((e, i) => (i < inputs.length ? prune(e, inputs[i]!) : e));
+    if (Array.isArray(inputs) && Array.isArray(live))
+        return live.map((e, i) => (i < inputs.length ? prune(e, inputs[i]!) : e));
     return live ?? inputs;
 }

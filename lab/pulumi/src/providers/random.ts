@@ -17,7 +17,15 @@ import {
     unwrapSecrets,
     type Value,
 } from "../values";
-import { type CheckResult, diffOf, type DiffResult, noDiff, type PackageDefinition, type Provider, type Request } from "./provider";
+import {
+    type CheckResult,
+    diffOf,
+    type DiffResult,
+    noDiff,
+    type PackageDefinition,
+    type Provider,
+    type Request,
+} from "./provider";
 
 const SPECIAL = "!@#$%&*()-_=+[]{}<>:?";
 const LOWER = "abcdefghijklmnopqrstuvwxyz";
@@ -170,7 +178,9 @@ export function randomPackage(): PackageDefinition {
         checkConfig: (inputs) => ({ inputs, failures: [] }),
         diffConfig: (olds, news) => {
             const d = diffMaps(olds, news);
-            return d ? { ...noDiff, changes: true, changedKeys: Object.keys({ ...d.adds, ...d.deletes, ...d.updates }) } : noDiff;
+            return d
+                ? { ...noDiff, changes: true, changedKeys: Object.keys({ ...d.adds, ...d.deletes, ...d.updates }) }
+                : noDiff;
         },
         configure: () => new RandomProvider(),
     };
@@ -205,8 +215,12 @@ class RandomProvider implements Provider {
             inputs[k] = v;
         }
         for (const k of t.required)
-            if (inputs[k] === undefined) failures.push({ property: k, reason: `The argument "${k}" is required, but no definition was found.` });
-        const n = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, unwrapSecrets(v)])) as Record<string, any>;
+            if (inputs[k] === undefined)
+                failures.push({ property: k, reason: `The argument "${k}" is required, but no definition was found.` });
+        const n = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, unwrapSecrets(v)])) as Record<
+            string,
+            any
+        >;
         const mins = (n.minLower ?? 0) + (n.minUpper ?? 0) + (n.minNumeric ?? 0) + (n.minSpecial ?? 0);
         if (typeof n.length === "number" && (n.length < 1 || n.length < mins))
             failures.push({
@@ -216,7 +230,13 @@ class RandomProvider implements Provider {
         return { inputs, failures };
     }
 
-    diff(r: Request, _id: string, oldInputs: PropertyMap, _oldOutputs: PropertyMap, newInputs: PropertyMap): DiffResult {
+    diff(
+        r: Request,
+        _id: string,
+        oldInputs: PropertyMap,
+        _oldOutputs: PropertyMap,
+        newInputs: PropertyMap,
+    ): DiffResult {
         const t = typeOf(r.type);
         // What is given in words and equals the default is no change.
         const full = (m: PropertyMap): PropertyMap => {
@@ -249,7 +269,12 @@ class RandomProvider implements Provider {
         // Nothing is kept outside the state.
     }
 
-    async read(_r: Request, id: string, inputs: PropertyMap, outputs: PropertyMap): Promise<{ id: string; inputs: PropertyMap; outputs: PropertyMap }> {
+    async read(
+        _r: Request,
+        id: string,
+        inputs: PropertyMap,
+        outputs: PropertyMap,
+    ): Promise<{ id: string; inputs: PropertyMap; outputs: PropertyMap }> {
         return { id, inputs, outputs };
     }
 }

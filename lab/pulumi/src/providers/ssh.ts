@@ -88,7 +88,9 @@ function dialTcp(e: Endpoint): Promise<Socket> {
         s.once("error", (err: NodeJS.ErrnoException) => {
             clearTimeout(timer);
             if (err.code === "ENOTFOUND" || err.code === "EAI_AGAIN")
-                fail(`lookup ${e.host}: ${err.code === "ENOTFOUND" ? "no such host" : "Temporary failure in name resolution"}`);
+                fail(
+                    `lookup ${e.host}: ${err.code === "ENOTFOUND" ? "no such host" : "Temporary failure in name resolution"}`,
+                );
             else fail(ERRNO[err.code ?? ""] ?? err.message);
         });
     });
@@ -122,7 +124,12 @@ async function prepare(e: Endpoint): Promise<Prepared> {
                 throw new SetupError("x509: decryption password incorrect");
             throw new SetupError("ssh: no key found");
         }
-        methods.push({ type: "publickey", username: e.user, key: e.privateKey, passphrase: e.privateKeyPassword } as AnyAuthMethod);
+        methods.push({
+            type: "publickey",
+            username: e.user,
+            key: e.privateKey,
+            passphrase: e.privateKeyPassword,
+        } as AnyAuthMethod);
         names.push("publickey");
     }
     if (e.password !== undefined) {
@@ -145,7 +152,12 @@ async function prepare(e: Endpoint): Promise<Prepared> {
                 resolve();
             });
             s.once("error", (err: NodeJS.ErrnoException) => {
-                const why = err.code === "ENOENT" ? "no such file or directory" : err.code === "ECONNREFUSED" ? "connection refused" : err.message;
+                const why =
+                    err.code === "ENOENT"
+                        ? "no such file or directory"
+                        : err.code === "ECONNREFUSED"
+                          ? "connection refused"
+                          : err.message;
                 reject(new SetupError(`dial unix ${agent}: connect: ${why}`));
             });
         });
@@ -208,10 +220,17 @@ function handshake(e: Endpoint, p: Prepared, sock: Duplex): Promise<SshClient> {
         client.on("error", (err) => {
             if (mismatch) fail("ssh: host key mismatch");
             else if (err.level === "client-authentication")
-                fail(`ssh: unable to authenticate, attempted methods [${attempted.join(" ")}], no supported methods remain`);
+                fail(
+                    `ssh: unable to authenticate, attempted methods [${attempted.join(" ")}], no supported methods remain`,
+                );
             else if (/no matching host key format/.test(err.message))
                 fail("ssh: no common algorithm for host key; client offered: [" + p.hostKeyType + "]");
-            else fail((err as NodeJS.ErrnoException).code === "ECONNRESET" ? "read tcp: connection reset by peer" : err.message);
+            else
+                fail(
+                    (err as NodeJS.ErrnoException).code === "ECONNRESET"
+                        ? "read tcp: connection reset by peer"
+                        : err.message,
+                );
         });
         client.once("close", () => fail("EOF"));
         client.connect(config);
@@ -225,7 +244,9 @@ export class SshPool {
     async dial(c: Connection, log: Log): Promise<SshClient> {
         const target = await prepare(c);
         if (!c.proxy) {
-            return this.keep(await retry("Dial", c.dialErrorLimit, log, async () => handshake(c, target, await dialTcp(c))));
+            return this.keep(
+                await retry("Dial", c.dialErrorLimit, log, async () => handshake(c, target, await dialTcp(c))),
+            );
         }
         const p = c.proxy;
         const wrap = (e: unknown): Error => new Error(`proxy: ${(e as Error).message}`);
@@ -246,7 +267,9 @@ export class SshPool {
                             ),
                         ),
                 );
-            return this.keep(await retry("Dial", c.dialErrorLimit, log, async () => handshake(c, target, await channel())));
+            return this.keep(
+                await retry("Dial", c.dialErrorLimit, log, async () => handshake(c, target, await channel())),
+            );
         } catch (e) {
             throw wrap(e);
         }
@@ -326,8 +349,10 @@ export function runCommand(
                 if (pendingLine) onLine(pendingLine);
                 const text = (b: Buffer[]): string => Buffer.concat(b).toString("utf8");
                 let error: string | undefined;
-                if (signal) error = `Process exited with status ${128 + (SIGNALS[signal.replace(/^SIG/, "")] ?? 0)} from signal ${signal.replace(/^SIG/, "")}`;
-                else if (code === undefined || code === null) error = "wait: remote command exited without exit status or exit signal";
+                if (signal)
+                    error = `Process exited with status ${128 + (SIGNALS[signal.replace(/^SIG/, "")] ?? 0)} from signal ${signal.replace(/^SIG/, "")}`;
+                else if (code === undefined || code === null)
+                    error = "wait: remote command exited without exit status or exit signal";
                 else if (code !== 0) error = `Process exited with status ${code}`;
                 resolve({ stdout: text(out), stderr: text(errs), both: text(both), error });
             });
@@ -336,7 +361,19 @@ export function runCommand(
     });
 }
 
-const SIGNALS: Record<string, number> = { HUP: 1, INT: 2, QUIT: 3, ILL: 4, ABRT: 6, FPE: 8, KILL: 9, SEGV: 11, PIPE: 13, ALRM: 14, TERM: 15 };
+const SIGNALS: Record<string, number> = {
+    HUP: 1,
+    INT: 2,
+    QUIT: 3,
+    ILL: 4,
+    ABRT: 6,
+    FPE: 8,
+    KILL: 9,
+    SEGV: 11,
+    PIPE: 13,
+    ALRM: 14,
+    TERM: 15,
+};
 const REFUSED = "environment refused";
 
 /**
@@ -349,7 +386,12 @@ function confirmEnv(client: SshClient, onRefused: (name: string) => void, reject
             env: (id: number, k: string, v: string, want: boolean) => void;
             exec: (id: number, cmd: string, want: boolean) => void;
         };
-        _chanMgr: { _channels: Record<string, { outgoing: { id: number }; _callbacks: ((err?: unknown) => void)[]; close(): void }> };
+        _chanMgr: {
+            _channels: Record<
+                string,
+                { outgoing: { id: number }; _callbacks: ((err?: unknown) => void)[]; close(): void }
+            >;
+        };
     };
     const { _protocol: protocol } = c;
     const env = protocol.env.bind(protocol);

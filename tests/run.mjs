@@ -19,7 +19,6 @@ const mocha = (...files) => ["npx", "mocha", ...files];
 /** name, command; `tests: false` counts as one test that passes when the command does. */
 const suites = [
     { name: "setup", command: ["lab/lab", "setup"], counts: false },
-    { name: "haproxies", command: ["lab/lab", "haproxy-versions"], counts: false },
     { name: "check", command: ["make", "-s", "check"], counts: false },
     { name: "unit", command: mocha("tests/unit/**/*.test.ts") },
     { name: "lab-k3s", command: ["go", "test", "-v", "-count=1", "./..."], cwd: "lab/k3s", env: { CGO_ENABLED: "0" } },

@@ -68,10 +68,9 @@ plan_run() {
 # Names of all installed packages, sorted. Debian's list has their state behind a #.
 installed_packages() { plan_run list | sed -n '/#/!p; s/#installed$//p' | sort -u; }
 
-# A package counts as there when it is installed; curl also when wget can do its work.
+# Those that are not installed.
 missing_packages() {
     for package in "$@"; do
-        if [ "$package" = curl ] && command -v wget >/dev/null 2>&1; then continue; fi
         grep -qxF -e "$package" "$WORK/packages.before" || printf '%s ' "$package"
     done
 }

@@ -10,6 +10,7 @@ import path from "node:path";
 import { CommandError } from "./errors";
 import type { Project } from "./project";
 import { parse } from "yaml";
+import type { Untyped } from "./untyped";
 
 /** Where credentials and the selected stack are kept: PULUMI_HOME, default ~/.pulumi. */
 export function pulumiHome(): string {
@@ -91,10 +92,10 @@ export class Backend {
     }
 
     /** `latest` of the checkpoint. */
-    readLatest(ref: StackRef): any {
+    readLatest(ref: StackRef): Untyped {
         const file = this.file(ref);
         if (!existsSync(file)) throw new CommandError(`no stack named '${ref.stack}' found`, 6);
-        let raw: any;
+        let raw: Untyped;
         try {
             raw = JSON.parse(readFileSync(file, "utf8"));
         } catch (e) {
@@ -139,7 +140,7 @@ export class Backend {
 
     private checkLock(ref: StackRef): void {
         const files = this.otherLocks(ref);
-        const locks: { file: string; l: any }[] = [];
+        const locks: { file: string; l: Untyped }[] = [];
         for (const file of files) {
             try {
                 locks.push({ file, l: JSON.parse(readFileSync(file, "utf8")) });

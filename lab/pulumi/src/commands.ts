@@ -18,6 +18,7 @@ import {
 import { exportDeployment, readDeployment, type Snapshot, SnapshotWriter } from "./state";
 import { displayType, isRootStack, urnName } from "./urn";
 import { type PropertyMap, Secret, toDisplayJSON, type Value } from "./values";
+import type { Untyped } from "./untyped";
 
 /** A stack with all that is needed to work on it. */
 export interface Opened {
@@ -257,7 +258,7 @@ export async function stackExport(p: Parsed): Promise<void> {
 export async function stackImport(p: Parsed): Promise<void> {
     const s = openStack(p);
     const file = p.string("file");
-    let raw: any;
+    let raw: Untyped;
     try {
         raw = JSON.parse(readFileSync(file ?? 0, "utf8"));
     } catch (e) {
@@ -302,7 +303,7 @@ export async function stackRemove(p: Parsed): Promise<void> {
     }
     s.backend.lock(s.ref);
     try {
-        const resources: any[] = s.backend.readLatest(s.ref).resources ?? [];
+        const resources: Untyped[] = s.backend.readLatest(s.ref).resources ?? [];
         if (resources.length > 0 && !p.bool("force"))
             throw new CommandError(
                 `'${s.ref.stack}' still has resources; removal rejected. Possible actions:\n` +
@@ -356,7 +357,7 @@ export async function configGet(p: Parsed): Promise<void> {
     let text = v?.text;
     let object: unknown = v?.object ? JSON.parse(v.text) : undefined;
     if (v && below.length > 0) {
-        let at: any = object;
+        let at: Untyped = object;
         for (const part of below) at = typeof at === "object" && at !== null ? at[part] : undefined;
         object = typeof at === "object" ? at : undefined;
         text = at === undefined ? undefined : typeof at === "string" ? at : JSON.stringify(at);

@@ -3,21 +3,22 @@
  * calls back into it (hooks).
  */
 import * as grpc from "@grpc/grpc-js";
+import * as callbackGrpc from "@pulumi/pulumi/proto/callback_grpc_pb";
+import * as cp from "@pulumi/pulumi/proto/callback_pb";
+import * as engineGrpc from "@pulumi/pulumi/proto/engine_grpc_pb";
+import * as ep from "@pulumi/pulumi/proto/engine_pb";
+import * as providerProto from "@pulumi/pulumi/proto/provider_pb";
+import * as resourceGrpc from "@pulumi/pulumi/proto/resource_grpc_pb";
+import * as rp from "@pulumi/pulumi/proto/resource_pb";
 import * as gempty from "google-protobuf/google/protobuf/empty_pb";
 import { Struct } from "google-protobuf/google/protobuf/struct_pb";
 import { checkPulumiVersion, type Project } from "./project";
-import { type Alias, type Deployment, type Goal, type HookCall } from "./engine";
+import type { Deployment } from "./engine/deployment";
+import type { Alias, Goal, HookCall } from "./engine/goal";
 import type { Severity } from "./providers/provider";
 import type { CustomTimeouts, HookKind, Hooks, ResourceState } from "./state";
 import { parsePath, type PropertyMap, fromWire, toWire } from "./values";
-
-const resourceGrpc = require("@pulumi/pulumi/proto/resource_grpc_pb");
-const rp = require("@pulumi/pulumi/proto/resource_pb");
-const engineGrpc = require("@pulumi/pulumi/proto/engine_grpc_pb");
-const ep = require("@pulumi/pulumi/proto/engine_pb");
-const callbackGrpc = require("@pulumi/pulumi/proto/callback_grpc_pb");
-const cp = require("@pulumi/pulumi/proto/callback_pb");
-const providerProto = require("@pulumi/pulumi/proto/provider_pb");
+import type { Untyped } from "./untyped";
 
 /** What the official engine says yes to and this one does too; transforms and parameterization are refused. */
 const FEATURES = new Set([
@@ -41,7 +42,7 @@ const HOOKS: HookKind[] = [
 ];
 const UNLIMITED = { "grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1 };
 
-type Handler = (call: any, callback: (e: any, response?: any) => void) => void;
+type Handler = (call: Untyped, callback: (e: Untyped, response?: Untyped) => void) => void;
 
 export interface MonitorOptions {
     project: Project;
@@ -57,7 +58,7 @@ export interface MonitorOptions {
 
 export class Monitor {
     private readonly server = new grpc.Server(UNLIMITED);
-    private readonly clients = new Map<string, any>();
+    private readonly clients = new Map<string, Untyped>();
     private rootUrn = "";
     /** An error was logged by the program. */
     loggedError = false;
@@ -81,12 +82,12 @@ export class Monitor {
     }
 
     /** Methods that are async functions of the request; the rest of the service answers "not supported". */
-    private wrap(handlers: Record<string, (req: any) => Promise<any>>): Record<string, Handler> {
+    private wrap(handlers: Record<string, (req: Untyped) => Promise<Untyped>>): Record<string, Handler> {
         const out: Record<string, Handler> = {};
         for (const [name, f] of Object.entries(handlers))
             out[name] = (call, callback) => {
                 let answered = false;
-                const answer = (e: unknown, r?: any): void => {
+                const answer = (e: unknown, r?: Untyped): void => {
                     if (answered) return;
                     answered = true;
                     callback(e, r);
@@ -105,7 +106,7 @@ export class Monitor {
         return out;
     }
 
-    private monitorHandlers(): Record<string, (req: any) => Promise<any>> {
+    private monitorHandlers(): Record<string, (req: Untyped) => Promise<Untyped>> {
         const { o } = this;
         const unsupported = (what: string) => async (): Promise<never> => {
             throw Object.assign(new Error(`${what} are not supported by this stand-in for pulumi`), {
@@ -147,7 +148,7 @@ export class Monitor {
             },
             registerResourceHook: async (req) => {
                 const target = req.getCallback();
-                o.deployment.hooks.set(this.hookName(req.getName()), {
+                o.deployment.hooks.resource.set(this.hookName(req.getName()), {
                     onDryRun: req.getOnDryRun(),
                     ignoreErrors: req.getIgnoreErrors(),
                     run: (call) => this.runHook(target, call),
@@ -156,7 +157,7 @@ export class Monitor {
             },
             registerErrorHook: async (req) => {
                 const target = req.getCallback();
-                o.deployment.errorHooks.set(this.hookName(req.getName()), {
+                o.deployment.hooks.error.set(this.hookName(req.getName()), {
                     run: (call) => this.runErrorHook(target, call),
                 });
                 return new gempty.Empty();
@@ -175,12 +176,12 @@ export class Monitor {
 
     private hookName(name: string): string {
         if (!name) throw new Error("resource hook name cannot be empty");
-        if (this.o.deployment.hooks.has(name) || this.o.deployment.errorHooks.has(name))
+        if (this.o.deployment.hooks.resource.has(name) || this.o.deployment.hooks.error.has(name))
             throw new Error(`resource hook already registered for name "${name}"`);
         return name;
     }
 
-    private engineHandlers(): Record<string, (req: any) => Promise<any>> {
+    private engineHandlers(): Record<string, (req: Untyped) => Promise<Untyped>> {
         const severities: Record<number, Severity> = { 0: "debug", 1: "info", 2: "warning", 3: "error" };
         return {
             log: async (req) => {
@@ -215,7 +216,7 @@ export class Monitor {
         };
     }
 
-    private async registerResource(req: any): Promise<any> {
+    private async registerResource(req: Untyped): Promise<Untyped> {
         if (req.getRemote()) throw new Error("remote components are not supported by this stand-in for pulumi");
         if (req.getImportid()) throw new Error("the import option is not supported by this stand-in for pulumi");
         if (req.getTransformsList().length > 0)
@@ -286,7 +287,7 @@ export class Monitor {
 
     /* ---------- calls back ---------- */
 
-    private async invokeCallback(callback: any, request: any): Promise<Uint8Array> {
+    private async invokeCallback(callback: Untyped, request: Untyped): Promise<Uint8Array> {
         const target: string = callback.getTarget();
         let client = this.clients.get(target);
         if (!client) {
@@ -297,13 +298,13 @@ export class Monitor {
         req.setToken(callback.getToken());
         req.setRequest(request.serializeBinary());
         return new Promise((resolve, reject) =>
-            client.invoke(req, (e: grpc.ServiceError | null, r: any) =>
+            client.invoke(req, (e: grpc.ServiceError | null, r: Untyped) =>
                 e ? reject(new Error(e.details || e.message)) : resolve(r.getResponse_asU8()),
             ),
         );
     }
 
-    private fill(req: any, c: HookCall): void {
+    private fill(req: Untyped, c: HookCall): void {
         req.setUrn(c.urn);
         req.setId(c.id);
         req.setName(c.name);
@@ -319,7 +320,7 @@ export class Monitor {
         if (c.newState) req.setNewOptions(options(c.newState));
     }
 
-    private async runHook(target: any, c: HookCall): Promise<string> {
+    private async runHook(target: Untyped, c: HookCall): Promise<string> {
         const req = new rp.ResourceHookRequest();
         this.fill(req, c);
         try {
@@ -330,7 +331,7 @@ export class Monitor {
     }
 
     private async runErrorHook(
-        target: any,
+        target: Untyped,
         c: HookCall & { operation: string; errors: string[] },
     ): Promise<{ error: string; retry: boolean }> {
         const req = new rp.ErrorHookRequest();
@@ -346,7 +347,7 @@ export class Monitor {
     }
 }
 
-function options(s: ResourceState): any {
+function options(s: ResourceState): Untyped {
     const o = new rp.ResourceOptions();
     o.setDependsOnList(s.dependencies);
     o.setIgnoreChangesList(s.ignoreChanges);
@@ -362,11 +363,11 @@ function options(s: ResourceState): any {
     return o;
 }
 
-function readStruct(s: any): PropertyMap {
+function readStruct(s: Untyped): PropertyMap {
     return s ? (fromWire(s.toJavaScript()) as PropertyMap) : {};
 }
 
-function readAlias(a: any): Alias {
+function readAlias(a: Untyped): Alias {
     if (!a.hasSpec()) return { urn: a.getUrn() };
     const s = a.getSpec();
     return {
@@ -384,7 +385,7 @@ const unique = (a: string[]): string[] => [...new Set(a)].sort();
 const UNITS: Record<string, number> = { ns: 1e-9, us: 1e-6, µs: 1e-6, ms: 1e-3, s: 1, m: 60, h: 3600 };
 
 /** Go durations (`1h30m`) to seconds. */
-function readTimeouts(t: any): CustomTimeouts {
+function readTimeouts(t: Untyped): CustomTimeouts {
     const out: CustomTimeouts = {};
     if (!t) return out;
     const seconds = (text: string): number => {

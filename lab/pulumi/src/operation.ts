@@ -4,7 +4,7 @@ import { type Backend, type StackRef } from "./backend";
 import { makeDisplay } from "./display/display";
 import type { DisplayOptions } from "./display/render";
 import { HEADLINE, plain, RESET } from "./display/style";
-import { Deployment } from "./engine";
+import { Deployment } from "./engine/deployment";
 import { BailError, CommandError } from "./errors";
 import type { EngineEvent, Op } from "./events";
 import { goEscape } from "./gotext";

@@ -7,6 +7,7 @@ import { CommandError, notSupported } from "./errors";
 import type { Crypter } from "./passphrase";
 import { parsePath, type PropertyPath } from "./values";
 import { VERSION } from "./version";
+import type { Untyped } from "./untyped";
 
 interface ItemsType {
     type: string;
@@ -51,7 +52,7 @@ export function loadProject(dir: string): Project {
             "no Pulumi.yaml project file found (searching upwards from " +
                 `${path.resolve(dir)}). If you have not created a project yet, use \`pulumi new\` to do so`,
         );
-    let raw: any;
+    let raw: Untyped;
     try {
         raw = parse(readFileSync(file, "utf8"));
     } catch (e) {
@@ -199,7 +200,7 @@ export class StackFile {
             throw new CommandError(`unmarshalling stack configuration ${file}: expected a map`);
         if (isMap(top)) {
             for (const item of top.items) {
-                const k = String((item.key as any)?.value ?? item.key);
+                const k = String((item.key as Untyped)?.value ?? item.key);
                 if (k === "environment" || k === "secretsprovider" || k === "encryptedkey")
                     throw notSupported(`'${k}' in ${path.basename(file)}`);
             }
@@ -224,7 +225,7 @@ export class StackFile {
         const config = this.doc.get("config") as Node | null | undefined;
         if (!isMap(config)) return out;
         for (const item of config.items) {
-            const key = configKey(project, String((item.key as any)?.value ?? item.key));
+            const key = configKey(project, String((item.key as Untyped)?.value ?? item.key));
             const node = item.value as Node | null;
             const cipher = secureOf(node);
             if (cipher !== undefined) {
@@ -242,7 +243,7 @@ export class StackFile {
                     if (isMap(n)) {
                         const o: Record<string, unknown> = {};
                         for (const e of n.items)
-                            o[String((e.key as any)?.value ?? e.key)] = await plain(e.value as Node | null);
+                            o[String((e.key as Untyped)?.value ?? e.key)] = await plain(e.value as Node | null);
                         return o;
                     }
                     if (isSeq(n)) {
@@ -250,7 +251,11 @@ export class StackFile {
                         for (const e of n.items) a.push(await plain(e as Node | null));
                         return a;
                     }
-                    return n === null ? null : (n as any).resolve ? (n as any).resolve(this.doc)?.toJSON() : n.toJSON();
+                    return n === null
+                        ? null
+                        : (n as Untyped).resolve
+                          ? (n as Untyped).resolve(this.doc)?.toJSON()
+                          : n.toJSON();
                 };
                 const value = await plain(node);
                 out.set(key, { text: JSON.stringify(value), secret: secrets.length > 0, object: true, secrets });
@@ -276,7 +281,7 @@ export class StackFile {
             if (text === "true" || text === "false") value = text === "true";
             else if (/^(0|-?[1-9]\d*)$/.test(text) && Number.isSafeInteger(Number(text))) value = Number(text);
         }
-        if (!isMap(this.doc.contents)) this.doc.contents = this.doc.createNode({}) as any;
+        if (!isMap(this.doc.contents)) this.doc.contents = this.doc.createNode({}) as Untyped;
         if (!isMap(this.doc.get("config"))) this.doc.set("config", this.doc.createNode({}));
         const full: PropertyPath = ["config", key, ...below];
         for (let i = 2; i < full.length; i++) {

@@ -15,6 +15,7 @@ import {
     type Value,
 } from "./values";
 import { VERSION } from "./version";
+import type { Untyped } from "./untyped";
 
 const SIG_SECRET = "1b47061264138c4ac30d75fd1eb44270";
 
@@ -104,7 +105,7 @@ export interface Snapshot {
 /** Ciphertexts are kept with the secret they came from or went to: unchanged secrets stay as they are in the file. */
 const ciphertexts = new WeakMap<Secret, { crypter: Crypter; text: string }>();
 
-export function serializeValue(v: Value, secret: (s: Secret) => unknown): any {
+export function serializeValue(v: Value, secret: (s: Secret) => unknown): Untyped {
     if (v instanceof Secret) return secret(v);
     if (v instanceof Computed) return toWire(v);
     if (Array.isArray(v)) return v.map((e) => serializeValue(e, secret));
@@ -259,8 +260,8 @@ export function exportDeployment(s: Snapshot, crypter: Crypter, showSecrets: boo
 }
 
 /** Reads `latest` of a checkpoint or `deployment` of an export. */
-export function readDeployment(raw: any, crypter: Crypter | undefined): Snapshot {
-    const decode = (v: any): Value => {
+export function readDeployment(raw: Untyped, crypter: Crypter | undefined): Snapshot {
+    const decode = (v: Untyped): Value => {
         if (typeof v === "object" && v !== null && v[SIG_KEY] === SIG_SECRET) {
             if (typeof v.plaintext === "string") return new Secret(decode(JSON.parse(v.plaintext)));
             if (typeof v.ciphertext === "string") {
@@ -278,7 +279,7 @@ export function readDeployment(raw: any, crypter: Crypter | undefined): Snapshot
         }
         return fromWire(v);
     };
-    const resource = (r: any): ResourceState => {
+    const resource = (r: Untyped): ResourceState => {
         if (typeof r?.urn !== "string" || typeof r.type !== "string")
             throw new CommandError("could not deserialize deployment: a resource without urn or type");
         if (r.viewOf)
@@ -317,7 +318,7 @@ export function readDeployment(raw: any, crypter: Crypter | undefined): Snapshot
     };
     return {
         resources: (raw?.resources ?? []).map(resource),
-        pendingOperations: (raw?.pending_operations ?? []).map((o: any) => ({
+        pendingOperations: (raw?.pending_operations ?? []).map((o: Untyped) => ({
             resource: resource(o.resource),
             type: o.type,
         })),

@@ -3,6 +3,7 @@
  * comparison of two property maps. Plain JSON values stand for themselves; everything else is one of the classes below.
  */
 import { createHash } from "node:crypto";
+import type { Untyped } from "./untyped";
 
 /** Marks an object that is no plain object but a secret, an asset, ... (official constant). */
 export const SIG_KEY = "4dabf18193072939515e22adb298388d";
@@ -173,7 +174,7 @@ function readArchive(o: Record<string, unknown>): Archive {
 }
 
 /** The form that Struct.fromJavaScript() takes. With keepSecrets false, secrets are given bare. */
-export function toWire(v: Value, keepSecrets = true): any {
+export function toWire(v: Value, keepSecrets = true): Untyped {
     if (v instanceof Computed) return UNKNOWN;
     if (v instanceof Secret)
         return keepSecrets
@@ -203,7 +204,7 @@ export function toWire(v: Value, keepSecrets = true): any {
 }
 
 /** Plain JSON for display, with each secret replaced by what `secret` returns. */
-export function toDisplayJSON(v: Value, secret: (s: Secret) => Value): any {
+export function toDisplayJSON(v: Value, secret: (s: Secret) => Value): Untyped {
     if (v instanceof Secret) {
         const r = secret(v);
         return r instanceof Secret ? toDisplayJSON(r.element, secret) : toDisplayJSON(r, secret);
@@ -335,7 +336,7 @@ function resetOne(cur: Value | undefined, old: Value | undefined, path: Property
     const o = isObject(old) ? old[head] : undefined;
     if (!isObject(cur)) return o === undefined ? cur : fail(text);
     if (!(head in cur) && o === undefined) return cur;
-    const { [head]: _, ...others } = cur;
+    const others: PropertyMap = Object.fromEntries(Object.entries(cur).filter(([k]) => k !== head));
     const v = resetOne(cur[head], o, rest, text);
     return v === undefined ? others : { ...cur, [head]: v };
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, statSync } from "node:fs";
 import path from "node:path";
 import { Workspace } from "./workspace";
+import type { Untyped } from "../src/untyped";
 
 const PROGRAM = `
 const pulumi = require("@pulumi/pulumi");
@@ -124,12 +125,14 @@ describe("command line", function () {
             const digest = JSON.parse(r.stdout);
             assert.equal(digest.config["proj:token"], "[secret]");
             assert.deepEqual(digest.changeSummary, { same: 4, update: 1 });
-            const step = digest.steps.find((s: any) => s.op === "update");
+            const step = digest.steps.find((s: Untyped) => s.op === "update");
             assert.match(step.urn, /first-run$/);
             assert.deepEqual(step.detailedDiff, { stdin: { kind: "update", inputDiff: false } });
             assert.ok(step.oldState.inputs.stdin.includes("    a\n") && step.newState.inputs.stdin.includes("    b\n"));
             assert.ok(
-                digest.diagnostics.some((d: any) => d.severity === "warning" && d.message === "warning: mind the gap"),
+                digest.diagnostics.some(
+                    (d: Untyped) => d.severity === "warning" && d.message === "warning: mind the gap",
+                ),
             );
             assert.ok(!r.stdout.includes("tok-SECRET"));
         });

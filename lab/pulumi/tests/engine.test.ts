@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Harness, outputs, type RunResult } from "./engine-harness";
 import { Computed, Secret } from "../src/values";
+import type { Untyped } from "../src/untyped";
 
 const find = (r: RunResult, name: string) => r.resources.find((x) => x.urn.endsWith(`::${name}`));
 
@@ -10,7 +11,7 @@ describe("engine", () => {
     afterEach(() => h.remove());
 
     it("creates in order of dependency and leaves a second run nothing to do", async () => {
-        const program = async (r: any) => {
+        const program = async (r: Untyped) => {
             const a = await r.command("a", h.log);
             await r.command("b", h.log, {}, { dependencies: [a.state.urn] });
         };
@@ -30,7 +31,7 @@ describe("engine", () => {
         const slow = (log: string, name: string) => ({
             create: `echo start ${name} >> ${log}; sleep 0.4; echo end ${name} >> ${log}`,
         });
-        const program = async (r: any) => {
+        const program = async (r: Untyped) => {
             await Promise.all(["a", "b"].map((n) => r.command(n, h.log, slow(h.log, n))));
         };
         await h.run(program);
@@ -90,7 +91,7 @@ describe("engine", () => {
     });
 
     it("deleteBeforeReplace deletes first, with the dependents that it replaces", async () => {
-        const program = (t: number) => async (r: any) => {
+        const program = (t: number) => async (r: Untyped) => {
             const a = await r.command("a", h.log, { triggers: [t], stdin: String(t) }, { deleteBeforeReplace: true });
             const deps = { triggers: [a.state.urn] };
             await r.command(
@@ -245,7 +246,7 @@ describe("engine", () => {
     });
 
     it("children of an aliased component are found under its old name", async () => {
-        const child = (r: any, parent: string, name: string) =>
+        const child = (r: Untyped, parent: string, name: string) =>
             r.custom("random:index/randomUuid:RandomUuid", name, {}, { parent });
         await h.run(async (r) => void (await child(r, (await r.component("web")).state.urn, "web-id")));
         const r = await h.run(
@@ -277,7 +278,7 @@ describe("engine", () => {
     });
 
     it("an unchanged secret keeps its ciphertext", async () => {
-        const program = async (r: any) =>
+        const program = async (r: Untyped) =>
             void (await r.command("b", h.log, { stdin: new Secret("x"), create: "cat >/dev/null" }));
         await h.run(program);
         const cipher = /"ciphertext": "([^"]+)"/.exec(h.stateText())![1]!;
@@ -288,7 +289,7 @@ describe("engine", () => {
     });
 
     it("random values are made once; a changed length replaces", async () => {
-        const program = (length: number) => async (r: any) =>
+        const program = (length: number) => async (r: Untyped) =>
             void (await r.custom("random:index/randomString:RandomString", "s", {
                 length,
                 special: false,
@@ -303,7 +304,7 @@ describe("engine", () => {
     });
 
     it("a failure lets running work end, starts nothing more, keeps the state; the next run resumes", async () => {
-        const program = (fail: boolean) => async (r: any) => {
+        const program = (fail: boolean) => async (r: Untyped) => {
             await Promise.all([
                 r.command("bad", h.log, { create: fail ? "sleep 0.2; echo oops; exit 3" : "true" }),
                 r.command("slow", h.log, { create: `sleep 0.8; echo create slow >> ${h.log}` }),
@@ -322,7 +323,7 @@ describe("engine", () => {
 
     it("a failed update keeps the old state and is tried again", async () => {
         await h.run(async (r) => void (await r.command("a", h.log, { stdin: "1" })));
-        const bad = async (r: any) => void (await r.command("a", h.log, { stdin: "2", update: "exit 1" }));
+        const bad = async (r: Untyped) => void (await r.command("a", h.log, { stdin: "2", update: "exit 1" }));
         const r = await h.run(bad);
         assert.ok(r.failed);
         assert.equal(find(r, "a")!.inputs.stdin, "1");
@@ -359,9 +360,9 @@ describe("engine", () => {
 
     it("onError hooks retry; without a yes the error stands", async () => {
         let asked = 0;
-        const program = async (r: any, d: any) => {
-            d.errorHooks.set("again", {
-                run: async (c: any) => {
+        const program = async (r: Untyped, d: Untyped) => {
+            d.hooks.error.set("again", {
+                run: async (c: Untyped) => {
                     asked++;
                     assert.equal(c.operation, "create");
                     return { error: "", retry: c.errors.length < 3 };
@@ -379,7 +380,7 @@ describe("engine", () => {
         assert.equal(asked, 2);
         assert.equal(h.logged().length, 3);
         const bad = await h.run(async (r2, d) => {
-            d.errorHooks.set("no", { run: async () => ({ error: "", retry: false }) });
+            d.hooks.error.set("no", { run: async () => ({ error: "", retry: false }) });
             await r2.command("b", h.log, { create: "exit 7" }, { hooks: { OnError: ["no"] } });
         });
         assert.match(bad.errors[0]!, /^exit status 7/);
@@ -396,8 +397,8 @@ describe("engine", () => {
             },
         });
         await h.run(async (r, d) => {
-            d.hooks.set("before", hook("before"));
-            d.hooks.set("after", hook("after"));
+            d.hooks.resource.set("before", hook("before"));
+            d.hooks.resource.set("after", hook("after"));
             await r.command(
                 "a",
                 h.log,
@@ -408,7 +409,7 @@ describe("engine", () => {
         assert.deepEqual(seen, ["before", "after"]);
         h.logged();
         const bad = await h.run(async (r, d) => {
-            d.hooks.set("stop", hook("stop", "not today"));
+            d.hooks.resource.set("stop", hook("stop", "not today"));
             await r.command("b", h.log, {}, { hooks: { BeforeCreate: ["stop"] } });
         });
         assert.deepEqual(
@@ -438,7 +439,7 @@ describe("engine", () => {
     });
 
     it("--target leaves the others alone; --replace forces one", async () => {
-        const program = (v: string) => async (r: any) => {
+        const program = (v: string) => async (r: Untyped) => {
             await r.command("a", h.log, { stdin: v });
             await r.command("b", h.log, { stdin: v });
         };
@@ -462,7 +463,7 @@ describe("engine", () => {
     });
 
     it("finishes a replacement that was cut off between deletion and creation", async () => {
-        const program = (t: number, script?: string) => async (r: any) =>
+        const program = (t: number, script?: string) => async (r: Untyped) =>
             void (await r.command(
                 "a",
                 h.log,
@@ -482,7 +483,7 @@ describe("engine", () => {
     });
 
     it("400 resources: state writes stay cheap", async () => {
-        const program = async (r: any) => {
+        const program = async (r: Untyped) => {
             await Promise.all(
                 Array.from({ length: 400 }, (_, i) =>
                     r.custom("random:index/randomUuid:RandomUuid", `u${i}`, { keepers: { text: "x".repeat(2000) } }),

@@ -7,15 +7,16 @@ import path from "node:path";
 import { kubernetesPackage } from "../src/providers/kubernetes";
 import { Computed, Secret } from "../src/values";
 import { Harness } from "./engine-harness";
+import type { Untyped } from "../src/untyped";
 
 const PATCH = "kubernetes:rbac.authorization.k8s.io/v1:ClusterRolePatch";
 
 /** The few answers of an API server that a ClusterRole needs, over TLS with client certificates. */
 class FakeApi {
     readonly dir = mkdtempSync(path.join(tmpdir(), "pulumi-k8s-"));
-    readonly requests: { method: string; path: string; query: URLSearchParams; body: any; type?: string }[] = [];
+    readonly requests: { method: string; path: string; query: URLSearchParams; body: Untyped; type?: string }[] = [];
     owner = "";
-    role: any = {
+    role: Untyped = {
         apiVersion: "rbac.authorization.k8s.io/v1",
         kind: "ClusterRole",
         metadata: { name: "viewer", uid: "1" },
@@ -71,7 +72,7 @@ class FakeApi {
         return this;
     }
 
-    private answer(method: string, url: URL, body: any): [number, unknown] {
+    private answer(method: string, url: URL, body: Untyped): [number, unknown] {
         const base = "/apis/rbac.authorization.k8s.io/v1";
         if (url.pathname === base)
             return [200, { resources: [{ name: "clusterroles", kind: "ClusterRole", namespaced: false }] }];
@@ -137,8 +138,8 @@ describe("kubernetes", () => {
     afterEach(() => h.remove());
 
     const program =
-        (rules: any[], o: { kubeconfig?: any; force?: boolean; id?: string; retain?: boolean } = {}) =>
-        async (r: any) => {
+        (rules: Untyped[], o: { kubeconfig?: Untyped; force?: boolean; id?: string; retain?: boolean } = {}) =>
+        async (r: Untyped) => {
             const provider = await r.custom("pulumi:providers:kubernetes", "k8s", {
                 kubeconfig: o.kubeconfig ?? new Secret(api.kubeconfig()),
                 ...(o.id ? { clusterIdentifier: o.id } : {}),

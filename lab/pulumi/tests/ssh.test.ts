@@ -173,7 +173,7 @@ describe("remote.Command over a real sshd", () => {
             execFileSync("ssh-add", ["-q", path.join(sshd.dir, "user")], {
                 env: { ...process.env, SSH_AUTH_SOCK: sock },
             });
-            const { privateKey: _, ...bare } = connection();
+            const bare = connection({ privateKey: null });
             assert.equal(
                 (await create({ create: "echo by-path" }, { ...bare, agentSocketPath: sock })).stdout,
                 "by-path",

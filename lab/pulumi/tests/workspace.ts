@@ -30,9 +30,11 @@ export class Workspace {
         this.write("Pulumi.yaml", `name: proj\nruntime:\n  name: nodejs\n  options: ${options}\n${config}`);
         this.write("package.json", JSON.stringify({ name: "proj", main: tsx ? "index.ts" : "index.js" }));
         this.program(program, tsx);
-        const { PULUMI_STACK: _1, SSH_AUTH_SOCK: _2, CI: _3, ...rest } = process.env;
+        const inherited = Object.entries(process.env).filter(
+            ([k]) => !["PULUMI_STACK", "SSH_AUTH_SOCK", "CI"].includes(k),
+        );
         this.env = {
-            ...rest,
+            ...Object.fromEntries(inherited),
             PULUMI_BACKEND_URL: `file://${this.dir}/state`,
             PULUMI_CONFIG_PASSPHRASE: "test",
             PULUMI_HOME: path.join(this.dir, "home"),

@@ -52,7 +52,7 @@ type Etcd struct {
 	Options
 	Name     string
 	Client   *clientv3.Client
-	server   *embed.Etcd
+	server   atomic.Pointer[embed.Etcd]
 	stopping atomic.Bool
 	// Gone is closed when etcd stopped without being asked: a removed member (Removed is then true) or a failure.
 	Gone    chan struct{}
@@ -203,9 +203,11 @@ func (e *Etcd) start(initialCluster, state string, forceNew bool) error {
 	if err != nil {
 		return err
 	}
-	if e.server, err = embed.StartEtcd(c); err != nil {
+	server, err := embed.StartEtcd(c)
+	if err != nil {
 		return err
 	}
+	e.server.Store(server)
 	go e.watch()
 	return nil
 }
@@ -220,7 +222,7 @@ func (e *Etcd) listen(port string) string {
 
 // watch waits for etcd to end by itself; a removed member leaves a tombstone so that it cannot come back as it was.
 func (e *Etcd) watch() {
-	s := e.server
+	s := e.server.Load()
 	select {
 	case <-s.Server.StopNotify():
 	case err := <-s.Err():
@@ -241,12 +243,13 @@ func (e *Etcd) watch() {
 
 // wasRemoved tells why etcd stopped. A member removed while it was down has not got that in its own log; the others know.
 func (e *Etcd) wasRemoved() bool {
-	self := e.server.Server.MemberID()
-	if e.server.Server.IsIDRemoved(uint64(self)) {
+	s := e.server.Load().Server
+	self := s.MemberID()
+	if s.IsIDRemoved(uint64(self)) {
 		return true
 	}
 	var others []string
-	for _, m := range e.server.Server.Cluster().Members() {
+	for _, m := range s.Cluster().Members() {
 		if m.ID != self {
 			others = append(others, m.ClientURLs...)
 		}
@@ -281,14 +284,15 @@ func (e *Etcd) Found() error { return e.start(e.Name+"="+e.peerURL(), "new", fal
 
 // Stop hands leadership on and ends etcd, waiting at most limit.
 func (e *Etcd) Stop(limit time.Duration) {
-	if e.server == nil || e.stopping.Swap(true) {
+	s := e.server.Load()
+	if s == nil || e.stopping.Swap(true) {
 		return
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		// Not embed's Close: it first waits for clients, and ours are in this very process.
-		e.server.Server.Stop()
+		s.Server.Stop()
 	}()
 	select {
 	case <-done:

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	remote "k8s.io/cri-client/pkg"
 	fakeremote "k8s.io/cri-client/pkg/fake"
 	kubeletapp "k8s.io/kubernetes/cmd/kubelet/app"
@@ -106,6 +107,9 @@ func (k Kubelet) Run(ctx context.Context) error {
 	if err := fs.Parse(config.ComponentArgs(nil, k.Args)); err != nil {
 		return fmt.Errorf("kubelet: %w", err)
 	}
+	if err := options.ValidateKubeletFlags(f); err != nil {
+		return fmt.Errorf("failed to validate kubelet flags: %w", err)
+	}
 	f.RootDirectory = k.RootDir
 	f.NodeIP = strings.Join(k.NodeIPs, ",")
 	if k.External {
@@ -134,6 +138,11 @@ func (k Kubelet) Run(ctx context.Context) error {
 	if err := runtime.Start(endpoint); err != nil {
 		return err
 	}
+	// Without a file system the eviction manager complains every 10 s.
+	usage := []*runtimeapi.FilesystemUsage{{FsId: &runtimeapi.FilesystemIdentifier{Mountpoint: "/"},
+		UsedBytes: &runtimeapi.UInt64Value{Value: disk.Usage}, InodesUsed: &runtimeapi.UInt64Value{Value: 1}}}
+	runtime.ImageService.SetFakeFilesystemUsage(usage)
+	runtime.ImageService.SetFakeContainerFilesystemUsage(usage)
 	service, err := remote.NewRemoteRuntimeService(ctx, endpoint, 15*time.Second, noop.NewTracerProvider(), false)
 	if err != nil {
 		return err
@@ -145,11 +154,12 @@ func (k Kubelet) Run(ctx context.Context) error {
 	}, hollow.KubeletDeps)
 }
 
-// hostInfo is kubemark's made-up machine with this host's own system and kernel, and a made-up disk: without one the
-// eviction manager complains every 10 s.
+// hostInfo is kubemark's made-up machine with this host's own system and kernel, and a made-up disk.
 type hostInfo struct{ *cadvisortest.Fake }
 
 var disk = cadvisorapiv2.FsInfo{Device: "lab", Capacity: 100 << 30, Available: 90 << 30, Usage: 10 << 30}
+
+func (hostInfo) GetDirFsInfo(string) (cadvisorapiv2.FsInfo, error) { return disk, nil }
 
 func (hostInfo) RootFsInfo() (cadvisorapiv2.FsInfo, error) { return disk, nil }
 

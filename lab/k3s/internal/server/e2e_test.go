@@ -236,6 +236,8 @@ func refusals(t *testing.T, m1 *machine) {
 		{"server", "which this stand-in does not model", []string{"token: " + secret}},
 		{"agent", "flag provided but not defined: -cluster-init", []string{"token: " + secret, server, "cluster-init: true"}},
 		{"agent", "--token is required", []string{server}},
+		{"agent", "unknown flag: --no-such-flag", []string{"token: " + secret, server, "kubelet-arg: [no-such-flag=1]"}},
+		{"agent", "unknown 'kubernetes.io' or 'k8s.io' labels", []string{"token: " + secret, server, "node-label: [node-role.kubernetes.io/worker=true]"}},
 	} {
 		m := newMachine(t, c.role, 11+i, c.config...)
 		m.start()
@@ -311,8 +313,7 @@ func agents(t *testing.T, m1, m2 *machine, full string) {
 // TestRecovery takes a snapshot, rotates the token and restores the snapshot, at last on an empty host.
 func TestRecovery(t *testing.T) {
 	t.Parallel()
-	m := newMachine(t, "server", 31, "token: "+secret, "cluster-init: true", `kube-apiserver-arg: ["anonymous-auth=true"]`,
-		`kube-controller-manager-arg: ["secure-port=0"]`, `kube-scheduler-arg: ["secure-port=0"]`)
+	m := newMachine(t, "server", 31, "token: "+secret, "cluster-init: true", `kube-apiserver-arg: ["anonymous-auth=true"]`)
 	m.start()
 	m.waitReady()
 	run := func(args ...string) string {

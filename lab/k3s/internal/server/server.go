@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -263,7 +264,8 @@ func (s *server) serve() (listening, error) {
 			ClientCAs: pki.Pool(s.cas.client.PEM), NextProtos: []string{"h2", "http/1.1"},
 		},
 		ReadHeaderTimeout: 30 * time.Second,
-		ErrorLog:          nil,
+		// Health checks that only connect would fill the log.
+		ErrorLog: log.New(logrus.StandardLogger().WriterLevel(logrus.DebugLevel), "", 0),
 	}
 	port := strconv.Itoa(s.httpsPort)
 	addresses := []string{net.JoinHostPort("", port)}

@@ -201,12 +201,8 @@ export function outputsText(
 
 /** In a preview, outputs that are merely not known yet are no news. */
 function dropUnknownUpdates(d: ObjectDiff): void {
-    const unknown = (v: Value): boolean => v instanceof Computed;
-    for (const k of Object.keys(d.updates)) {
-        const u = d.updates[k]!;
-        if (u.object) dropUnknownUpdates(u.object);
-        if (unknown(u.new)) delete d.updates[k];
-    }
+    for (const u of Object.values(d.updates)) if (u.object) dropUnknownUpdates(u.object);
+    d.updates = Object.fromEntries(Object.entries(d.updates).filter(([, u]) => !(u.new instanceof Computed)));
 }
 
 export function summary(e: Extract<EngineEvent, { kind: "summary" }>, errored: number): string {

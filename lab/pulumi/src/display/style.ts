@@ -14,7 +14,6 @@ const CYAN = `${ESC}36m`;
 
 /** Texts are made with colour codes; this takes them out again. */
 export function plain(s: string): string {
-    // eslint-disable-next-line no-control-regex
     return s.replace(/\u001b\[[0-9;]*m/g, "");
 }
 

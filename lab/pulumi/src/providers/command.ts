@@ -34,6 +34,7 @@ import {
     type Request,
 } from "./provider";
 import { type Connection, openSftp, runCommand, SshPool } from "./ssh";
+import type { Untyped } from "../untyped";
 
 const REMOTE = "command:remote:Command";
 const COPY = "command:remote:CopyToRemote";
@@ -113,9 +114,9 @@ class CommandProvider implements Provider {
         if (r.type === LOCAL)
             for (const k of ["archivePaths", "assetPaths"])
                 if (news[k] !== undefined) throw notSupported(`${k} of ${LOCAL}`);
-        const inputs = { ...news };
-        delete inputs.version;
-        for (const k of Object.keys(inputs)) if (inputs[k] === null) delete inputs[k];
+        const inputs: PropertyMap = Object.fromEntries(
+            Object.entries(news).filter(([k, v]) => v !== null && k !== "version"),
+        );
         if (inputs.connection !== undefined) inputs.connection = makeSecret(withDefaults(inputs.connection));
         return { inputs, failures };
     }
@@ -334,8 +335,8 @@ function text(v: Value | undefined): string | undefined {
 }
 
 function connectionOf(inputs: PropertyMap): Connection {
-    const c = unwrapSecrets(inputs.connection!) as Record<string, any>;
-    const clean = (o: Record<string, any>): any =>
+    const c = unwrapSecrets(inputs.connection!) as Record<string, Untyped>;
+    const clean = (o: Record<string, Untyped>): Untyped =>
         Object.fromEntries(Object.entries({ ...ENDPOINT_DEFAULTS, ...o }).filter(([, v]) => v !== null));
     const { proxy, ...rest } = c;
     return { ...clean(rest), ...(proxy ? { proxy: clean(proxy) } : {}) };

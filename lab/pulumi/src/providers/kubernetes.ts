@@ -32,6 +32,7 @@ import {
     type Provider,
     type Request,
 } from "./provider";
+import type { Untyped } from "../untyped";
 
 /** Kinds that are ready as soon as they exist. */
 const PLAIN_KINDS = new Set([
@@ -101,7 +102,7 @@ function diffConfig(oldInputs: PropertyMap, newInputs: PropertyMap): DiffResult 
     return result([...replaces], keys);
 }
 
-function parseKubeconfig(v: Value | undefined): any {
+function parseKubeconfig(v: Value | undefined): Untyped {
     if (typeof v !== "string" || v === "") return undefined;
     const text = !v.includes("\n") && existsSync(v) ? readFileSync(v, "utf8") : v;
     try {
@@ -116,8 +117,8 @@ function activeCluster(inputs: PropertyMap): unknown {
     const c = parseKubeconfig(inputs.kubeconfig);
     if (!c) return undefined;
     const context = inputs.context || c["current-context"];
-    const name = inputs.cluster || c.contexts?.find((x: any) => x.name === context)?.context?.cluster;
-    return c.clusters?.find((x: any) => x.name === name)?.cluster;
+    const name = inputs.cluster || c.contexts?.find((x: Untyped) => x.name === context)?.context?.cluster;
+    return c.clusters?.find((x: Untyped) => x.name === name)?.cluster;
 }
 
 interface Target {
@@ -138,7 +139,7 @@ class StatusError extends Error {
 class KubernetesProvider implements Provider {
     private target: Target | undefined;
     private agent: https.Agent | undefined;
-    private readonly groups = new Map<string, Promise<any[]>>();
+    private readonly groups = new Map<string, Promise<Untyped[]>>();
 
     constructor(
         private readonly config: PropertyMap,
@@ -192,7 +193,7 @@ class KubernetesProvider implements Provider {
 
     async create(r: Request, inputs: PropertyMap): Promise<{ id: string; outputs: PropertyMap }> {
         if (r.preview || containsUnknowns(inputs)) return { id: "", outputs: inputs };
-        const o = unwrapSecrets(inputs) as any;
+        const o = unwrapSecrets(inputs) as Untyped;
         const manager = this.manager(o, r);
         let live;
         try {
@@ -215,7 +216,7 @@ class KubernetesProvider implements Provider {
         inputs: PropertyMap,
     ): Promise<PropertyMap> {
         if (r.preview) return inputs;
-        const o = unwrapSecrets(inputs) as any;
+        const o = unwrapSecrets(inputs) as Untyped;
         const manager = o.metadata?.annotations?.[MANAGER] ?? oldOutputs.__fieldManager ?? this.manager(o, r);
         try {
             return checkpoint(inputs, await this.apply(o, String(manager)), String(manager));
@@ -226,7 +227,7 @@ class KubernetesProvider implements Provider {
     }
 
     async delete(r: Request, _id: string, inputs: PropertyMap, outputs: PropertyMap): Promise<void> {
-        const o = unwrapSecrets(inputs) as any;
+        const o = unwrapSecrets(inputs) as Untyped;
         try {
             if (isPatch(r.type)) {
                 // Gives up all fields: what nobody else owns is emptied.
@@ -276,7 +277,7 @@ class KubernetesProvider implements Provider {
         inputs: PropertyMap,
         outputs: PropertyMap,
     ): Promise<{ id: string; inputs: PropertyMap; outputs: PropertyMap } | undefined> {
-        const o = unwrapSecrets(inputs) as any;
+        const o = unwrapSecrets(inputs) as Untyped;
         try {
             const live = await this.call("GET", await this.path(o, true), {});
             const secret = containsSecrets(inputs);
@@ -296,14 +297,14 @@ class KubernetesProvider implements Provider {
         throw notSupported(`function ${token}`);
     }
 
-    private manager(o: any, r: Request): string {
+    private manager(o: Untyped, r: Request): string {
         return (
             o.metadata?.annotations?.[MANAGER] ??
             (isPatch(r.type) ? `pulumi-kubernetes-${Math.random().toString(16).slice(2, 10)}` : "pulumi-kubernetes")
         );
     }
 
-    private async apply(o: any, manager: string): Promise<any> {
+    private async apply(o: Untyped, manager: string): Promise<Untyped> {
         const force = o.metadata?.annotations?.[FORCE] === "true" || String(this.config.enablePatchForce) === "true";
         try {
             return await this.call(
@@ -323,7 +324,7 @@ class KubernetesProvider implements Provider {
     }
 
     /** The API path of the object or of its collection, by the server's own list of resources. */
-    private async path(o: any, named: boolean): Promise<string> {
+    private async path(o: Untyped, named: boolean): Promise<string> {
         const version = String(o.apiVersion);
         const base = version.includes("/") ? `/apis/${version}` : `/api/${version}`;
         let group = this.groups.get(base);
@@ -332,7 +333,7 @@ class KubernetesProvider implements Provider {
             this.groups.set(base, group);
             group.catch(() => this.groups.delete(base));
         }
-        const res = (await group).find((x: any) => x.kind === o.kind && !x.name.includes("/"));
+        const res = (await group).find((x: Untyped) => x.kind === o.kind && !x.name.includes("/"));
         if (!res) throw new Error(`no matches for kind ${goQuote(String(o.kind))} in version ${goQuote(version)}`);
         const ns = res.namespaced ? `/namespaces/${encodeURIComponent(o.metadata?.namespace || "default")}` : "";
         return `${base}${ns}/${res.name}${named ? `/${encodeURIComponent(o.metadata.name)}` : ""}`;
@@ -345,9 +346,9 @@ class KubernetesProvider implements Provider {
         const c = parseKubeconfig(given);
         if (!c) throw new Error(`${UNREACHABLE}: failed to parse kubeconfig data in \`kubernetes:config:kubeconfig\``);
         const contextName = this.config.context || c["current-context"];
-        const context = c.contexts?.find((x: any) => x.name === contextName)?.context;
-        const cluster = c.clusters?.find((x: any) => x.name === (this.config.cluster || context?.cluster))?.cluster;
-        const user = c.users?.find((x: any) => x.name === context?.user)?.user ?? {};
+        const context = c.contexts?.find((x: Untyped) => x.name === contextName)?.context;
+        const cluster = c.clusters?.find((x: Untyped) => x.name === (this.config.cluster || context?.cluster))?.cluster;
+        const user = c.users?.find((x: Untyped) => x.name === context?.user)?.user ?? {};
         if (!cluster?.server)
             throw new Error(`${UNREACHABLE}: context ${goQuote(String(contextName))} does not name a cluster`);
         for (const k of ["exec", "auth-provider", "username", "password"])
@@ -369,7 +370,7 @@ class KubernetesProvider implements Provider {
         return this.target;
     }
 
-    private call(method: string, path: string, query: Record<string, string>, body?: unknown): Promise<any> {
+    private call(method: string, path: string, query: Record<string, string>, body?: unknown): Promise<Untyped> {
         const t = this.connect();
         const url = new URL(t.server.pathname.replace(/\/$/, "") + path, t.server);
         for (const [k, v] of Object.entries(query)) url.searchParams.set(k, v);
@@ -397,7 +398,7 @@ class KubernetesProvider implements Provider {
                     res.on("error", (e) => reject(new Error(`${method} ${url.href}: ${e.message}`)));
                     res.on("end", () => {
                         const text = Buffer.concat(parts).toString("utf8");
-                        let json: any;
+                        let json: Untyped;
                         try {
                             json = JSON.parse(text);
                         } catch {
@@ -432,12 +433,12 @@ function isPatch(type: string): boolean {
     return type.endsWith("Patch") && !type.endsWith(":Patch");
 }
 
-function objectId(o: any): string {
+function objectId(o: Untyped): string {
     return o.metadata.namespace ? `${o.metadata.namespace}/${o.metadata.name}` : o.metadata.name;
 }
 
 /** The live object, with the inputs beside it and secret where the inputs are. */
-function checkpoint(inputs: PropertyMap, live: any, manager: string): PropertyMap {
+function checkpoint(inputs: PropertyMap, live: Untyped, manager: string): PropertyMap {
     const out: PropertyMap = {};
     for (const [k, v] of Object.entries(live)) out[k] = secretLike(v as Value, inputs[k]);
     if (live.kind === "Secret" && inputs.stringData !== undefined && out.data !== undefined)

@@ -26,6 +26,7 @@ import {
     type Provider,
     type Request,
 } from "./provider";
+import type { Untyped } from "../untyped";
 
 const SPECIAL = "!@#$%&*()-_=+[]{}<>:?";
 const LOWER = "abcdefghijklmnopqrstuvwxyz";
@@ -43,7 +44,7 @@ interface Type {
     outputs: string[];
     secret: string[];
     defaults: PropertyMap;
-    make(inputs: Record<string, any>): Promise<{ id: string; outputs: PropertyMap }>;
+    make(inputs: Record<string, Untyped>): Promise<{ id: string; outputs: PropertyMap }>;
 }
 
 const TEXT: Record<string, Kind> = {
@@ -153,7 +154,7 @@ const TYPES: Record<string, Type> = {
     },
 };
 
-function randomText(i: Record<string, any>): string {
+function randomText(i: Record<string, Untyped>): string {
     const sets: [boolean, string, number][] = [
         [i.special !== false, i.overrideSpecial || SPECIAL, i.minSpecial ?? 0],
         [i.upper !== false, UPPER, i.minUpper ?? 0],
@@ -219,7 +220,7 @@ class RandomProvider implements Provider {
                 failures.push({ property: k, reason: `The argument "${k}" is required, but no definition was found.` });
         const n = Object.fromEntries(Object.entries(inputs).map(([k, v]) => [k, unwrapSecrets(v)])) as Record<
             string,
-            any
+            Untyped
         >;
         const mins = (n.minLower ?? 0) + (n.minUpper ?? 0) + (n.minNumeric ?? 0) + (n.minSpecial ?? 0);
         if (typeof n.length === "number" && (n.length < 1 || n.length < mins))

@@ -3,20 +3,11 @@
  * step generator's rules), does it in parallel within limits, and keeps the state. See the README's table for what
  * differs from the official engine.
  */
-import { randomUUID } from "node:crypto";
-import { BailError, CommandError, notSupported } from "./errors";
-import type { DiagEvent, EngineEvent, Op, StepInfo } from "./events";
-import { definePackage } from "./providers";
-import {
-    type DiffResult,
-    noDiff,
-    type PackageDefinition,
-    type Provider,
-    type Request,
-    type Severity,
-} from "./providers/provider";
-import type { SnapshotManager } from "./snapshot";
-import { type CustomTimeouts, type HookKind, type Hooks, newState, type ResourceState, type Snapshot } from "./state";
+import { BailError, CommandError, notSupported } from "../errors";
+import type { DiagEvent, EngineEvent, Op } from "../events";
+import { type DiffResult, noDiff, type Request, type Severity } from "../providers/provider";
+import type { SnapshotManager } from "../snapshot";
+import { newState, type ResourceState, type Snapshot } from "../state";
 import {
     isProviderType,
     isRootStack,
@@ -28,13 +19,11 @@ import {
     STACK_TYPE,
     urnName,
     urnType,
-} from "./urn";
+} from "../urn";
 import {
     Computed,
     containsSecrets,
-    containsUnknowns,
     deepEquals,
-    makeSecret,
     parsePath,
     pathContains,
     type PropertyMap,
@@ -43,76 +32,13 @@ import {
     toReplace,
     UNKNOWN,
     type Value,
-} from "./values";
-
-/** How often an onError hook may ask for another try (official: maxErrorHookRetries). */
-const MAX_RETRIES = 100;
-
-export interface Alias {
-    urn?: string;
-    name?: string;
-    type?: string;
-    stack?: string;
-    project?: string;
-    parentUrn?: string;
-    noParent?: boolean;
-}
-
-/** A resource as the program wants it. */
-export interface Goal {
-    type: string;
-    name: string;
-    custom: boolean;
-    inputs: PropertyMap;
-    parent: string;
-    protect?: boolean;
-    dependencies: string[];
-    /** `urn::id`, or empty for the default provider. */
-    provider: string;
-    /** Explicit providers by package, for children. */
-    providers: Record<string, string>;
-    version: string;
-    propertyDependencies: Record<string, string[]>;
-    deleteBeforeReplace?: boolean;
-    ignoreChanges: string[];
-    additionalSecretOutputs: string[];
-    aliases: Alias[];
-    customTimeouts: CustomTimeouts;
-    replaceOnChanges: string[];
-    retainOnDelete?: boolean;
-    deletedWith: string;
-    replaceWith: string[];
-    hideDiffs: string[];
-    hooks: Hooks;
-}
-
-export interface Registration {
-    state: ResourceState;
-    failed: boolean;
-}
-
-/** Calls back into the program. */
-export interface HookRunner {
-    onDryRun: boolean;
-    ignoreErrors: boolean;
-    /** Resolves to an error text or "". */
-    run(call: HookCall): Promise<string>;
-}
-export interface ErrorHookRunner {
-    run(call: HookCall & { operation: string; errors: string[] }): Promise<{ error: string; retry: boolean }>;
-}
-export interface HookCall {
-    urn: string;
-    id: string;
-    name: string;
-    type: string;
-    newInputs?: PropertyMap;
-    oldInputs?: PropertyMap;
-    newOutputs?: PropertyMap;
-    oldOutputs?: PropertyMap;
-    oldState?: ResourceState;
-    newState?: ResourceState;
-}
+} from "../values";
+import { Applier, markSecrets, ProtectedError } from "./apply";
+import { type Alias, emptyGoal, type Goal, type Registration } from "./goal";
+import { StateGraph } from "./graph";
+import { HookRegistry } from "./hooks";
+import { ProviderRegistry } from "./registry";
+import { isDefaultProvider, isInternal, OPERATIONS, sameMark, type Step, stepInfo } from "./step";
 
 export interface DeploymentOptions {
     project: string;
@@ -137,31 +63,9 @@ export interface DeploymentOptions {
     refreshOnly?: boolean;
 }
 
-interface Step {
-    op: Op;
-    urn: string;
-    old?: ResourceState;
-    new?: ResourceState;
-    keys?: string[];
-    diffs?: string[];
-    detailedDiff?: DiffResult["detailedDiff"];
-    logical: boolean;
-    /** Old state is to be deleted later (create-replacement). */
-    pendingDelete?: boolean;
-    /** Delete that goes before its replacement. */
-    beforeReplace?: boolean;
-    /** What a refresh found. */
-    result?: "same" | "update" | "delete";
-    /** Neither made nor kept: outside the targets. */
-    skippedCreate?: boolean;
-    done?: (r: Registration) => void;
-}
-
-class ProtectedError extends Error {}
-
 export class Deployment {
     private readonly olds = new Map<string, ResourceState>();
-    private readonly oldIndex = new Map<ResourceState, number>();
+    private readonly graph: StateGraph;
     /** URN to the current state of what was registered. */
     private readonly news = new Map<string, ResourceState>();
     private readonly goals = new Map<string, Goal>();
@@ -181,12 +85,11 @@ export class Deployment {
     private readonly pendingOutputs = new Map<string, Step>();
     private stackOutputs: { urn: string; outputs: PropertyMap } | undefined;
 
-    private readonly definitions = new Map<string, PackageDefinition>();
-    private readonly instances = new Map<string, Provider & { known: boolean }>();
+    private readonly registry: ProviderRegistry;
+    private readonly applier: Applier;
     private readonly defaultProviders = new Map<string, Promise<string>>();
 
-    readonly hooks = new Map<string, HookRunner>();
-    readonly errorHooks = new Map<string, ErrorHookRunner>();
+    readonly hooks: HookRegistry;
 
     private running = 0;
     private readonly waiting: (() => void)[] = [];
@@ -201,10 +104,23 @@ export class Deployment {
     readonly changes: Partial<Record<Op, number>> = {};
 
     constructor(private readonly o: DeploymentOptions) {
-        for (const [i, r] of o.prev.resources.entries()) {
-            this.oldIndex.set(r, i);
-            if (!r.delete) this.olds.set(r.urn, r);
-        }
+        for (const r of o.prev.resources) if (!r.delete) this.olds.set(r.urn, r);
+        this.graph = new StateGraph(o.prev.resources);
+        this.registry = new ProviderRegistry(o.prev.resources, o.aliased, o.root);
+        this.hooks = new HookRegistry(o.preview, (severity, message, urn) => this.diag(severity, message, urn));
+        this.applier = new Applier({
+            preview: o.preview,
+            ignoreProtect: o.ignoreProtect ?? false,
+            registry: this.registry,
+            hooks: this.hooks,
+            request: (r, timeout) => this.request(r, timeout),
+            isDeleted: (urn) => this.deletes.has(urn),
+            afterHookFailed: (message, urn) => {
+                this.error(message, urn);
+                this.stepFailed = true;
+                if (!o.continueOnError) this.cancel();
+            },
+        });
         if (o.targets?.length) {
             this.targets = new Set();
             const all = o.prev.resources.map((r) => r.urn);
@@ -240,61 +156,7 @@ export class Deployment {
         else this.onCancel.push(f);
     }
 
-    private info(s: Step, op: Op = s.op): StepInfo {
-        const copy = (r: ResourceState | undefined): ResourceState | undefined => r && { ...r };
-        const res = (s.new ?? s.old)!;
-        return {
-            op,
-            urn: s.urn,
-            type: res.type,
-            provider: res.provider,
-            old: copy(s.old),
-            new: copy(s.new),
-            res: copy(res)!,
-            keys: s.keys,
-            diffs: s.diffs,
-            detailedDiff: s.detailedDiff,
-            logical: s.logical,
-        };
-    }
-
-    /** Default providers and clean-up of bookkeeping are neither shown nor counted. */
-    private internal(s: Step): boolean {
-        return s.op === "remove-pending-replace" || (isProviderType(urnType(s.urn)) && isDefaultProvider(s.urn));
-    }
-
     /* ---------- providers ---------- */
-
-    private definition(pkg: string): PackageDefinition {
-        let d = this.definitions.get(pkg);
-        if (!d) {
-            d = definePackage(pkg, this.o.root);
-            this.definitions.set(pkg, d);
-        }
-        return d;
-    }
-
-    /** Configures a provider under its reference. */
-    private configure(pkg: string, urn: string, id: string, inputs: PropertyMap): void {
-        const key = `${urn}::${id}`;
-        const known = !containsUnknowns(inputs);
-        this.instances.get(key)?.close?.();
-        this.instances.set(key, Object.assign(this.definition(pkg).configure(inputs, known), { known }));
-    }
-
-    /** The provider of a resource, taken from the old state if the program has not registered it. */
-    private provider(ref: string, urn: string): Provider & { known: boolean } {
-        const found = this.instances.get(ref);
-        if (found) return found;
-        const { urn: purn, id } = parseReference(ref);
-        const target = this.o.aliased.get(purn);
-        const renamed = target && this.instances.get(`${target}::${id}`);
-        if (renamed) return renamed;
-        const old = this.o.prev.resources.find((r) => r.urn === purn && r.id === id);
-        if (!old) throw new CommandError(`unknown provider '${ref}' for resource '${urn}'`);
-        this.configure(packageOf(old.type), purn, id, old.inputs);
-        return this.instances.get(ref)!;
-    }
 
     /** The reference of the package's default provider, which is registered the first time it is asked for. */
     private defaultProvider(pkg: string, version: string, type: string): Promise<string> {
@@ -326,10 +188,6 @@ export class Deployment {
         return ref;
     }
 
-    closeProviders(): void {
-        for (const p of this.instances.values()) p.close?.();
-    }
-
     async invoke(token: string, args: PropertyMap, ref: string, version: string): Promise<PropertyMap> {
         if (token === "pulumi:pulumi:getResource") {
             const r = this.news.get(String(args.urn));
@@ -337,7 +195,7 @@ export class Deployment {
             return { urn: r.urn, id: r.id, state: r.outputs };
         }
         const pkg = packageOf(token);
-        const provider = this.provider(ref || (await this.defaultProvider(pkg, version, token)), token);
+        const provider = this.registry.get(ref || (await this.defaultProvider(pkg, version, token)), token);
         if (!provider.invoke) throw notSupported(`function ${token}`);
         return provider.invoke(token, args, this.o.preview);
     }
@@ -469,9 +327,9 @@ export class Deployment {
 
     private checkProvider(r: Request, provider: string, olds: PropertyMap | undefined, news: PropertyMap): PropertyMap {
         let result;
-        if (isProviderType(r.type)) result = this.definition(packageOf(r.type)).checkConfig(news);
+        if (isProviderType(r.type)) result = this.registry.definition(packageOf(r.type)).checkConfig(news);
         else {
-            const p = this.provider(provider, r.urn);
+            const p = this.registry.get(provider, r.urn);
             if (!p.known) return news;
             result = p.check(r, olds, news);
         }
@@ -609,7 +467,8 @@ export class Deployment {
         if (now.deletedWith && this.replaces.has(now.deletedWith)) return replaceFor("deletedWith");
         if (this.providerChanged(old, now)) return replaceFor("provider");
         if (!goal.custom) return deepEquals(old.inputs, now.inputs) ? noDiff : { ...noDiff, changes: true };
-        if (isProviderType(goal.type)) return this.definition(packageOf(goal.type)).diffConfig(old.inputs, now.inputs);
+        if (isProviderType(goal.type))
+            return this.registry.definition(packageOf(goal.type)).diffConfig(old.inputs, now.inputs);
         return this.diffResource(goal.provider, r, old, now.inputs, goal.ignoreChanges);
     }
 
@@ -620,7 +479,7 @@ export class Deployment {
         inputs: PropertyMap,
         ignoreChanges: string[],
     ): DiffResult {
-        const p = this.provider(ref, r.urn);
+        const p = this.registry.get(ref, r.urn);
         if (!p.known) {
             this.diag(
                 "warning",
@@ -642,7 +501,9 @@ export class Deployment {
         const oldProvider = this.o.prev.resources.find((p) => p.urn === oldRef.urn && p.id === oldRef.id);
         const newProvider = this.news.get(newRef.urn);
         if (!oldProvider || !newProvider) return true;
-        const d = this.definition(packageOf(newProvider.type)).diffConfig(oldProvider.inputs, newProvider.inputs);
+        const d = this.registry
+            .definition(packageOf(newProvider.type))
+            .diffConfig(oldProvider.inputs, newProvider.inputs);
         return d.replaceKeys.length > 0;
     }
 
@@ -708,7 +569,7 @@ export class Deployment {
         const set = new Set([root.urn]);
         const dependents = new Set([root.urn]);
         const operated = (u: string): boolean => this.isOperatedOn(u) || this.deletes.has(u);
-        for (const r of this.o.prev.resources.slice(this.oldIndex.get(root)! + 1)) {
+        for (const r of this.o.prev.resources.slice(this.graph.position.get(root)! + 1)) {
             if (operated(r.urn)) continue;
             const deps = [
                 ...r.dependencies,
@@ -733,7 +594,7 @@ export class Deployment {
                 }
                 if (!touched) continue;
                 let d = isProviderType(r.type)
-                    ? this.definition(packageOf(r.type)).diffConfig(r.inputs, inputs)
+                    ? this.registry.definition(packageOf(r.type)).diffConfig(r.inputs, inputs)
                     : this.diffResource(r.provider, { ...this.request(r), preview: true }, r, inputs, r.ignoreChanges);
                 d = applyReplaceOnChanges(d, r.replaceOnChanges);
                 if (d.replaceKeys.length > 0) keys = d.replaceKeys;
@@ -781,14 +642,14 @@ export class Deployment {
 
     private async runStep(s: Step): Promise<boolean> {
         const { preview, snapshots, emit } = this.o;
-        const hidden = this.internal(s);
-        if (!hidden && !s.skippedCreate) emit({ kind: "pre", step: this.info(s), planning: preview });
+        const hidden = isInternal(s);
+        if (!hidden && !s.skippedCreate) emit({ kind: "pre", step: stepInfo(s), planning: preview });
         const touches = OPERATIONS[s.op];
         const pending = s.op === "create" || s.op === "create-replacement" || s.op === "update" ? s.new! : s.old!;
         if (!preview && snapshots && touches) await snapshots.begin(pending, touches);
         const before = s.op === "same" ? sameMark(s.old!) : "";
         try {
-            await this.apply(s);
+            await this.applier.apply(s);
         } catch (e) {
             const message = (e as Error).message;
             this.stepFailed = true;
@@ -799,21 +660,21 @@ export class Deployment {
             if (e instanceof ProtectedError) this.error(message, s.urn);
             else if (preview) this.error(`Preview failed: ${message}`, hidden ? "" : s.urn);
             else this.error(message, hidden ? "" : s.urn);
-            if (!preview && !hidden) emit({ kind: "failed", step: this.info(s) });
+            if (!preview && !hidden) emit({ kind: "failed", step: stepInfo(s) });
             if (this.o.continueOnError || e instanceof ProtectedError) {
                 this.failedSteps.push(s);
                 if (s.new) s.done?.({ state: s.new, failed: true });
             } else this.cancel();
             return false;
         }
-        if (s.new && s.op !== "replace") this.markSecrets(s);
+        if (s.new && s.op !== "replace") markSecrets(s, (m, urn) => this.diag("warning", m, urn));
         if (s.logical && s.new && s.op !== "refresh") this.pendingOutputs.set(s.urn, s);
         const counted = s.logical || (s.op === "refresh" && this.o.refreshOnly);
         const op: Op = s.op === "refresh" && this.o.refreshOnly && s.result ? s.result : s.op;
         if (counted && !hidden && !s.skippedCreate) this.changes[op] = (this.changes[op] ?? 0) + 1;
         const res = s.new ?? s.old!;
         if (!hidden && !s.skippedCreate && (preview || res.custom || s.op === "refresh" || s.op === "delete"))
-            emit({ kind: "outputs", step: this.info(s, op), planning: preview });
+            emit({ kind: "outputs", step: stepInfo(s, op), planning: preview });
         if (!preview && snapshots) await this.record(s, snapshots, before, touches !== undefined);
         if (s.new) s.done?.({ state: s.new, failed: false });
         return true;
@@ -854,240 +715,6 @@ export class Deployment {
         await snapshots.write();
     }
 
-    /** Secret outputs: those asked for, and those of which the input of the same name is secret. */
-    private markSecrets(s: Step): void {
-        const now = s.new!;
-        const outputs = { ...now.outputs };
-        let any = false;
-        for (const k of now.additionalSecretOutputs) {
-            if (k === "id")
-                this.diag(
-                    "warning",
-                    "The 'id' property cannot be made secret. See pulumi/pulumi#2717 for more details.",
-                    now.urn,
-                );
-            else if (k in outputs && !(outputs[k] instanceof Secret)) {
-                outputs[k] = makeSecret(outputs[k]!);
-                any = true;
-            }
-        }
-        for (const k of Object.keys(outputs))
-            if (now.inputs[k] instanceof Secret && !(outputs[k] instanceof Secret)) {
-                outputs[k] = makeSecret(outputs[k]!);
-                any = true;
-            }
-        if (any) now.outputs = outputs;
-    }
-
-    private async apply(s: Step): Promise<void> {
-        const { preview } = this.o;
-        const { old, new: now } = s;
-        switch (s.op) {
-            case "same":
-                if (s.skippedCreate) return;
-                now!.id = old!.id;
-                now!.outputs = old!.outputs;
-                if (isProviderType(now!.type)) this.configure(packageOf(now!.type), s.urn, now!.id, old!.inputs);
-                return;
-            case "replace":
-            case "remove-pending-replace":
-                return;
-            case "create":
-            case "create-replacement":
-                await this.applyCreate(s, now!);
-                if (s.pendingDelete) old!.delete = true;
-                return;
-            case "update":
-                await this.applyUpdate(s, old!, now!);
-                return;
-            case "delete":
-            case "delete-replaced":
-                await this.applyDelete(s, old!);
-                return;
-            case "refresh":
-                await this.applyRefresh(s, old!);
-                return;
-            default:
-                throw new Error(`unexpected step ${s.op}${preview ? " in a preview" : ""}`);
-        }
-    }
-
-    private async applyCreate(s: Step, now: ResourceState): Promise<void> {
-        const { preview } = this.o;
-        await this.runHooks("BeforeCreate", now, { newInputs: now.inputs, newState: now });
-        if (isProviderType(now.type)) {
-            now.id = preview ? UNKNOWN : randomUUID();
-            now.outputs = outputsOfProvider(now.inputs);
-            this.configure(packageOf(now.type), s.urn, now.id, now.inputs);
-        } else if (now.custom) {
-            const p = this.provider(now.provider, s.urn);
-            if (preview && !p.known) now.outputs = {};
-            else {
-                const made = await this.retried("create", now, { newInputs: now.inputs, newState: now }, () =>
-                    p.create(this.request(now, now.customTimeouts.create), now.inputs),
-                );
-                now.id = made.id;
-                now.outputs = made.outputs;
-                if (!preview && !made.id) throw new Error("provider did not return an ID from Create");
-            }
-        } else now.outputs = {};
-        now.created = now.modified = timestamp();
-        if (now.custom)
-            await this.afterHooks("AfterCreate", now, {
-                newInputs: now.inputs,
-                newOutputs: now.outputs,
-                newState: now,
-            });
-    }
-
-    private async applyUpdate(s: Step, old: ResourceState, now: ResourceState): Promise<void> {
-        const { preview } = this.o;
-        now.id = old.id;
-        const call = {
-            newInputs: now.inputs,
-            oldInputs: old.inputs,
-            oldOutputs: old.outputs,
-            oldState: old,
-            newState: now,
-        };
-        await this.runHooks("BeforeUpdate", now, call);
-        if (isProviderType(now.type)) {
-            now.outputs = outputsOfProvider(now.inputs);
-            this.configure(packageOf(now.type), s.urn, now.id, now.inputs);
-            now.modified = timestamp();
-        } else if (now.custom) {
-            const p = this.provider(now.provider, s.urn);
-            if (preview && !p.known) now.outputs = {};
-            else
-                now.outputs = await this.retried("update", now, call, () =>
-                    p.update(this.request(now, now.customTimeouts.update), old.id, old.inputs, old.outputs, now.inputs),
-                );
-            now.modified = timestamp();
-        } else now.outputs = old.outputs;
-        if (now.custom) await this.afterHooks("AfterUpdate", now, { ...call, newOutputs: now.outputs });
-    }
-
-    private async applyDelete(s: Step, old: ResourceState): Promise<void> {
-        const { preview } = this.o;
-        const call = { oldInputs: old.inputs, oldOutputs: old.outputs, oldState: old };
-        await this.runHooks("BeforeDelete", old, call);
-        if (s.op === "delete" && old.protect && !this.o.ignoreProtect)
-            throw new ProtectedError(
-                `resource "${old.urn}" cannot be deleted\nbecause it is protected. To unprotect the resource, either remove the ` +
-                    "`protect` flag from the resource in your Pulumi program and run `pulumi up`, or use the command:\n" +
-                    `\`pulumi state unprotect '${old.urn}'\``,
-            );
-        const withOther = old.deletedWith !== "" && this.deletes.has(old.deletedWith);
-        if (!preview && old.custom && !old.external && !old.retainOnDelete && !withOther && !isProviderType(old.type)) {
-            const p = this.provider(old.provider, s.urn);
-            await this.retried("delete", old, call, () =>
-                p.delete(this.request(old, old.customTimeouts.delete), old.id, old.inputs, old.outputs),
-            );
-        }
-        if (s.beforeReplace && !preview) old.pendingReplacement = true;
-        await this.afterHooks("AfterDelete", old, call);
-    }
-
-    private async applyRefresh(s: Step, old: ResourceState): Promise<void> {
-        s.result = "same";
-        if (!old.custom || isProviderType(old.type) || old.pendingReplacement) {
-            s.new = old;
-            return;
-        }
-        const p = this.provider(old.provider, s.urn);
-        const r = this.request(old);
-        const found = await p.read(r, old.id, old.inputs, old.outputs);
-        if (!found) {
-            s.result = "delete";
-            s.new = undefined;
-            return;
-        }
-        const changed = !deepEquals(found.inputs, old.inputs) || !deepEquals(found.outputs, old.outputs);
-        s.new = { ...old, id: found.id, inputs: found.inputs, outputs: found.outputs };
-        if (changed) {
-            s.new.modified = timestamp();
-            s.result = "update";
-            const d = p.diff(r, found.id, found.inputs, found.outputs, old.inputs, old.ignoreChanges);
-            s.detailedDiff = d.detailedDiff && invert(d.detailedDiff);
-        }
-    }
-
-    private async retried<T>(
-        operation: string,
-        r: ResourceState,
-        call: Omit<HookCall, "urn" | "id" | "name" | "type">,
-        f: () => Promise<T>,
-    ): Promise<T> {
-        const errors: string[] = [];
-        for (;;) {
-            try {
-                return await f();
-            } catch (e) {
-                errors.unshift((e as Error).message);
-                const names = r.hooks.OnError ?? [];
-                if (names.length === 0) throw e;
-                if (errors.length >= MAX_RETRIES) {
-                    this.diag("warning", `maximum number of error hook retries (${MAX_RETRIES}) reached`, r.urn);
-                    throw new Error("maximum number of error hook retries reached");
-                }
-                let retry = false;
-                for (const name of names) {
-                    const hook = this.errorHooks.get(name);
-                    if (!hook) throw new Error(`error hooks execution failed: error hook "${name}" was not registered`);
-                    const a = await hook.run({
-                        urn: r.urn,
-                        id: r.id,
-                        name: urnName(r.urn),
-                        type: r.type,
-                        ...call,
-                        operation,
-                        errors,
-                    });
-                    if (a.error)
-                        throw new Error(`error hooks execution failed: error hook "${name}" failed: ${a.error}`);
-                    retry ||= a.retry;
-                }
-                if (!retry) throw e;
-                this.diag(
-                    "warning",
-                    `retrying ${operation} due to on-error hook request (${errors.length}/${MAX_RETRIES})`,
-                    r.urn,
-                );
-            }
-        }
-    }
-
-    private async runHooks(
-        kind: HookKind,
-        r: ResourceState,
-        call: Omit<HookCall, "urn" | "id" | "name" | "type">,
-    ): Promise<void> {
-        for (const name of r.hooks[kind] ?? []) {
-            const hook = this.hooks.get(name);
-            if (!hook) throw new Error(`hook "${name}" was not registered`);
-            if (this.o.preview && !hook.onDryRun) continue;
-            const error = await hook.run({ urn: r.urn, id: r.id, name: urnName(r.urn), type: r.type, ...call });
-            if (!error) continue;
-            if (hook.ignoreErrors) this.diag("warning", `${kind} hook "${name}" failed: ${error}`, r.urn);
-            else throw new Error(`${kind.startsWith("Before") ? "before" : "after"} hook "${name}" failed: ${error}`);
-        }
-    }
-
-    /** The resource is there, only the hook failed: the state is kept and the deployment fails. */
-    private async afterHooks(
-        kind: HookKind,
-        r: ResourceState,
-        call: Omit<HookCall, "urn" | "id" | "name" | "type">,
-    ): Promise<void> {
-        try {
-            await this.runHooks(kind, r, call);
-        } catch (e) {
-            this.error((e as Error).message, r.urn);
-            this.stepFailed = true;
-            if (!this.o.continueOnError) this.cancel();
-        }
-    }
-
     async registerOutputs(urn: string, outputs: PropertyMap): Promise<void> {
         if (isRootStack(urn)) {
             // Kept for the end, when it is known whether all went well.
@@ -1110,14 +737,18 @@ export class Deployment {
         now.outputs = outputs;
         if (!now.custom && !this.o.preview) {
             const call = { newInputs: now.inputs, newOutputs: now.outputs, newState: now, oldState: s.old };
-            if (s.op === "create") await this.afterHooks("AfterCreate", now, call);
-            if (s.op === "update") await this.afterHooks("AfterUpdate", now, call);
+            if (s.op === "create") await this.applier.afterHooks("AfterCreate", now, call);
+            if (s.op === "update") await this.applier.afterHooks("AfterUpdate", now, call);
         }
-        this.o.emit({ kind: "outputs", step: this.info(s), planning: this.o.preview });
+        this.o.emit({ kind: "outputs", step: stepInfo(s), planning: this.o.preview });
         if (!this.o.preview && this.o.snapshots) {
             this.o.snapshots.changed(now);
             if (changed) await this.o.snapshots.write();
         }
+    }
+
+    closeProviders(): void {
+        this.registry.close();
     }
 
     /** Waits until no step runs. */
@@ -1129,13 +760,14 @@ export class Deployment {
     async finish(): Promise<void> {
         await this.idle();
         if (this.cancelled) return;
-        for (const chain of this.scheduleDeletes(this.generateDeletes())) {
+        const steps = new Map(this.generateDeletes().map((s) => [s.old!, s]));
+        for (const chain of this.graph.deletionOrder([...steps.keys()])) {
             if (this.cancelled) return;
             // What a failed deletion still needs must stay.
             const needed = new Set(
-                this.failedSteps.flatMap((f) => [...this.transitiveDependencies((f.old ?? f.new)!)]),
+                this.failedSteps.flatMap((f) => [...this.graph.transitiveDependencies((f.old ?? f.new)!)]),
             );
-            for (const s of chain) if (!needed.has(s.old!)) this.run([s]);
+            for (const r of chain) if (!needed.has(r)) this.run([steps.get(r)!]);
             await this.idle();
         }
     }
@@ -1202,69 +834,6 @@ export class Deployment {
         return out;
     }
 
-    /** Old states a state depends on: dependencies, provider, parent, and the children of components among them. */
-    private dependenciesOf(r: ResourceState): ResourceState[] {
-        this.byUrn ??= this.index();
-        const cursor = this.oldIndex.get(r) ?? Infinity;
-        const out = new Set<ResourceState>();
-        const deps = new Set([
-            ...r.dependencies,
-            ...Object.values(r.propertyDependencies).flat(),
-            r.deletedWith,
-            ...r.replaceWith,
-        ]);
-        if (r.provider) deps.add(parseReference(r.provider).urn);
-        const add = (urn: string, children: boolean): void => {
-            for (const c of this.byUrn!.states.get(urn) ?? []) {
-                if (this.oldIndex.get(c)! >= cursor) continue;
-                out.add(c);
-                if (children && !c.custom) for (const k of this.byUrn!.children.get(urn) ?? []) add(k, true);
-            }
-        };
-        for (const d of deps) if (d) add(d, true);
-        if (r.parent) add(r.parent, false);
-        return [...out];
-    }
-    private byUrn: { states: Map<string, ResourceState[]>; children: Map<string, string[]> } | undefined;
-
-    private index(): { states: Map<string, ResourceState[]>; children: Map<string, string[]> } {
-        const states = new Map<string, ResourceState[]>();
-        const children = new Map<string, string[]>();
-        for (const r of this.o.prev.resources) {
-            states.set(r.urn, [...(states.get(r.urn) ?? []), r]);
-            if (r.parent) children.set(r.parent, [...(children.get(r.parent) ?? []), r.urn]);
-        }
-        return { states, children };
-    }
-
-    private transitiveDependencies(r: ResourceState, into = new Set<ResourceState>()): Set<ResourceState> {
-        for (const d of this.dependenciesOf(r))
-            if (!into.has(d)) {
-                into.add(d);
-                this.transitiveDependencies(d, into);
-            }
-        return into;
-    }
-
-    /** Groups that may be deleted side by side, dependents before what they depend on. */
-    private scheduleDeletes(steps: Step[]): Step[][] {
-        const condemned = new Map(steps.map((s) => [s.old!, s]));
-        const level = new Map<ResourceState, number>();
-        const levelOf = (r: ResourceState): number => {
-            let l = level.get(r);
-            if (l === undefined) {
-                l = 0;
-                level.set(r, l);
-                for (const d of this.dependenciesOf(r)) if (condemned.has(d)) l = Math.max(l, levelOf(d) + 1);
-                level.set(r, l);
-            }
-            return l;
-        };
-        const out: Step[][] = [];
-        for (const [r, s] of condemned) (out[levelOf(r)] ??= []).push(s);
-        return out.reverse();
-    }
-
     /* ---------- refresh ---------- */
 
     /** Reads every resource; gives the state to go on with. */
@@ -1292,69 +861,9 @@ export class Deployment {
     }
 }
 
-const OPERATIONS: Partial<Record<Op, "creating" | "updating" | "deleting">> = {
-    create: "creating",
-    "create-replacement": "creating",
-    update: "updating",
-    delete: "deleting",
-    "delete-replaced": "deleting",
-};
-
-export const emptyGoal: Goal = {
-    type: "",
-    name: "",
-    custom: false,
-    inputs: {},
-    parent: "",
-    dependencies: [],
-    provider: "",
-    providers: {},
-    version: "",
-    propertyDependencies: {},
-    ignoreChanges: [],
-    additionalSecretOutputs: [],
-    aliases: [],
-    customTimeouts: {},
-    replaceOnChanges: [],
-    deletedWith: "",
-    replaceWith: [],
-    hideDiffs: [],
-    hooks: {},
-};
-
-function isDefaultProvider(urn: string): boolean {
-    const { type, name } = parseUrn(urn);
-    return isProviderType(type) && (name === "default" || name.startsWith("default_"));
-}
-
-function timestamp(): string {
-    return new Date().toISOString();
-}
-
-/** The engine's own keys of a provider are no outputs. */
-function outputsOfProvider(inputs: PropertyMap): PropertyMap {
-    return Object.fromEntries(Object.entries(inputs).filter(([k]) => !k.startsWith("__")));
-}
-
 function shortValue(v: Value): string {
     const t = containsSecrets(v) ? "[secret]" : v instanceof Computed ? "unknown" : JSON.stringify(v);
     return t.length > 60 ? `${t.slice(0, 57)}...` : t;
-}
-
-/** What must make a "same" resource be written again when it differs. */
-function sameMark(r: ResourceState): string {
-    const { outputs: _o, inputs: _i, modified: _m, created: _c, ...rest } = r;
-    return JSON.stringify({ ...rest, propertyDependencies: 0 });
-}
-
-function invert(d: NonNullable<DiffResult["detailedDiff"]>): NonNullable<DiffResult["detailedDiff"]> {
-    const swap: Record<string, any> = {
-        add: "delete",
-        "add-replace": "delete-replace",
-        delete: "add",
-        "delete-replace": "add-replace",
-    };
-    return Object.fromEntries(Object.entries(d).map(([k, v]) => [k, { ...v, kind: swap[v.kind] ?? v.kind }]));
 }
 
 function applyReplaceOnChanges(diff: DiffResult, paths: readonly string[]): DiffResult {

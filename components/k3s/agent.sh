@@ -1,5 +1,5 @@
 #!/bin/sh
-# Step k3s on an agent: joins through the local proxy with the agent token and the pinned CA, and waits until its Node is Ready.
+# Step k3s on an agent: joins through the local proxy with the agent token and the pinned CA, and waits until its Node is Ready and initialized.
 # apply --ca-hash=HEX; remove: uninstalls.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 ROLE=agent
@@ -8,7 +8,9 @@ UNIT=k3s-agent.service
 
 kubectl_node() { timeout 15 "$BIN" kubectl --kubeconfig "$DATA/agent/kubelet.kubeconfig" --request-timeout=10s "$@" 2>"$WORK/kubectl.err"; }
 node_ready() { [ "$(kubectl_node get node "$NODE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
-unit_active() { unit_is ActiveState active; }
+# The unit itself may stay "activating" for up to five minutes more: k3s's network policy controller waits for a Ready
+# condition newer than its own start, and the kubelet renews that one every five minutes (k3s 1.36.3, pkg/agent/netpol).
+initialized() { ! kubectl_node get node "$NODE" -o 'jsonpath={.spec.taints[*].key}' | grep -q node.cloudprovider.kubernetes.io/uninitialized; }
 joined() { [ -s "$DATA/agent/kubelet.kubeconfig" ]; }
 
 apply() {
@@ -24,7 +26,7 @@ apply() {
     stage_wait "process up" process_up
     stage_wait "joined through the proxy" joined
     stage_wait "Node Ready" node_ready
-    stage_wait "unit active" unit_active
+    stage_wait "Node initialized" initialized
     trust_ca "$DATA/agent/server-ca.crt"
     echo "agent: $outcome, $(setting version)"
 }

@@ -8,7 +8,7 @@ import { stageBinary, type K3sNodeArgs } from "./server";
 
 /**
  * Writes what Server writes, with k3s-agent.service. Joins through its own proxy and stays behind it; done when its Node is
- * Ready and its unit active.
+ * Ready and initialized by the cloud controller.
  */
 export class Agent extends pulumi.ComponentResource {
     /** The binary lies on the host. */

@@ -1,5 +1,5 @@
 /** The command line: which command, with which flags, and the exit code. */
-import { Parsed, checkArgs, type Command, type Flags, helpText, parseArgs } from "./cli";
+import { Parsed, checkArgs, type Command, type Flag, type Flags, helpText, parseArgs } from "./cli";
 import {
     configGet,
     configList,
@@ -460,18 +460,18 @@ const ALIASES: Record<string, string> = {
 
 /** The command's words come first; flags may stand between them. */
 function findCommand(argv: string[]): { name: string; rest: string[] } {
-    const valued = new Set(
-        Object.entries(GLOBAL)
-            .filter(([, f]) => f.kind !== "bool")
-            .flatMap(([n, f]) => [`--${n}`, ...(f.short ? [`-${f.short}`] : [])]),
+    const takesValue = ([, f]: [string, Flag]): boolean => f.kind !== "bool" && f.kind !== "optional";
+    const all = [GLOBAL, ...Object.values(COMMANDS).map((c) => c.flags)].flatMap((f) =>
+        Object.entries(f).filter(takesValue),
     );
+    const valued = new Set([...all.map(([n]) => `--${n}`), "-s", "-C", "-v"]);
     const words: number[] = [];
     for (let i = 0; i < argv.length && words.length < 2; i++) {
         const a = argv[i]!;
         if (a === "--") break;
         if (a.startsWith("-")) {
             // `stack --stack dev output`: a value is no word.
-            if (!a.includes("=") && (valued.has(a) || a === "--stack" || a === "-s")) i++;
+            if (valued.has(a)) i++;
             continue;
         }
         words.push(i);

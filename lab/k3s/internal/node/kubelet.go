@@ -10,7 +10,6 @@ import (
 	"time"
 
 	cadvisorapi "github.com/google/cadvisor/info/v1"
-	cadvisorapiv2 "github.com/google/cadvisor/info/v2"
 	"github.com/spf13/pflag"
 	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/sys/unix"
@@ -18,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
-	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	remote "k8s.io/cri-client/pkg"
 	fakeremote "k8s.io/cri-client/pkg/fake"
 	kubeletapp "k8s.io/kubernetes/cmd/kubelet/app"
@@ -125,24 +123,19 @@ func (k Kubelet) Run(ctx context.Context) error {
 	// Nothing can be asked of a fake runtime: no port 10250.
 	c.EnableServer = false
 	c.ReadOnlyPort = 0
+	// Without a disk to look at the eviction manager would complain every 10 s.
+	c.EvictionHard, c.EvictionSoft, c.LocalStorageCapacityIsolation = nil, nil, false
 	c.CgroupsPerQOS = false
 	c.MakeIPTablesUtilChains = false
+	c.ContainerLogMonitorInterval = metav1.Duration{Duration: 24 * time.Hour} // there are no container logs
 	c.SyncFrequency = metav1.Duration{Duration: time.Minute}
 	c.ProviderID = "k3s://" + k.NodeName
 
 	runtime := fakeremote.NewFakeRemoteRuntime()
-	endpoint, err := fakeremote.GenerateEndpoint()
-	if err != nil {
-		return err
-	}
+	endpoint := "unix://" + filepath.Join(k.RootDir, "fake-runtime.sock")
 	if err := runtime.Start(endpoint); err != nil {
 		return err
 	}
-	// Without a file system the eviction manager complains every 10 s.
-	usage := []*runtimeapi.FilesystemUsage{{FsId: &runtimeapi.FilesystemIdentifier{Mountpoint: "/"},
-		UsedBytes: &runtimeapi.UInt64Value{Value: disk.Usage}, InodesUsed: &runtimeapi.UInt64Value{Value: 1}}}
-	runtime.ImageService.SetFakeFilesystemUsage(usage)
-	runtime.ImageService.SetFakeContainerFilesystemUsage(usage)
 	service, err := remote.NewRemoteRuntimeService(ctx, endpoint, 15*time.Second, noop.NewTracerProvider(), false)
 	if err != nil {
 		return err
@@ -154,18 +147,8 @@ func (k Kubelet) Run(ctx context.Context) error {
 	}, hollow.KubeletDeps)
 }
 
-// hostInfo is kubemark's made-up machine with this host's own system and kernel, and a made-up disk.
+// hostInfo is kubemark's made-up machine with this host's own system and kernel.
 type hostInfo struct{ *cadvisortest.Fake }
-
-var disk = cadvisorapiv2.FsInfo{Device: "lab", Capacity: 100 << 30, Available: 90 << 30, Usage: 10 << 30}
-
-func (hostInfo) GetDirFsInfo(string) (cadvisorapiv2.FsInfo, error) { return disk, nil }
-
-func (hostInfo) RootFsInfo() (cadvisorapiv2.FsInfo, error) { return disk, nil }
-
-func (hostInfo) ImagesFsInfo(context.Context) (cadvisorapiv2.FsInfo, error) { return disk, nil }
-
-func (hostInfo) ContainerFsInfo(context.Context) (cadvisorapiv2.FsInfo, error) { return disk, nil }
 
 func (hostInfo) VersionInfo() (*cadvisorapi.VersionInfo, error) {
 	out := &cadvisorapi.VersionInfo{ContainerOsVersion: "Linux"}

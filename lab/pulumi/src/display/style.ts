@@ -9,8 +9,10 @@ export const BRIGHT_BLUE = `${ESC}94m`;
 export const HEADLINE = `${ESC}95m${ESC}1m`;
 const GREEN = `${ESC}32m`;
 const YELLOW = `${ESC}33m`;
-const MAGENTA = `${ESC}35m`;
-const CYAN = `${ESC}36m`;
+const BRIGHT_RED = `${ESC}91m`;
+const BRIGHT_GREEN = `${ESC}92m`;
+const BRIGHT_MAGENTA = `${ESC}95m`;
+const BRIGHT_CYAN = `${ESC}96m`;
 
 /** Texts are made with colour codes; this takes them out again. */
 export function plain(s: string): string {
@@ -22,18 +24,19 @@ export function opColor(op: Op): string {
         case "create":
             return GREEN;
         case "delete":
-        case "delete-replaced":
         case "discard":
             return RED;
         case "update":
         case "refresh":
             return YELLOW;
         case "replace":
-            return MAGENTA;
+            return BRIGHT_MAGENTA;
         case "create-replacement":
-            return GREEN;
+            return BRIGHT_GREEN;
+        case "delete-replaced":
+            return BRIGHT_RED;
         case "read":
-            return CYAN;
+            return BRIGHT_CYAN;
         default:
             return "";
     }

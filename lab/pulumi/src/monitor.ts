@@ -12,6 +12,7 @@ import * as resourceGrpc from "@pulumi/pulumi/proto/resource_grpc_pb";
 import * as rp from "@pulumi/pulumi/proto/resource_pb";
 import * as gempty from "google-protobuf/google/protobuf/empty_pb";
 import { Struct } from "google-protobuf/google/protobuf/struct_pb";
+import { hashAssets } from "./assets";
 import { checkPulumiVersion, type Project } from "./project";
 import type { Deployment } from "./engine/deployment";
 import type { Alias, Goal, HookCall } from "./engine/goal";
@@ -227,7 +228,7 @@ export class Monitor {
             throw new Error("replacementTrigger is not supported by this stand-in for pulumi");
         if (req.getEnvvarmappingsMap().getLength() > 0)
             throw new Error("envVarMappings are not supported by this stand-in for pulumi");
-        const inputs = readStruct(req.getObject());
+        const inputs = hashAssets(readStruct(req.getObject()), this.o.project.programDir) as PropertyMap;
         const dependencies: string[] = unique(req.getDependenciesList());
         const propertyDependencies: Record<string, string[]> = {};
         if (req.getPropertydependenciesMap().getLength() === 0)

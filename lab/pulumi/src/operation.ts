@@ -83,7 +83,7 @@ export async function runOnce(o: OperationOptions, preview: boolean): Promise<Ch
         targetDependents: o.targetDependents,
         replaceTargets: o.replaceTargets,
         emit,
-        root: project.root,
+        root: project.programDir,
     };
     let changes: Changes = {};
     let failed = false;

@@ -32,8 +32,9 @@ describe("programs", function () {
             /error: Running program '.*index\.js' failed with an unhandled exception:\n.*Error: no such luck\n +at /,
         );
         assert.ok(!/preview failed/.test(r.stdout));
-        // Not a plain Error here: Node 20's util.inspect, which the SDK prints it with, never returns on some stacks.
-        w.program('throw new (require("@pulumi/pulumi").RunError)("no such luck");');
+        w.program(
+            'const e = new (require("@pulumi/pulumi").RunError)("no such luck"); e.stack = e.message; throw e;', // see README: Node 20
+        );
         const up = await w.run(["up", "--yes", "--skip-preview"]);
         assert.equal(up.code, 1);
         assert.match(up.stdout, /pulumi:pulumi:Stack \(proj-dev\):\n {4}error: no such luck\n/);
@@ -146,6 +147,21 @@ describe("programs", function () {
             'const { local } = require("@pulumi/command"); new local.Command("a", { create: "true" }, { import: "x" });',
         );
         assert.match((await w.run(["preview"])).all, /import option is not supported/);
+    });
+
+    it("a changed file of an asset shows as an update", async () => {
+        w.write("data", "one");
+        w.program(
+            `const pulumi = require("@pulumi/pulumi"); const { remote } = require("@pulumi/command");
+             const o = { connection: { host: "127.0.0.1", port: 1, dialErrorLimit: 0 }, source: new pulumi.asset.FileAsset("data"), remotePath: "/x" };
+             new remote.CopyToRemote("c", o);`,
+        );
+        const digest = async () => JSON.parse((await w.ok("preview", "--json")).stdout);
+        const hash = async (): Promise<string> => (await digest()).steps.at(-1).newState.inputs.source.hash;
+        const first = await hash();
+        w.write("data", "two");
+        assert.match(first, /^[0-9a-f]{64}$/);
+        assert.notEqual(await hash(), first);
     });
 
     it("up --json is one engine event per line", async () => {

@@ -23,6 +23,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"k3s-ha/lab/k3s/internal/agent"
 	"k3s-ha/lab/k3s/internal/config"
@@ -78,6 +79,13 @@ func Run(ctx context.Context, settings *config.Settings) error {
 	}
 	defer listeners.Close()
 
+	// A component that fails because its apiserver stops first must not turn an orderly end into exit code 1.
+	klog.OsExit = func(code int) {
+		if ctx.Err() != nil {
+			select {}
+		}
+		os.Exit(code)
+	}
 	apiCtx, stopAPI := context.WithCancel(context.Background())
 	defer stopAPI()
 	apiDone := make(chan struct{})

@@ -37,8 +37,12 @@ export function readStack(folder: string): StackInput {
     try {
         return read(folder);
     } catch (error) {
-        // A RunError is shown as its message alone, without a stack trace.
-        throw error instanceof SpecError ? new pulumi.RunError(error.message) : error;
+        if (!(error instanceof SpecError)) throw error;
+        // A RunError is shown as its message alone. Its stack is the message too: the SDK renders the stack with colours, and
+        // Node 20 takes a minute and more for the source-mapped lines of one.
+        const told = new pulumi.RunError(error.message);
+        told.stack = told.message;
+        throw told;
     }
 }
 

@@ -22,6 +22,7 @@ openssl openssl
 patchelf patchelf
 shellcheck shellcheck
 haproxy haproxy
+sshd openssh-server
 awk mawk
 END
     [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
@@ -33,7 +34,8 @@ END
     step "packages: ${missing[*]}"
     # An unreachable foreign source is no reason to stop: the installation below tells what is really missing.
     apt-get -q update >&2 || true
-    # No service is to start on this machine: haproxy is here for its binary and its user (integration tests).
+    # No service is to start on this machine: haproxy is here for its binary and its user (integration
+    # tests), sshd for the tests of the pulumi stand-in.
     local policy=
     if [[ ! -e /usr/sbin/policy-rc.d ]]; then
         policy=/usr/sbin/policy-rc.d

@@ -80,6 +80,25 @@ describe("refusals: an error that names the host and what to do", function () {
         }
     });
 
+    it("founding a cluster while another master answers", () => {
+        on("agent-2", "systemd-run -q --unit=somebody /usr/sbin/sshd -D -p 6443");
+        try {
+            const { result, text } = failingUp("second", (config) => {
+                const other = { name: "agent-2", role: "server", address: `${NET}.22` };
+                config["k3s-ha:nodes"] = [...(config["k3s-ha:nodes"] as object[]), other];
+            });
+            assert.notEqual(result.status, 0);
+            assert.match(
+                text,
+                /FAILED on node agent-1, step server: agent-2 answers on the API or etcd port, so a cluster may exist and none is founded/,
+            );
+            assert.equal(on("agent-1", "ls /var/lib/rancher/k3s/server/db 2>/dev/null || true").stdout, "");
+        } finally {
+            on("agent-2", "systemctl stop somebody");
+            for (const host of ["agent-1", "agent-2"]) on(host, "sh /usr/local/lib/k3s-ha/prepare.sh remove");
+        }
+    });
+
     it("a binary whose sum is not the pinned one", () => {
         const { result, text } = failingUp("sum", (config) => {
             config["k3s-ha:download"] = { ...(config["k3s-ha:download"] as object), sha256: { amd64: "0".repeat(64) } };

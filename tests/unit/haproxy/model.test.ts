@@ -7,7 +7,7 @@ import {
     renderHaproxy,
     since,
 } from "../../../components/haproxy";
-import { assertGolden } from "./golden";
+import { assertGolden } from "../golden";
 
 /** `path: message` of every mistake. */
 function mistakes(config: unknown): string[] {
@@ -200,7 +200,7 @@ describe("haproxy: model", () => {
                 { name: "m2", address: "fd00::12" },
             ],
         };
-        assertGolden(renderHaproxy(config, { groups }), "everything.cfg");
+        assertGolden(renderHaproxy(config, { groups }), "haproxy-everything.cfg");
         assert.throws(() => renderHaproxy(config), /no group "server"; there are: none/);
     });
 

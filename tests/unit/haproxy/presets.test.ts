@@ -14,7 +14,7 @@ import {
     type HaproxyConfig,
     type ProxyParams,
 } from "../../../components/haproxy";
-import { assertGolden, goldenPath } from "./golden";
+import { assertGolden, goldenPath } from "../golden";
 
 const masters = [3, 1, 2].map((n) => ({ name: `master-${n}`, address: `10.90.0.1${n}`, port: 6443 }));
 const params: ProxyParams = {
@@ -47,16 +47,16 @@ function section(text: string, title: string): string[] {
 
 describe("haproxy: preset seed", () => {
     it("renders the seed's values line by line", () => {
-        assertGolden(renderHaproxy(seed(seedParams)), "seed.cfg");
+        assertGolden(renderHaproxy(seed(seedParams)), "haproxy-seed.cfg");
     });
 
     it("agrees with the seed's own YAML, parsed by the schema", () => {
-        const role = parse(readFileSync(goldenPath("seed.yaml"), "utf8")) as Record<string, unknown>;
+        const role = parse(readFileSync(goldenPath("haproxy-seed.yaml"), "utf8")) as Record<string, unknown>;
         const pasted = Object.fromEntries(
             Object.entries(role).map(([key, value]) => [key.replace(/^haproxy_/, ""), value]),
         );
         const config = haproxyConfigSchema.parse(pasted);
-        const expected = readFileSync(goldenPath("seed.cfg"), "utf8");
+        const expected = readFileSync(goldenPath("haproxy-seed.cfg"), "utf8");
         const rendered = renderHaproxy(config);
         for (const title of ["frontend kubernetes_master_kube_api", "backend k8s-de1-kube-api"])
             assert.deepEqual(section(rendered, title), section(expected, title));
@@ -74,14 +74,14 @@ describe("haproxy: preset seed", () => {
         const text = renderHaproxy(
             seed({ ...seedParams, expect: [200], balance: "leastconn", maxconn: 7, observe: true }),
         );
-        const expected = readFileSync(goldenPath("seed.cfg"), "utf8").replace("expect status 401", "expect status 200");
+        const expected = readFileSync(goldenPath("haproxy-seed.cfg"), "utf8").replace("expect status 401", "expect status 200");
         assert.equal(text, expected);
     });
 });
 
 describe("haproxy: preset recommended", () => {
     it("renders the recommended file", () => {
-        assertGolden(renderHaproxy(recommended(params)), "recommended.cfg");
+        assertGolden(renderHaproxy(recommended(params)), "haproxy-recommended.cfg");
     });
 
     it("renders it with everything set otherwise", () => {
@@ -125,7 +125,7 @@ describe("haproxy: preset recommended", () => {
             slowstart: "30s",
             observe: true,
         };
-        assertGolden(renderHaproxy(recommended(other)), "recommended-other.cfg");
+        assertGolden(renderHaproxy(recommended(other)), "haproxy-recommended-other.cfg");
     });
 
     it("does not depend on the order of masters and leaves its input alone", () => {

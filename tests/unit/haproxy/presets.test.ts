@@ -74,7 +74,10 @@ describe("haproxy: preset seed", () => {
         const text = renderHaproxy(
             seed({ ...seedParams, expect: [200], balance: "leastconn", maxconn: 7, observe: true }),
         );
-        const expected = readFileSync(goldenPath("haproxy-seed.cfg"), "utf8").replace("expect status 401", "expect status 200");
+        const expected = readFileSync(goldenPath("haproxy-seed.cfg"), "utf8").replace(
+            "expect status 401",
+            "expect status 200",
+        );
         assert.equal(text, expected);
     });
 });

@@ -53,6 +53,9 @@ begin() {
     [ "$(id -u)" -eq 0 ] || { say "k3s-ha: $STEP must run as root"; exit 1; }
     mkdir -p "$STATE" "$SECRETS"
     WORK=$(mktemp -d "$STATE/run.XXXXXX")
+    # kubectl keeps a cache in its home.
+    HOME=$WORK
+    export HOME
     trap 'rm -rf "$WORK"' EXIT
     trap 'exit 129' HUP
     trap 'exit 130' INT

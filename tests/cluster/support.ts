@@ -247,7 +247,7 @@ function aliveContext(): string {
 
 /** Names of the etcd voters, as a master lists them. */
 export function voters(master: string): string[] {
-    const text = on(master, "k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml get --raw /db/info").stdout;
+    const text = on(master, "HOME=/tmp k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml get --raw /db/info").stdout;
     const { members } = JSON.parse(text) as { members: { name: string; isLearner?: boolean }[] };
     return members
         .filter((m) => !m.isLearner)

@@ -165,5 +165,8 @@ remove_k3s() {
     find "$DATA" -mindepth 1 -delete 2>/dev/null || rm -rf "${DATA:?}"/* 2>/dev/null || true
     rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role"
     find /var/lib/kubelet -mindepth 1 -delete 2>/dev/null || true
-    for dir in "$DATA" /var/lib/rancher /etc/rancher /var/lib/kubelet; do rmdir "$dir" 2>/dev/null || true; done
+    # What is empty now: k3s's folders, and the one where the kubelet looks for volume plugins.
+    plugins=/usr/libexec/kubernetes
+    for dir in "$DATA" /var/lib/rancher /etc/rancher /var/lib/kubelet \
+        $plugins/kubelet-plugins/volume/exec $plugins/kubelet-plugins/volume $plugins/kubelet-plugins $plugins; do rmdir "$dir" 2>/dev/null || true; done
 }

@@ -44,7 +44,7 @@ export function snapshot(host: string): Snapshot {
             "sysctl -a 2>/dev/null | grep -E '^(net\\.ipv4\\.ip_forward|net\\.ipv6\\.conf\\.all|net\\.bridge|vm\\.overcommit_memory|kernel\\.panic)'",
         ),
         links: lines("ip -o link | awk -F': ' '{ print $2 }'").concat(
-            lines("iptables-save 2>/dev/null | grep -c . || true"),
+            lines("iptables-save 2>/dev/null | grep '^-A' || true"),
         ),
     };
 }

@@ -43,7 +43,7 @@ export function snapshot(host: string): Snapshot {
         sysctl: lines(
             "sysctl -a 2>/dev/null | grep -E '^(net\\.ipv4\\.ip_forward|net\\.ipv6\\.conf\\.all|net\\.bridge|vm\\.overcommit_memory|kernel\\.panic)'",
         ),
-        links: lines("ip -o link | awk -F': ' '{ print $2 }'").concat(
+        links: lines("ip -o link | awk -F': ' '{ sub(/@.*/, \"\", $2); print $2 }'").concat(
             lines("iptables-save 2>/dev/null | grep '^-A' || true"),
         ),
     };

@@ -59,4 +59,5 @@ try {
     }
 } finally {
     rmSync(folder, { recursive: true, force: true });
+    for (const size of sizes) rmSync(join(root, `Pulumi.bench-${size}.yaml`), { force: true });
 }

@@ -22,11 +22,6 @@ export function parseK3sVersion(text: string): K3sVersion | undefined {
     return { text, major, minor, patch, release };
 }
 
-/** Negative when a is older than b, positive when newer, 0 when equal. */
-export function compareK3sVersions(a: K3sVersion, b: K3sVersion): number {
-    return a.major - b.major || a.minor - b.minor || a.patch - b.patch || a.release - b.release;
-}
-
 /**
  * True when the release contains a change that was back-ported: `since` maps a minor of Kubernetes 1 to its first patch
  * release with the change; minors above the highest one named have it, minors below the lowest one have not.

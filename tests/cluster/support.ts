@@ -230,7 +230,7 @@ export function mastersUp(host: string): string[] {
 export async function whole(seconds = 120): Promise<void> {
     await eventually("the cluster is whole", seconds, () => {
         for (const host of HOSTS) assert.deepEqual(mastersUp(host), [...MASTERS], `masters up as seen by ${host}`);
-        const nodes = JSON.parse(kubectl(["get", "nodes", "-o", "json"], { context: aliveContext() }).stdout) as {
+        const nodes = JSON.parse(kubectl(["get", "nodes", "-o", "json"], { context: "dev" }).stdout) as {
             items: { metadata: { name: string }; status: { conditions: { type: string; status: string }[] } }[];
         };
         const ready = nodes.items
@@ -239,10 +239,6 @@ export async function whole(seconds = 120): Promise<void> {
         assert.deepEqual(ready.sort(), [...HOSTS].sort(), "Nodes Ready");
         assert.deepEqual(voters(MASTERS[0]), [...MASTERS], "etcd voters");
     });
-}
-
-function aliveContext(): string {
-    return "dev";
 }
 
 /** Names of the etcd voters, as a master lists them. */

@@ -1,13 +1,13 @@
 /** k3s-ha: reads the stack's configuration, builds the cluster, exports what its users need. */
 import * as pulumi from "@pulumi/pulumi";
 import { Cluster, clusterFacts } from "./components/cluster";
-import { failureAdvice } from "./components/remote/failure-advice";
+import { clusterHooks } from "./components/hooks";
 import { readStack } from "./components/spec/config";
 
 const { spec, warnings, access, given } = readStack(__dirname);
 for (const warning of warnings) void pulumi.log.warn(warning);
 
-const cluster = new Cluster(spec.cluster, { spec, access, given, hooks: { onError: [failureAdvice(spec)] } });
+const cluster = new Cluster(spec.cluster, { spec, access, given, hooks: clusterHooks(spec) });
 const facts = clusterFacts(spec);
 
 /** Secret: the administrator's kubeconfig. `pulumi stack output kubeconfig --show-secrets > FILE` (mode 600). */
@@ -26,5 +26,7 @@ export const prometheusTargets = facts.prometheusTargets;
 export const nodes = facts.nodes;
 /** How the proxies tell that a master is ready. */
 export const readiness = facts.readiness;
+/** Where the etcd snapshot of `snapshots.now` lies; else empty. */
+export const snapshot = cluster.snapshot ?? "";
 /** SHA-256 of the cluster's CA, as k3s's tokens carry it. */
 export const caHash = cluster.caHash;

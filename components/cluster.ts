@@ -4,12 +4,15 @@ import { AnonymousSurface } from "./access/anonymous-surface";
 import { ClusterAccess } from "./access/cluster-access";
 import { PublicInfoViewer } from "./access/public-info-viewer";
 import { Agent } from "./k3s/agent";
+import { Fence, Nodes, Snapshot } from "./k3s/nodes";
 import { Server } from "./k3s/server";
 import { LocalProxy } from "./proxy/local-proxy";
 import { statsEndpoint } from "./proxy/plan";
 import type { SshAccess } from "./remote/node-command";
 import { ClusterSecrets, type GivenSecrets } from "./secrets";
-import type { ClusterSpec, NodeSpec } from "./spec/spec";
+import { servers, type ClusterSpec, type NodeSpec } from "./spec/spec";
+import { factsOf } from "./spec/transition";
+import type { ClusterHooks } from "./hooks";
 import { urlHost } from "./spec/values";
 
 /** Arguments of {@link Cluster}. */
@@ -20,8 +23,8 @@ export interface ClusterArgs {
     readonly access: SshAccess;
     /** Tokens and passwords of the user's; what is absent is generated. */
     readonly given: GivenSecrets;
-    /** Bound to every remote command. */
-    readonly hooks?: pulumi.ResourceHookBinding;
+    /** What the engine calls back; see {@link ClusterHooks}. */
+    readonly hooks?: ClusterHooks;
 }
 
 /** A node as the outputs list it. */
@@ -40,8 +43,9 @@ export interface PrometheusTarget {
 }
 
 /**
- * Order: every host prepared, its haproxy started and the binary staged, side by side → the founding master → its CA read →
- * the other masters one by one → agents side by side → public-info-viewer → the anonymous surface proved.
+ * Order: every host prepared, its haproxy started and the binary staged, side by side → the founding master → its CA read,
+ * lost nodes forgotten, public-info-viewer → the other masters one by one → agents side by side → labels, taints and drains of the
+ * Nodes; the anonymous surface proved → removed nodes uninstalled.
  */
 export class Cluster extends pulumi.ComponentResource {
     /** Secret. Contexts: the chosen one, and one per master. */
@@ -52,104 +56,118 @@ export class Cluster extends pulumi.ComponentResource {
     public readonly statsPassword: pulumi.Output<string>;
     /** Secret. Of user `prometheus`, where /metrics asks for a password; else undefined. */
     public readonly metricsPassword?: pulumi.Output<string>;
+    /** Where the snapshot that was asked for lies. */
+    public readonly snapshot?: pulumi.Output<string>;
 
     public constructor(name: string, args: ClusterArgs, opts?: pulumi.ComponentResourceOptions) {
         super("k3s-ha:index:Cluster", name, {}, opts);
-        const { spec, access, hooks } = args;
+        const { spec, access } = args;
+        const hooks = args.hooks?.command;
         const parent = { parent: this };
         const secrets = new ClusterSecrets(
             `${name}-secrets`,
-            { ...args.given, metrics: spec.proxy.stats.metricsPassword },
+            { ...args.given, metrics: spec.proxy.stats.metricsPassword, rotate: spec.rotate },
             parent,
         );
+        // What the last `up` began with is in the state, where the hook compares; it refuses before any host is touched.
+        const description = new pulumi.Stash(
+            `${name}-description`,
+            { input: factsOf(spec) },
+            { ...parent, hooks: args.hooks?.description },
+        );
+
+        const common = { spec, access, secrets, hooks };
         const proxies = new Map(
             spec.nodes.map((node) => [
                 node.name,
-                new LocalProxy(node.name, { spec, node, access, secrets, hooks }, parent),
+                new LocalProxy(node.name, { ...common, node, after: [description] }, parent),
             ]),
         );
         const proxyOf = (node: NodeSpec): LocalProxy => proxies.get(node.name) as LocalProxy;
-
-        const masters = spec.nodes.filter((n) => n.role === "server");
+        // Lost nodes are waited for by nobody; they stay in the program so that nothing is done to their hosts.
+        const live = spec.nodes.filter((n) => !n.lost);
+        const masters = servers(spec);
         const founder = masters.find((n) => n.name === spec.founder) as NodeSpec;
         const others = masters.filter((n) => n !== founder);
         const first = new Server(
             founder.name,
             {
-                spec,
+                ...common,
                 node: founder,
-                access,
-                secrets,
-                hooks,
                 proxy: proxyOf(founder),
                 caHash: spec.caHash,
                 others: pulumi
                     .all(others.map((n) => proxyOf(n).etcdData))
-                    .apply((data) => others.map((n, i) => `${n.name}=${data[i]}`).join(",")),
+                    .apply((data) => others.map((n, i) => `${n.name}@${n.address}=${data[i]}`).join(",")),
                 after: others.map((n) => proxyOf(n).prepared),
             },
             parent,
         );
-        const entry = new ClusterAccess(
-            `${name}-access`,
-            { spec, node: founder, access, hooks, after: [first.running] },
-            parent,
-        );
+        const onFounder = { spec, node: founder, access, hooks };
+        const entry = new ClusterAccess(`${name}-access`, { ...onFounder, after: [first.running] }, parent);
+        // Kept as it was read at first, so that reading again leaves nobody's command unknown in a preview.
+        const ca = new pulumi.Stash(`${name}-ca`, { input: entry.caHash }, parent);
+        const caHash = spec.caHash ?? (ca.output as pulumi.Output<string>);
+        const fence = new Fence(`${name}-fence`, { ...onFounder, after: [entry.read] }, parent);
+        // A proxy must know a master before it joins, and none that has left.
+        const known = live.map((n) => proxyOf(n).running);
         let last: pulumi.Resource = first.running;
         for (const node of others) {
-            const server = new Server(
+            last = new Server(
                 node.name,
-                {
-                    spec,
-                    node,
-                    access,
-                    secrets,
-                    hooks,
-                    proxy: proxyOf(node),
-                    caHash: entry.caHash,
-                    after: [last, entry.read],
-                },
+                { ...common, node, proxy: proxyOf(node), caHash, after: [last, fence.closed, ca, ...known] },
                 parent,
-            );
-            last = server.running;
+            ).running;
         }
-        spec.nodes
+        const agents = live
             .filter((n) => n.role === "agent")
-            .forEach(
+            .map(
                 (node) =>
-                    void new Agent(
+                    new Agent(
                         node.name,
                         {
-                            spec,
+                            ...common,
                             node,
-                            access,
-                            secrets,
-                            hooks,
                             proxy: proxyOf(node),
-                            caHash: entry.caHash,
-                            after: [last],
+                            caHash,
+                            after: [last, fence.closed, ca],
+                            hooks: args.hooks?.agent,
                         },
                         parent,
                     ),
             );
+        for (const node of spec.nodes.filter((n) => n.lost)) {
+            const frozen = { ...common, node, proxy: proxyOf(node), caHash, after: [] };
+            if (node.role === "server") new Server(node.name, frozen, parent);
+            else new Agent(node.name, frozen, parent);
+        }
+        new Nodes(
+            `${name}-nodes`,
+            { ...onFounder, after: [last, ...known, ...agents.map((agent) => agent.running)] },
+            parent,
+        );
 
         const proofAfter: pulumi.Resource[] = [last];
         if (spec.readiness === "anonymous") {
+            // Before the other masters open up, so that nothing but the health paths is ever readable there.
             const viewer = new PublicInfoViewer(
                 `${name}-public-info-viewer`,
-                { spec, kubeconfig: entry.kubeconfig, node: founder, access, hooks, after: [last] },
+                { ...onFounder, kubeconfig: entry.kubeconfig, after: [first.running] },
                 parent,
             );
             proofAfter.push(viewer.applied);
         }
-        new AnonymousSurface(
-            `${name}-anonymous-surface`,
-            { spec, node: founder, access, hooks, after: proofAfter },
-            parent,
-        );
+        new AnonymousSurface(`${name}-anonymous-surface`, { ...onFounder, after: proofAfter }, parent);
+        if (spec.snapshots.now !== undefined) {
+            this.snapshot = new Snapshot(
+                `${name}-snapshot`,
+                { ...onFounder, snapshot: spec.snapshots.now, after: [last] },
+                parent,
+            ).place;
+        }
 
         this.kubeconfig = pulumi.secret(entry.kubeconfig);
-        this.caHash = entry.caHash;
+        this.caHash = pulumi.output(caHash);
         this.statsPassword = pulumi.secret(secrets.statsPassword);
         this.metricsPassword = secrets.metricsPassword;
         this.registerOutputs({});
@@ -164,14 +182,15 @@ export function clusterFacts(spec: ClusterSpec): {
     nodes: NodeInfo[];
     readiness: string;
 } {
+    const live = spec.nodes.filter((n) => !n.lost);
     return {
-        apiEndpoints: spec.nodes.filter((n) => n.role === "server").map((n) => `https://${urlHost(n.address)}:6443`),
-        statsEndpoints: spec.nodes.map((n) => `http://${statsEndpoint(spec, n)}/`),
-        prometheusTargets: spec.nodes.map((n) => ({
+        apiEndpoints: servers(spec).map((n) => `https://${urlHost(n.address)}:6443`),
+        statsEndpoints: live.map((n) => `http://${statsEndpoint(spec, n)}/`),
+        prometheusTargets: live.map((n) => ({
             targets: [statsEndpoint(spec, n)],
             labels: { cluster: spec.cluster, node: n.name, role: n.role, job: "haproxy" },
         })),
-        nodes: spec.nodes.map(({ name, role, address }) => ({ name, role, address, version: spec.version })),
+        nodes: live.map(({ name, role, address }) => ({ name, role, address, version: spec.version })),
         readiness: spec.readiness,
     };
 }

@@ -2,12 +2,15 @@
 import { createHmac } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
+import type { ClusterSpec } from "./spec/spec";
 
 /** What the user may give as secret config. */
 export interface GivenSecrets {
     readonly token?: pulumi.Output<string>;
     readonly agentToken?: pulumi.Output<string>;
     readonly statsPassword?: pulumi.Output<string>;
+    readonly s3AccessKey?: pulumi.Output<string>;
+    readonly s3SecretKey?: pulumi.Output<string>;
 }
 
 /** The secrets of a cluster, and the public marks by which a change of them is told. */
@@ -24,21 +27,37 @@ export class ClusterSecrets extends pulumi.ComponentResource {
     public readonly statsSalt: pulumi.Output<string>;
     /** Tells this cluster's etcd data from another's; not secret. */
     public readonly clusterId: pulumi.Output<string>;
+    /** Of the bucket for etcd snapshots, where the user gave them. */
+    public readonly s3?: { readonly accessKey: pulumi.Output<string>; readonly secretKey: pulumi.Output<string> };
     private readonly revisionKey: pulumi.Output<string>;
 
     public constructor(
         name: string,
-        given: GivenSecrets & { readonly metrics: boolean },
+        given: GivenSecrets & { readonly metrics: boolean; readonly rotate: ClusterSpec["rotate"] },
         opts?: pulumi.ComponentResourceOptions,
     ) {
         super("k3s-ha:index:ClusterSecrets", name, {}, opts);
         const parent = { parent: this };
-        const password = (what: string, length: number): pulumi.Output<string> =>
-            pulumi.secret(new random.RandomPassword(`${name}-${what}`, { length, special: false }, parent).result);
-        this.token = given.token ?? password("token", 48);
-        this.agentToken = given.agentToken ?? password("agent-token", 48);
-        this.statsPassword = given.statsPassword ?? password("stats-password", 32);
-        if (given.metrics) this.metricsPassword = password("metrics-password", 32);
+        // A changed keeper makes a new password.
+        const password = (what: string, length: number, generation = 0): pulumi.Output<string> =>
+            pulumi.secret(
+                new random.RandomPassword(
+                    `${name}-${what}`,
+                    {
+                        length,
+                        special: false,
+                        keepers: generation > 0 ? { generation: String(generation) } : undefined,
+                    },
+                    parent,
+                ).result,
+            );
+        const { rotate } = given;
+        this.token = given.token ?? password("token", 48, rotate.token);
+        this.agentToken = given.agentToken ?? password("agent-token", 48, rotate.agentToken);
+        this.statsPassword = given.statsPassword ?? password("stats-password", 32, rotate.statsPassword);
+        if (given.metrics) this.metricsPassword = password("metrics-password", 32, rotate.metricsPassword);
+        if (given.s3AccessKey && given.s3SecretKey)
+            this.s3 = { accessKey: given.s3AccessKey, secretKey: given.s3SecretKey };
         this.statsSalt = new random.RandomString(`${name}-stats-salt`, { length: 16, special: false }, parent).result;
         this.clusterId = new random.RandomId(`${name}-id`, { byteLength: 8 }, parent).hex;
         this.revisionKey = password("revision-key", 32);

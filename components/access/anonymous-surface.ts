@@ -1,9 +1,10 @@
 /** The proof of what anonymous clients get, asked of every master. */
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
+import type { ClusterStepArgs } from "../k3s/server";
 import { renderBundle } from "../remote/bundle";
-import { nodeCommand, type SshAccess } from "../remote/node-command";
-import type { ClusterSpec, NodeSpec, Readiness } from "../spec/spec";
+import { nodeCommand } from "../remote/node-command";
+import { servers, type Readiness } from "../spec/spec";
 import { PUBLIC_PATHS } from "./public-info-viewer";
 
 /** Path and HTTP code that a client without credentials must get in a readiness mode. */
@@ -18,21 +19,11 @@ export function anonymousSurface(readiness: Readiness): (readonly [path: string,
     ];
 }
 
-/** Arguments of {@link AnonymousSurface}. */
-export interface AnonymousSurfaceArgs {
-    readonly spec: ClusterSpec;
-    /** The master that asks all masters. */
-    readonly node: NodeSpec;
-    readonly access: SshAccess;
-    readonly after: readonly pulumi.Resource[];
-    readonly hooks?: pulumi.ResourceHookBinding;
-}
-
 /** Reads only; fails the `up` when a master answers something else. Asked again when masters, version or mode change. */
 export class AnonymousSurface extends pulumi.ComponentResource {
     public readonly proved: remote.Command;
 
-    public constructor(name: string, args: AnonymousSurfaceArgs, opts?: pulumi.ComponentResourceOptions) {
+    public constructor(name: string, args: ClusterStepArgs, opts?: pulumi.ComponentResourceOptions) {
         super("k3s-ha:access:AnonymousSurface", name, {}, opts);
         const { spec, node } = args;
         this.proved = nodeCommand(
@@ -47,12 +38,11 @@ export class AnonymousSurface extends pulumi.ComponentResource {
                         node: node.name,
                         version: spec.version,
                         readiness: spec.readiness,
-                        master: spec.nodes.filter((n) => n.role === "server").map((n) => `${n.name} ${n.address}`),
+                        master: servers(spec).map((n) => `${n.name} ${n.address}`),
                         expect: anonymousSurface(spec.readiness).map(([path, code]) => `${path} ${code}`),
                     },
                     files: [],
                 }),
-                removable: false,
             },
             { parent: this, dependsOn: [...args.after], hooks: args.hooks },
         );

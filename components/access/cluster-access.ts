@@ -1,20 +1,10 @@
 /** The way into the cluster: its CA and kubeconfig, read from the founding master. */
 import { types, type remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
+import type { ClusterStepArgs } from "../k3s/server";
 import { renderBundle } from "../remote/bundle";
-import { nodeCommand, type SshAccess } from "../remote/node-command";
-import type { ClusterSpec, NodeSpec } from "../spec/spec";
+import { nodeCommand } from "../remote/node-command";
 import { parseAccess, stackKubeconfig } from "./kubeconfig";
-
-/** Arguments of {@link ClusterAccess}. */
-export interface ClusterAccessArgs {
-    readonly spec: ClusterSpec;
-    /** The master that is asked. */
-    readonly node: NodeSpec;
-    readonly access: SshAccess;
-    readonly after: readonly pulumi.Resource[];
-    readonly hooks?: pulumi.ResourceHookBinding;
-}
 
 /** Reads only. Runs again when the version changes, since a restart may have renewed the certificates. */
 export class ClusterAccess extends pulumi.ComponentResource {
@@ -24,7 +14,7 @@ export class ClusterAccess extends pulumi.ComponentResource {
     public readonly kubeconfig: pulumi.Output<string>;
     public readonly read: remote.Command;
 
-    public constructor(name: string, args: ClusterAccessArgs, opts?: pulumi.ComponentResourceOptions) {
+    public constructor(name: string, args: ClusterStepArgs, opts?: pulumi.ComponentResourceOptions) {
         super("k3s-ha:access:ClusterAccess", name, {}, opts);
         const { spec, node } = args;
         this.read = nodeCommand(
@@ -38,7 +28,6 @@ export class ClusterAccess extends pulumi.ComponentResource {
                     settings: { node: node.name, version: spec.version, rebuilt: node.rebuilt || undefined },
                     files: [],
                 }),
-                removable: false,
                 logging: types.enums.remote.Logging.None,
             },
             { parent: this, dependsOn: [...args.after], additionalSecretOutputs: ["stdout"], hooks: args.hooks },

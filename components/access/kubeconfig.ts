@@ -1,6 +1,6 @@
 /** The cluster's kubeconfig as its users need it, made from the one k3s writes on a master. Pure. */
 import { parse, stringify } from "yaml";
-import type { ClusterSpec } from "../spec/spec";
+import { servers, type ClusterSpec } from "../spec/spec";
 import { urlHost } from "../spec/values";
 
 /** What kubeconfig.sh prints: the CA's hash as k3s's tokens carry it, and /etc/rancher/k3s/k3s.yaml. */
@@ -33,10 +33,9 @@ export function stackKubeconfig(k3sYaml: string, spec: ClusterSpec): string {
         throw new Error("the master's k3s.yaml has no certificate authority or client certificate");
     }
     const { context } = spec.kubeconfig;
-    const masters = spec.nodes.filter((n) => n.role === "server");
     const places = [
         { name: context, server: spec.kubeconfig.server },
-        ...masters.map((m) => ({ name: `${context}-${m.name}`, server: `https://${urlHost(m.address)}:6443` })),
+        ...servers(spec).map((m) => ({ name: `${context}-${m.name}`, server: `https://${urlHost(m.address)}:6443` })),
     ];
     return stringify({
         apiVersion: "v1",

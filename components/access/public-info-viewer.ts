@@ -2,9 +2,9 @@
 import * as k8s from "@pulumi/kubernetes";
 import * as pulumi from "@pulumi/pulumi";
 import { renderBundle } from "../remote/bundle";
-import { nodeCommand, type SshAccess } from "../remote/node-command";
-import type { ClusterSpec, NodeSpec } from "../spec/spec";
+import { nodeCommand } from "../remote/node-command";
 import { quotedYaml } from "../k3s/config";
+import type { ClusterStepArgs } from "../k3s/server";
 
 const ROLE = "system:public-info-viewer";
 
@@ -20,14 +20,8 @@ const RULES = [{ nonResourceURLs: [...PUBLIC_PATHS], verbs: ["get"] }];
 const NO_AUTOUPDATE = { "rbac.authorization.kubernetes.io/autoupdate": "false" };
 
 /** Arguments of {@link PublicInfoViewer}. */
-export interface PublicInfoViewerArgs {
-    readonly spec: ClusterSpec;
+export interface PublicInfoViewerArgs extends ClusterStepArgs {
     readonly kubeconfig: pulumi.Output<string>;
-    /** The master that applies the role where the deployer cannot reach the API. */
-    readonly node: NodeSpec;
-    readonly access: SshAccess;
-    readonly after: readonly pulumi.Resource[];
-    readonly hooks?: pulumi.ResourceHookBinding;
 }
 
 /**
@@ -58,7 +52,6 @@ export class PublicInfoViewer extends pulumi.ComponentResource {
                         settings: { node: args.node.name },
                         files: [{ path: "/clusterrole.yaml", mode: "0600", content: quotedYaml(role) }],
                     }),
-                    removable: false,
                 },
                 { parent: this, dependsOn, hooks: args.hooks },
             );

@@ -20,7 +20,7 @@ check_host() {
 
 # Prints none, or the id of the cluster whose etcd data lie here.
 etcd_data() {
-    if [ ! -d "$ETCD/member" ]; then
+    if [ ! -d "$ETCD/member" ] && [ ! -f "${ETCD%/*}/state.db" ]; then
         echo none
     elif [ -s "$ID_FILE" ]; then
         cat "$ID_FILE"
@@ -39,14 +39,10 @@ check_etcd_data() {
     echo "etcd-data: $data"
 }
 
-# A running cluster's token cannot be changed by a new file: k3s would refuse its own bootstrap data at the next start.
-check_tokens() {
-    for name in server-token agent-token; do
-        new=$(content "$SECRETS/$name") || continue
-        if [ -s "$SECRETS/$name" ] && [ -d /var/lib/rancher/k3s ] && [ -d /etc/rancher/k3s ] && ! cmp -s "$new" "$SECRETS/$name"; then
-            fail "the configured $name differs from the one this node has joined with" \
-                "put the old value back: pulumi config set --secret k3s-ha:$(echo "$name" | sed 's/server-token/token/;s/agent-token/agentToken/') …"
-        fi
+# A secret that the stack has no longer.
+remove_old_secrets() {
+    for old in "$SECRETS"/*; do
+        if [ -f "$old" ] && ! content "$old" >/dev/null; then rm -f "$old"; fi
     done
 }
 
@@ -80,8 +76,8 @@ apply() {
     lock prepare 120
     check_host
     check_etcd_data
-    check_tokens
     put_files "$SECRETS/"
+    remove_old_secrets
     setting cluster-id >"$WORK/cluster-id"
     put "$WORK/cluster-id" "$STATE/cluster-id" 0600
     packages=$(setting packages)
@@ -92,15 +88,16 @@ apply() {
     echo "prepare: $CHANGED files changed"
 }
 
-# A step whose resource never came to be (its create failed) has no removal of its own: what is left of it goes here.
-remove_leftovers() {
+# A step whose resource never came to be (its create failed) has no removal of its own: what is left of it goes here. haproxy
+# always does (see its `settle`).
+remove_steps() {
     if [ -s "$STATE/k3s-role" ]; then sh "$KIT/$(cat "$STATE/k3s-role").sh" remove </dev/null >&2; fi
     if [ -e "$STATE/haproxy/kept" ]; then sh "$KIT/haproxy.sh" remove </dev/null >&2; fi
 }
 
 remove() {
     begin
-    remove_leftovers
+    remove_steps
     if [ -f "$STATE/files" ]; then
         while read -r path; do
             before=$STATE/before/$(echo "$path" | tr / %)

@@ -6,27 +6,41 @@ ROLE=agent
 UNIT=k3s-agent.service
 . "$KIT/k3s-lib.sh"
 
-kubectl_node() { timeout 15 "$BIN" kubectl --kubeconfig "$DATA/agent/kubelet.kubeconfig" --request-timeout=10s "$@" 2>"$WORK/kubectl.err"; }
-node_ready() { [ "$(kubectl_node get node "$NODE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
+# The kubelet's own rights: they cover its Node and the eviction of its pods, and nothing of other nodes'.
+kube() { timeout 15 "$BIN" kubectl --kubeconfig "$DATA/agent/kubelet.kubeconfig" --request-timeout=10s "$@" 2>"$WORK/kubectl.err"; }
 # The unit itself may stay "activating" for up to five minutes more: k3s's network policy controller waits for a Ready
 # condition newer than its own start, and the kubelet renews that one every five minutes (k3s 1.36.3, pkg/agent/netpol).
-initialized() { ! kubectl_node get node "$NODE" -o 'jsonpath={.spec.taints[*].key}' | grep -q node.cloudprovider.kubernetes.io/uninitialized; }
+initialized() { ! kube get node "$NODE" -o 'jsonpath={.spec.taints[*].key}' | grep -q node.cloudprovider.kubernetes.io/uninitialized; }
 joined() { [ -s "$DATA/agent/kubelet.kubeconfig" ]; }
+
+# A changed token is no restart: k3s asks for it only when it starts. So it is tried before it is trusted.
+try_token() {
+    [ -s "$CONF/token" ] && [ "$(password "$CONF/token")" != "$(cat "$SECRETS/agent-token")" ] || return 0
+    [ -s "$DATA/agent/server-ca.crt" ] || return 0
+    supervisor_ca=$DATA/agent/server-ca.crt
+    wait_for 30 token_works || fail "the masters do not accept the new agent token (HTTP $(cat "$WORK/code")); the old one stays" \
+        "every master must have been restarted with it: look at the steps of the masters and run pulumi up again"
+}
+token_works() { supervisor node "$SECRETS/agent-token" "$(setting join-url)/v1-k3s/readyz" -o /dev/null -w '%{http_code}' >"$WORK/code" && [ "$(cat "$WORK/code")" = 200 ]; }
 
 apply() {
     lock k3s 900
     limit=$(setting wait-seconds 300)
     [ -n "$ca_hash" ] || fail "the cluster's CA hash is not known" "run pulumi up again; without it nobody proves to this agent that the cluster is yours"
+    try_token
     install_binary
     folder "$CONF"
     put_token agent-token "$CONF/token" node
     install_files
+    note_missed_restart
+    drain
     start_unit
     deadline=$((started + limit))
     stage_wait "process up" process_up
     stage_wait "joined through the proxy" joined
     stage_wait "Node Ready" node_ready
     stage_wait "Node initialized" initialized
+    stage_wait "schedulable again" uncordon
     trust_ca "$DATA/agent/server-ca.crt"
     echo "agent: $outcome, $(setting version)"
 }

@@ -29,7 +29,7 @@ export class Agent extends pulumi.ComponentResource {
                 create: pulumi.interpolate`apply --ca-hash=${args.caHash}`,
                 note: secrets.revision(secrets.agentToken),
                 stdin: renderBundle(k3sBundle(spec, node)),
-                removable: true,
+                remove: "remove",
             },
             { parent: this, dependsOn: [proxy.running, this.staged, ...args.after], hooks },
         );

@@ -7,6 +7,8 @@ import type { K3sConfig } from "../spec/schema";
 import type { ClusterSpec, NodeSpec, Readiness } from "../spec/spec";
 
 const CONF = "/etc/rancher/k3s";
+/** k3s leaves it when its etcd member was removed; with `server` set the next start would join again. */
+const TOMBSTONE = "/var/lib/rancher/k3s/server/db/etcd/tombstone";
 
 /** Where a joining server or agent finds the cluster: its own proxy, always. */
 export function joinUrl(spec: ClusterSpec): string {
@@ -66,9 +68,6 @@ export function nodeConfig(spec: ClusterSpec, node: NodeSpec): Record<string, un
     if (node.externalAddress !== undefined) own["node-external-ip"] = node.externalAddress;
     if (spec.vpn.interface !== undefined && node.config["flannel-iface"] === undefined)
         own["flannel-iface"] = spec.vpn.interface;
-    const labels = Object.entries(node.labels).map(([k, v]) => `${k}=${v}`);
-    if (labels.length > 0) own["node-label"] = labels.sort();
-    if (node.taints.length > 0) own["node-taint"] = [...node.taints].sort();
     if (node.role === "agent") {
         own["server"] = joinUrl(spec);
         if (spec.throughProxy) own["disable-apiserver-lb"] = true;
@@ -79,8 +78,45 @@ export function nodeConfig(spec: ClusterSpec, node: NodeSpec): Record<string, un
     if (node.externalAddress !== undefined) own["advertise-address"] = node.address;
     const names = [...new Set([...list(node.config["tls-san"]), ...certificateNames(spec)])];
     if (names.length > 0) own["tls-san"] = names;
+    Object.assign(own, snapshotConfig(spec));
     const args = [...new Set([...list(node.config["kube-apiserver-arg"]), ...readinessArgs(spec.readiness)])];
     if (args.length > 0) own["kube-apiserver-arg"] = args;
+    return own;
+}
+
+/** k3s's own snapshot settings; where credentials are needed they are in a file that only the host knows. */
+function snapshotConfig({ snapshots }: ClusterSpec): Record<string, unknown> {
+    const { s3 } = snapshots;
+    const own: Record<string, unknown> = {
+        "etcd-snapshot-schedule-cron": snapshots.schedule,
+        "etcd-snapshot-retention": snapshots.retention,
+        "etcd-snapshot-compress": snapshots.compress,
+        "etcd-s3": s3 && true,
+        "etcd-s3-bucket": s3?.bucket,
+        "etcd-s3-endpoint": s3?.endpoint,
+        "etcd-s3-region": s3?.region,
+        "etcd-s3-folder": s3?.folder,
+        "etcd-s3-insecure": s3?.insecure,
+        "etcd-s3-retention": s3?.retention,
+    };
+    return Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
+}
+
+/** Labels of a node as `key=value`, sorted. */
+export function nodeLabels(node: NodeSpec): string[] {
+    return Object.entries(node.labels)
+        .map(([k, v]) => `${k}=${v}`)
+        .sort();
+}
+
+/**
+ * What a Node is registered with. A file of its own: k3s reads it when the Node is made, later changes are made on the Node
+ * itself (nodes.sh), so that a change of this file is no restart.
+ */
+export function registration(node: NodeSpec): Record<string, string[]> {
+    const own: Record<string, string[]> = {};
+    if (Object.keys(node.labels).length > 0) own["node-label"] = nodeLabels(node);
+    if (node.taints.length > 0) own["node-taint"] = [...node.taints].sort();
     return own;
 }
 
@@ -102,6 +138,13 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
     const files: BundleFile[] = [
         { path: `${CONF}/config.yaml`, mode: "0600", content: quotedYaml(nodeConfig(spec, node)) },
     ];
+    if (Object.keys(registration(node)).length > 0) {
+        files.push({
+            path: `${CONF}/config.yaml.d/40-registration.yaml`,
+            mode: "0600",
+            content: quotedYaml(registration(node)),
+        });
+    }
     if (node.role === "server" && spec.readiness === "scoped") {
         files.push({ path: `${CONF}/authn.yaml`, mode: "0600", content: authenticationConfig(spec.version) });
     }
@@ -123,11 +166,14 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
 export function k3sUnit(spec: ClusterSpec, node: NodeSpec): BundleFile {
     const name = node.role === "server" ? "k3s" : "k3s-agent";
     const before = ["network-online.target", "haproxy.service", ...(spec.vpn.unit ? [spec.vpn.unit] : [])].join(" ");
-    // A master that stops as planned refuses new connections first; see drain.sh.
+    // A master that stops as planned refuses new connections from then until it is ready again; see drain.sh.
     const script = `-/bin/sh ${KIT_DIR}/drain.sh`;
-    const drain =
+    const serverOnly =
         node.role === "server"
-            ? `ExecStop=${script} begin ${node.name} ${node.address} ${haproxyBackend(spec)}\nExecStopPost=${script} end ${node.address}\n`
+            ? `ExecStop=${script} begin ${node.name} ${node.address} ${haproxyBackend(spec)}
+ExecStartPost=${script} end ${node.address}
+ExecCondition=/bin/sh -c 'test ! -e ${TOMBSTONE} || { echo "k3s-ha: this master was removed from its cluster and does not join again by itself"; exit 1; }'
+`
             : "";
     return {
         path: `/etc/systemd/system/${name}.service`,
@@ -159,6 +205,6 @@ RestartSec=5s
 ExecStartPre=-/sbin/modprobe br_netfilter
 ExecStartPre=-/sbin/modprobe overlay
 ExecStart=/usr/local/bin/k3s ${node.role}
-${drain}`,
+${serverOnly}`,
     };
 }

@@ -1,6 +1,8 @@
 #!/bin/sh
-# Called by k3s.service when it stops. k3s closes 6443 at once, requests under way included; so first only new connections are
-# refused, which every proxy then sends to another master, and k3s is told to end when the proxies have taken this one out.
+# Called by k3s.service when it stops and when it is ready. k3s closes 6443 at once, requests under way included; so first only
+# new connections are refused, which every proxy then sends to another master, and k3s is told to end when the proxies have
+# taken this one out. They stay refused until k3s is ready again: its port opens seconds earlier and answers 503 (or the 401
+# of readiness `unauthorized`) meanwhile.
 # begin NODE ADDRESS BACKEND; end ADDRESS. Never in the way of a stop: without iptables or a proxy it does nothing.
 set -u
 LC_ALL=C

@@ -1,11 +1,15 @@
 # shellcheck shell=sh
-# What the steps server and agent share: binary, files, unit, start, waiting, and telling which layer a failure is in.
-# ROLE is server or agent; UNIT its systemd unit.
+# What the steps on k3s share: binary, files, unit, start, waiting, drain, and telling which layer a failure is in.
+# ROLE is server or agent; UNIT its systemd unit. A step defines kube: kubectl as this node may use it.
 # shellcheck disable=SC2034,SC2154
 BIN=/usr/local/bin/k3s
 CONF=/etc/rancher/k3s
 DATA=/var/lib/rancher/k3s
 CA=$DATA/server/tls/server-ca.crt
+MEMBERSHIP=$CONF/config.yaml.d/50-membership.yaml
+REGISTRATION=$CONF/config.yaml.d/40-registration.yaml
+# What k3s was last started with.
+STARTED=$STATE/k3s-started
 RESTART=0
 
 # The staged binary takes its place by a rename; the running process keeps the old one until it is restarted.
@@ -28,13 +32,17 @@ install_binary() {
     put "$KIT/k3s-killall.sh" /usr/local/bin/k3s-killall.sh 0755
 }
 
-# Files of the bundle whose change needs a restart of k3s.
+# The release of the installed binary, or nothing.
+installed_version() { [ ! -x "$BIN" ] || "$BIN" --version 2>/dev/null | sed -n 's/^k3s version \([^ ]*\).*/\1/p'; }
+
+# Files of the bundle whose change needs a restart of k3s, and the registration, whose change needs none.
 install_files() {
+    if registration=$(content "$REGISTRATION"); then put "$registration" "$REGISTRATION" 0600; else rm -f "$REGISTRATION"; fi
     before=$CHANGED
     put_files "$CONF/"
     put_files "$DATA/agent/etc/"
     # A file that the plan has no longer: k3s would go on reading it.
-    for path in "$CONF/registries.yaml" "$CONF/authn.yaml" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf"; do
+    for path in "$CONF/registries.yaml" "$CONF/authn.yaml" "$CONF/config.yaml.d/60-s3.yaml" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf"; do
         if [ -f "$path" ] && ! content "$path" >/dev/null; then
             rm -f "$path"
             CHANGED=$((CHANGED + 1))
@@ -49,7 +57,24 @@ install_files() {
     fi
 }
 
-# put_token SECRET FILE USER: the token in the form that pins the cluster's CA, where it is known; a changed form is no restart.
+# All that k3s reads at its start and not later.
+start_digest() {
+    {
+        cat "$STATE/bin/$(setting version)/sha256"
+        for path in "$CONF/config.yaml" "$CONF/agent-token" "$CONF/registries.yaml" "$CONF/authn.yaml" "$CONF/config.yaml.d/60-s3.yaml" \
+            "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT"; do
+            echo "$path"
+            if [ -f "$path" ]; then cat "$path"; fi
+        done
+    } | sha256sum | cut -d ' ' -f 1
+}
+
+# A run that was cut off between writing and restarting: what runs is not what the files say.
+note_missed_restart() {
+    if [ -s "$STARTED" ] && [ "$(start_digest)" != "$(cat "$STARTED")" ]; then RESTART=1; fi
+}
+
+# put_token SECRET FILE USER: the token in the form that pins the cluster's CA, where it is known.
 put_token() {
     if [ -n "$ca_hash" ]; then
         printf 'K10%s::%s:%s\n' "$ca_hash" "$3" "$(cat "$SECRETS/$1")" >"$WORK/token"
@@ -57,6 +82,17 @@ put_token() {
         cp "$SECRETS/$1" "$WORK/token"
     fi
     put "$WORK/token" "$2" 0600
+}
+
+# password FILE: the token without its pinned CA.
+password() { sed 's/^K10[0-9a-f]*::[a-z]*://' "$1" 2>/dev/null; }
+
+# supervisor USER PASSWORD-FILE URL [CURL-OPTION…]: asks k3s's own routes as server or node; the password is in no argument.
+supervisor() {
+    printf 'user = "%s:%s"\n' "$1" "$(password "$2")" >"$WORK/curlrc"
+    supervisor_url=$3
+    shift 3
+    curl -sS --max-time 15 -K "$WORK/curlrc" --cacert "${supervisor_ca:-$CA}" "$@" "$supervisor_url" 2>"$WORK/curl.err"
 }
 
 kubectl_admin() { timeout 15 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" --request-timeout=10s "$@" 2>"$WORK/kubectl.err"; }
@@ -78,8 +114,12 @@ start_unit() {
     else
         outcome=unchanged
     fi
+    start_digest >"$STARTED"
     restarts_before=$(restarts)
 }
+
+# True when k3s runs now and will be restarted.
+will_restart() { [ "$RESTART" = 1 ] && unit_is ActiveState active; }
 
 # A process that systemd had to start four times is not going to come up by waiting.
 crash_loop() { [ "$(($(restarts) - restarts_before))" -ge 4 ]; }
@@ -100,22 +140,66 @@ stage_wait() {
 }
 
 process_up() { unit_is SubState running || { unit_is ActiveState activating && ! unit_is MainPID 0; }; }
+node_ready() { [ "$(kube get node "$NODE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
 
-# proxy_up: how many masters the local proxy sees up, or nothing when it cannot be asked.
-proxy_up() {
+# masters_up: names of the masters that the local proxy sees up.
+masters_up() {
     echo "show stat" | socat -t 3 - /run/haproxy/admin.sock 2>/dev/null |
-        awk -F, -v be="$(setting backend)" '$1 == be && $2 != "BACKEND" && $18 ~ /^UP/ { n++ } END { print n + 0 }'
+        awk -F, -v be="$(setting backend)" '$1 == be && $2 != "BACKEND" && $18 ~ /^UP/ { print $2 }'
 }
 
 # True on a node that needs another master to start: an agent, or a server that joins.
-joins() { [ "$ROLE" = agent ] || grep -qs server "$CONF/config.yaml.d/50-membership.yaml"; }
+joins() { [ "$ROLE" = agent ] || grep -qs server "$MEMBERSHIP"; }
+
+# --- drain: pods leave the node by eviction, within their disruption budgets, before k3s is restarted ----------------------
+
+# Pods that an eviction can move: not finished, not of a DaemonSet, not static ones.
+movable_pods() {
+    # shellcheck disable=SC2016
+    kube get pods -A --field-selector "spec.nodeName=$NODE" -o 'go-template={{range .items}}{{$kind := ""}}{{range .metadata.ownerReferences}}{{$kind = .kind}}{{end}}{{if and (ne $kind "DaemonSet") (ne $kind "Node") (ne .status.phase "Succeeded") (ne .status.phase "Failed")}}{{.metadata.namespace}} {{.metadata.name}}{{"\n"}}{{end}}{{end}}' >"$WORK/pods"
+}
+
+evict_all() {
+    movable_pods || return 1
+    [ -s "$WORK/pods" ] || return 0
+    while read -r namespace pod; do
+        printf '{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":"%s","namespace":"%s"}}\n' "$pod" "$namespace" >"$WORK/eviction"
+        # 429 while a budget allows no more: asked again until the time is over.
+        kube create --raw "/api/v1/namespaces/$namespace/pods/$pod/eviction" -f "$WORK/eviction" >/dev/null || true
+    done <"$WORK/pods"
+    return 1
+}
+
+# Only where it is asked for (rollout.drain), and only before a restart of a k3s that runs.
+drain() {
+    seconds=$(setting drain-seconds)
+    if [ -z "$seconds" ] || ! will_restart; then return 0; fi
+    if [ "$(kube get node "$NODE" -o 'jsonpath={.spec.unschedulable}')" != true ]; then
+        kube cordon "$NODE" >/dev/null || fail "could not cordon the Node: $(tail -n 1 "$WORK/kubectl.err")" "look whether the API answers through this node's proxy"
+        : >"$STATE/cordoned"
+    fi
+    if ! wait_for "$seconds" evict_all; then
+        uncordon
+        fail "these pods did not leave within $seconds s (namespace name): $(tr '\n' ';' <"$WORK/pods")" \
+            "look at their PodDisruptionBudgets (kubectl get pdb -A), or raise k3s-ha:rollout.drainTimeout; k3s was not restarted"
+    fi
+    say "$NODE: drained"
+}
+
+uncordon() {
+    [ -e "$STATE/cordoned" ] || return 0
+    kube uncordon "$NODE" >/dev/null || return 1
+    rm -f "$STATE/cordoned"
+}
+
+# --- failures ---------------------------------------------------------------------------------------------------------------
 
 # diagnose WHAT: which layer is in the way (port, TLS, token, clock, etcd), from k3s's own words and the proxy's view.
 diagnose() {
     since=$(date -d "@$started" '+%Y-%m-%d %H:%M:%S' 2>/dev/null || echo "-10min")
     journalctl -u "$UNIT" --since "$since" --no-pager -o cat 2>/dev/null | tail -n 400 >"$WORK/journal"
     seen() { grep -Eqi "$1" "$WORK/journal"; }
-    up=$(proxy_up)
+    up=$(masters_up | grep -c .) || true
     if seen 'not yet valid|certificate has expired'; then
         layer=clock remedy="compare the clocks of the nodes (date -u; is time synchronisation running?) and run pulumi up again"
     elif seen 'token CA hash does not match'; then
@@ -124,6 +208,8 @@ diagnose() {
         layer=token remedy="the token of this node is not the cluster's; if the Node existed before under this name, delete it (kubectl delete node $NODE) and run pulumi up again"
     elif seen 'duplicate node name|Node password rejected|hash does not match'; then
         layer="etcd (a member or Node of this name is still known)" remedy="delete the old Node, which removes its etcd member: kubectl delete node $NODE, then run pulumi up again"
+    elif seen 'removed from its cluster and does not join again'; then
+        layer="etcd (this master's member was removed)" remedy="raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack file"
     elif seen 'critical configuration value mismatch'; then
         layer="configuration (differs from the other servers')" remedy="the settings named in the log must be equal on all servers"
     elif seen 'learner|unhealthy cluster|etcd cluster join failed|no leader|context deadline exceeded.*etcd|waiting for etcd'; then
@@ -154,8 +240,11 @@ trust_ca() {
 
 remove_k3s() {
     if [ -x /usr/local/bin/k3s-killall.sh ]; then sh /usr/local/bin/k3s-killall.sh >/dev/null 2>&1; else sh "$KIT/k3s-killall.sh" >/dev/null 2>&1; fi
+    # The stop left the rule of drain.sh.
+    address=$(sed -n 's/^ExecStartPost=.*drain\.sh end //p' "/etc/systemd/system/$UNIT" 2>/dev/null)
+    [ -z "$address" ] || sh "$KIT/drain.sh" end "$address"
     systemctl -q disable "$UNIT" 2>/dev/null || true
-    rm -rf "/etc/systemd/system/$UNIT" "/etc/systemd/system/$UNIT.env" "/etc/systemd/system/$UNIT.d"
+    rm -rf "/etc/systemd/system/$UNIT" "/etc/systemd/system/$UNIT.env" "/etc/systemd/system/$UNIT.d" "/run/systemd/system/$UNIT.d"
     systemctl daemon-reload
     systemctl reset-failed "$UNIT" 2>/dev/null || true
     if [ -f "$STATE/links" ]; then
@@ -163,7 +252,7 @@ remove_k3s() {
     fi
     # The data folder may be a mount point; its content goes in any case.
     find "$DATA" -mindepth 1 -delete 2>/dev/null || rm -rf "${DATA:?}"/* 2>/dev/null || true
-    rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role"
+    rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STARTED" "$STATE/cordoned"
     find /var/lib/kubelet -mindepth 1 -delete 2>/dev/null || true
     # What is empty now: k3s's folders, and the one where the kubelet looks for volume plugins.
     plugins=/usr/libexec/kubernetes

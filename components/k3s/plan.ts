@@ -2,7 +2,7 @@
 import { backendName, caFile } from "../proxy/plan";
 import type { Bundle } from "../remote/bundle";
 import type { ClusterSpec, NodeSpec } from "../spec/spec";
-import { joinUrl, k3sFiles, k3sUnit } from "./config";
+import { joinUrl, k3sFiles, k3sUnit, nodeLabels } from "./config";
 
 /** The k3s binary: which, from where, and what it must be. Restarts nothing. */
 export function stageBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
@@ -25,7 +25,14 @@ export function stageBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
 
 /** config.yaml and unit of a node; k3s is restarted when one of them, or the binary, differs from what is there. */
 export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
-    const masters = spec.nodes.filter((n) => n.role === "server");
+    const onServers =
+        node.role === "server"
+            ? {
+                  datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
+                  snapshot: spec.snapshots.beforeUpgrade && node.name === spec.founder ? "before-upgrade" : undefined,
+                  rotates: node.name === spec.founder ? "yes" : undefined,
+              }
+            : {};
     return {
         settings: {
             node: node.name,
@@ -33,15 +40,40 @@ export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
             rebuilt: node.rebuilt || undefined,
             version: spec.version,
             "join-url": joinUrl(spec),
-            // Who could hold a cluster already: asked by the founding guard.
-            other:
-                node.name === spec.founder
-                    ? masters.filter((m) => m.name !== node.name).map((m) => `${m.name} ${m.address}`)
-                    : undefined,
+            ...onServers,
+            "drain-seconds": spec.rollout.drainSeconds,
             backend: backendName(spec),
             "proxy-ca": spec.proxy.check.verify && spec.proxy.preset !== "seed" ? caFile(spec) : undefined,
             "wait-seconds": node.role === "server" ? spec.timeouts.server : spec.timeouts.agent,
         },
         files: [...k3sFiles(spec, node), k3sUnit(spec, node)],
+    };
+}
+
+/** Nodes that the cluster must forget, and keep out should they come back. */
+export function fenceBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
+    return {
+        settings: {
+            node: node.name,
+            datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
+            lost: spec.nodes.filter((n) => n.lost).map((n) => n.name),
+        },
+        files: [],
+    };
+}
+
+/** The Nodes as they are to be: who is a member, with which labels and taints. */
+export function nodesBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
+    const live = spec.nodes.filter((n) => !n.lost);
+    return {
+        settings: {
+            node: node.name,
+            datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
+            "leave-seconds": spec.rollout.leaveSeconds,
+            member: live.map((n) => `${n.name} ${n.role}`),
+            label: live.flatMap((n) => nodeLabels(n).map((label) => `${n.name} ${label}`)),
+            taint: live.flatMap((n) => [...n.taints].sort().map((taint) => `${n.name} ${taint}`)),
+        },
+        files: [],
     };
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Step k3s on a server.
-# found OTHERS: the first start of the first server; OTHERS is what the other masters said of their etcd data
-#   (name=none,name=none). Founds a cluster only when nobody else can be one; else joins as apply does.
+# found: the first start of the first server; --others=NAME@ADDRESS=DATA,… is what the other masters said of their etcd data
+#   (none, or a cluster's id), --restore=SNAPSHOT what to found from. Founds a cluster only when nobody else can be one; else joins
+#   as apply does.
 # apply: joins through the local proxy, or brings a member to the configured state. Never founds.
 # remove: leaves the cluster where it still stands, then uninstalls.
 # --ca-hash=HEX in any place pins the cluster's CA.
@@ -10,10 +11,12 @@ ROLE=server
 UNIT=k3s.service
 . "$KIT/k3s-lib.sh"
 
-MEMBERSHIP=$CONF/config.yaml.d/50-membership.yaml
 ID_FILE=$DATA/server/k3s-ha-cluster-id
 
+kube() { kubectl_admin "$@"; }
 has_etcd_data() { [ -d "$DATA/server/db/etcd/member" ]; }
+has_sqlite_data() { [ -f "$DATA/server/db/state.db" ]; }
+on_etcd() { [ "$(setting datastore etcd)" = etcd ]; }
 
 # True when something answers on the API or etcd port of a host. Any TCP answer counts, also of a broken master.
 answers() {
@@ -25,25 +28,39 @@ answers() {
 
 # Proof that no other master holds data or answers; else the cluster is there already and this host has to join it.
 may_found() {
-    for other in $(echo "$others" | tr , ' '); do
-        [ "${other#*=}" = none ] || fail "${other%%=*} holds etcd data (cluster ${other#*=}), so the cluster exists; founding another one beside it would split it" \
-            "start k3s on ${other%%=*} (systemctl start k3s) and run pulumi up again"
-    done
-    setting other | while read -r name address; do
-        if answers "$address"; then echo "$name"; fi
-    done >"$WORK/answering"
+    printf '%s\n' "$others" | tr ',@=' '\n  ' >"$WORK/others"
+    while read -r name _ data; do
+        [ "${data:-none}" = none ] || fail "$name holds etcd data (cluster $data), so the cluster exists; founding another one beside it would split it" \
+            "start k3s on $name (systemctl start k3s) and run pulumi up again"
+    done <"$WORK/others"
+    while read -r name address _; do
+        if [ -n "$name" ] && answers "$address"; then echo "$name"; fi
+    done <"$WORK/others" >"$WORK/answering"
     [ ! -s "$WORK/answering" ] || return 1
 }
 
+# write_membership found|join|sqlite: the file that decides what a start without data does.
 write_membership() {
-    if [ "$1" = found ]; then echo '"cluster-init": true'; else echo "\"server\": \"$(setting join-url)\""; fi >"$WORK/membership"
+    case $1 in
+        found) echo '"cluster-init": true' ;;
+        join) echo "\"server\": \"$(setting join-url)\"" ;;
+        sqlite) rm -f "$MEMBERSHIP"; return 0 ;;
+    esac >"$WORK/membership"
     put "$WORK/membership" "$MEMBERSHIP" 0644
 }
 
 decide_membership() {
+    if [ -e "$DATA/server/db/etcd/tombstone" ] && [ "$(setting rebuilt 0)" != "$(cat "$STATE/rebuilt" 2>/dev/null || echo 0)" ]; then
+        # Its member was removed while the host was lost; the user says that it may come back.
+        systemctl stop "$UNIT" 2>/dev/null || true
+        rm -rf "$DATA/server/db" "$DATA/server/tls" "$DATA/server/cred" "$DATA/server/token" /etc/rancher/node
+    fi
     if has_etcd_data; then
         # k3s ignores both keys now; a founding that was interrupted carries on from its data.
         mode=member
+    elif has_sqlite_data; then
+        # k3s moves SQLite's keys to etcd when it is started with cluster-init.
+        if on_etcd; then mode=convert; else mode=member; fi
     elif [ "$command" = found ] && may_found; then
         mode=found
     else
@@ -53,19 +70,104 @@ decide_membership() {
                 "if it is this stack's cluster, set k3s-ha:caHash (sha256sum of /var/lib/rancher/k3s/server/tls/server-ca.crt on that host) to let $NODE join it; else free the host of the other k3s"
         fi
         [ -n "$ca_hash" ] || fail "this server has no data and would have to join without knowing the cluster's CA" \
-            "pulumi config set k3s-ha:caHash \"\$(pulumi stack output caHash)\" and run pulumi up again"
+            "raise nodes[].rebuilt of $NODE, so that another server speaks for the cluster, or pulumi config set k3s-ha:caHash \"\$(pulumi stack output caHash)\"; then run pulumi up again"
     fi
 }
 
-etcd_voter() {
-    kubectl_admin get --raw /db/info >"$WORK/members" || return 1
-    # One member per line; a voter's entry has no isLearner:true. Names are <node>-<suffix>.
-    sed 's/},{/}\n{/g' "$WORK/members" | grep -E "\"name\":\"$NODE(-[0-9a-f]+)?\"" | grep -qv '"isLearner":true'
+# One member per line.
+members() { kubectl_admin get --raw /db/info | sed 's/},{/}\n{/g'; }
+is_member() { grep -E "\"name\":\"$1(-[0-9a-f]+)?\""; }
+etcd_voter() { members >"$WORK/members" && is_member "$NODE" <"$WORK/members" | grep -qv '"isLearner":true'; }
+api_ready() { [ "$(kubectl_admin get --raw /readyz)" = ok ]; }
+unit_active() { unit_is ActiveState active; }
+
+# --- before a restart: the rest must be able to do without this master ------------------------------------------------------
+
+# Other masters that this host's proxy sees up, and how many must be: etcd's majority without this one.
+enough_others() { others_up=$(masters_up | grep -cvx "$NODE") || true; [ "${others_up:-0}" -ge "$needed" ]; }
+
+wait_for_the_others() {
+    will_restart && members >"$WORK/members" || return 0
+    count=$(grep -c '"name"' "$WORK/members") || true
+    [ "$count" -ge 2 ] || return 0
+    if [ "$count" = 2 ]; then needed=1; else needed=$((count / 2 + 1)); fi
+    wait_for 90 enough_others || fail "only $others_up of the other $((count - 1)) masters are up ($(masters_up | tr '\n' ' ')); restarting this one now would take the majority from etcd" \
+        "bring the others back first; k3s was not restarted here"
 }
 
-api_ready() { [ "$(kubectl_admin get --raw /readyz)" = ok ]; }
-node_ready() { [ "$(kubectl_admin get node "$NODE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
-unit_active() { unit_is ActiveState active; }
+# before_upgrade INSTALLED-VERSION: a snapshot, taken by the old binary and named after what it was taken before. k3s's retention
+# keeps it like any other.
+before_upgrade() {
+    if [ -z "$1" ] || [ "$1" = "$(setting version)" ]; then return 0; fi
+    RESTART=1
+    if [ "$(setting snapshot)" != before-upgrade ] || ! has_etcd_data || ! will_restart; then return 0; fi
+    name=before-$(setting version | tr + -)
+    timeout 300 "$BIN" etcd-snapshot save --name "$name" >"$WORK/snapshot" 2>&1 ||
+        fail "no etcd snapshot could be taken before the upgrade: $(tail -n 2 "$WORK/snapshot" | mask)" "look at the disk space below $DATA/server/db/snapshots; k3s was not restarted"
+    say "$NODE: etcd snapshot $(sed -n "s/.*\($name-[A-Za-z0-9_.-]*\).*/\1/p" "$WORK/snapshot" | tail -n 1) taken"
+}
+
+# --- tokens -----------------------------------------------------------------------------------------------------------------
+
+# known_ca_hash: as this server's own token file has it.
+known_ca_hash() { sed -n 's/^K10\([0-9a-f]\{64\}\)::.*/\1/p' "$DATA/server/token" 2>/dev/null; }
+
+# The first server in the chain changes the cluster's token; the others start with what has been changed.
+rotate_token() {
+    if [ ! -s "$DATA/server/token" ] || [ "$(password "$DATA/server/token")" = "$(cat "$SECRETS/server-token")" ]; then return 0; fi
+    if [ "$(setting rotates)" = yes ]; then
+        printf '{"newToken":"%s"}' "$(cat "$SECRETS/server-token")" >"$WORK/new-token"
+        code=$(supervisor server "$DATA/server/token" https://127.0.0.1:6443/v1-k3s/token -X PUT -H 'Content-Type: application/json' \
+            --data-binary "@$WORK/new-token" -o "$WORK/answer" -w '%{http_code}') || code="none: $(tail -n 1 "$WORK/curl.err")"
+        [ "$code" = 200 ] || fail "k3s did not take the new server token (answer $code: $(mask <"$WORK/answer" | head -c 300))" \
+            "the old token stays in use; look whether all masters are ready, and run pulumi up again"
+        say "$NODE: the cluster's server token was changed"
+    fi
+    RESTART=1
+}
+
+write_tokens() {
+    if [ "$mode" = found ] || [ "$mode" = restore ]; then ca_hash=""; fi
+    if [ "$mode" = member ] && [ -z "$ca_hash" ]; then ca_hash=$(known_ca_hash); fi
+    put_token server-token "$CONF/token" server
+    before=$CHANGED
+    put "$SECRETS/agent-token" "$CONF/agent-token" 0600
+    [ "$CHANGED" = "$before" ] || RESTART=1
+    write_s3_credentials
+}
+
+# Credentials are in no file that a preview shows; k3s reads them from a drop-in beside the public settings.
+write_s3_credentials() {
+    [ -s "$SECRETS/s3-access-key" ] || { rm -f "$CONF/config.yaml.d/60-s3.yaml"; return 0; }
+    printf '"etcd-s3-access-key": "%s"\n"etcd-s3-secret-key": "%s"\n' "$(cat "$SECRETS/s3-access-key")" "$(cat "$SECRETS/s3-secret-key")" >"$WORK/s3"
+    before=$CHANGED
+    put "$WORK/s3" "$CONF/config.yaml.d/60-s3.yaml" 0600
+    [ "$CHANGED" = "$before" ] || RESTART=1
+}
+
+# --- founding from a snapshot -------------------------------------------------------------------------------------------------
+
+restore_snapshot() {
+    case $restore in
+        /*) [ -r "$restore" ] || fail "there is no readable snapshot $restore" "put it there, or correct k3s-ha:snapshots.restore" ;;
+    esac
+    timeout "$limit" "$BIN" server --cluster-reset "--cluster-reset-restore-path=$restore" >"$WORK/restore" 2>&1 ||
+        fail "k3s could not restore $restore: $(tail -n 3 "$WORK/restore" | mask)" "the server token must be that of the cluster that the snapshot was taken of (k3s-ha:token); remove $DATA/server on this host before the next try"
+    say "$NODE: restored from $restore"
+}
+
+# The snapshot knows the Nodes of the old cluster and their passwords, which no host here has.
+forget_old_nodes() {
+    kube get nodes -o name >"$WORK/nodes" || return 1
+    while read -r old; do
+        [ "$old" = "node/$NODE" ] || kube delete "$old" --wait=false >/dev/null || return 1
+    done <"$WORK/nodes"
+    kube -n kube-system get secrets -o name >"$WORK/all-secrets" || return 1
+    grep '\.node-password\.k3s$' "$WORK/all-secrets" >"$WORK/old-secrets" || true
+    while read -r old; do kube -n kube-system delete "$old" >/dev/null || return 1; done <"$WORK/old-secrets"
+}
+
+# --- the step -----------------------------------------------------------------------------------------------------------------
 
 run() {
     lock k3s 900
@@ -73,60 +175,99 @@ run() {
     mode=""
     : >"$WORK/answering"
     decide_membership
+    if [ "$mode" = found ] && [ -n "$restore" ]; then mode=restore; fi
+    if [ "$mode" = member ]; then
+        rotate_token
+        before_upgrade "$(installed_version)"
+    fi
     install_binary
     folder "$CONF"
-    if [ "$mode" = found ]; then ca_hash=""; fi
-    if [ "$mode" != member ] || [ ! -s "$CONF/token" ]; then put_token server-token "$CONF/token" server; fi
-    put "$SECRETS/agent-token" "$CONF/agent-token" 0600
+    write_tokens
     install_files
-    if [ "$mode" = member ] && [ ! -f "$MEMBERSHIP" ]; then write_membership join; fi
-    if [ "$mode" != member ]; then
-        write_membership "$mode"
-        folder "$DATA"
-        [ -d "$DATA/server" ] || mkdir -m 0700 "$DATA/server"
-        # Left by the step prepare, which refuses etcd data with another id.
-        put "$STATE/cluster-id" "$ID_FILE" 0600
-        RESTART=1
-    fi
+    note_missed_restart
+    case $mode in
+        member)
+            if [ ! -f "$MEMBERSHIP" ] && on_etcd; then write_membership join; fi
+            ;;
+        convert) write_membership found; RESTART=1 ;;
+        *)
+            folder "$DATA"
+            [ -d "$DATA/server" ] || mkdir -m 0700 "$DATA/server"
+            # Left by the step prepare, which refuses etcd data with another id.
+            put "$STATE/cluster-id" "$ID_FILE" 0600
+            case $mode in
+                found) if on_etcd; then write_membership found; else write_membership sqlite; fi ;;
+                restore) rm -f "$MEMBERSHIP"; restore_snapshot ;;
+                join) write_membership join ;;
+            esac
+            RESTART=1
+            ;;
+    esac
+    wait_for_the_others
+    drain
     start_unit
     deadline=$((started + limit))
     stage_wait "process up" process_up
-    stage_wait "etcd voter" etcd_voter
+    if on_etcd; then stage_wait "etcd voter" etcd_voter; fi
     stage_wait "API ready" api_ready
+    if [ "$mode" = restore ]; then stage_wait "the snapshot's Nodes forgotten" forget_old_nodes; fi
     stage_wait "Node Ready" node_ready
     stage_wait "unit active" unit_active
+    stage_wait "schedulable again" uncordon
     # From now on this master is like any other: without its disk it joins, it never founds again.
-    write_membership join
+    if on_etcd; then write_membership join; fi
+    printf '%s\n' "$(setting rebuilt 0)" >"$STATE/rebuilt"
     trust_ca "$CA"
-    case $mode in found) outcome=founded ;; join) outcome=joined ;; esac
-    echo "server: $outcome, $(setting version), $(sed 's/},{/}\n{/g' "$WORK/members" | grep -c '"name"') etcd members"
+    case $mode in found) outcome=founded ;; join) outcome=joined ;; restore) outcome=restored ;; convert) outcome="moved from SQLite to etcd" ;; esac
+    if on_etcd; then store="$(grep -c '"name"' "$WORK/members") etcd members"; else store=SQLite; fi
+    echo "server: $outcome, $(setting version), $store"
 }
 
-# Leaves an intact cluster as `kubectl delete node` does: the etcd member goes with the Node. Bounded, and never in the way.
+# --- leaving ------------------------------------------------------------------------------------------------------------------
+
+# Members as another master lists them, by this host's proxy, which has taken this master out.
+members_elsewhere() { supervisor server "$CONF/token" "$(sed -n 's/^"server": "\(.*\)"$/\1/p' "$MEMBERSHIP")/db/info" | sed 's/},{/}\n{/g'; }
+gone() { members_elsewhere >"$WORK/members" && grep -q '"name"' "$WORK/members" && ! is_member "$NODE" <"$WORK/members" >/dev/null; }
+
+# Leaves an intact cluster as `kubectl delete node` does: the etcd member goes with the Node. k3s would join again at its next
+# start, so it is not started again. It runs until the member is gone, since two members are needed to let one of two go.
 leave() {
-    [ -x "$BIN" ] && [ -s "$CONF/k3s.yaml" ] || return 0
-    members=$(kubectl_admin get --raw /db/info | sed 's/},{/}\n{/g' | grep -c '"name"') || return 0
-    [ "$members" -gt 1 ] || return 0
+    [ -x "$BIN" ] && [ -s "$CONF/k3s.yaml" ] && [ -s "$MEMBERSHIP" ] || return 0
+    count=$(members | grep -c '"name"') || return 0
+    [ "$count" -gt 1 ] || return 0
+    folder "/run/systemd/system/$UNIT.d"
+    printf '[Service]\nRestart=no\n' >"/run/systemd/system/$UNIT.d/50-leaving.conf"
+    systemctl daemon-reload
+    address=$(sed -n 's/^"node-ip": "\(.*\)"$/\1/p' "$CONF/config.yaml")
+    MAINPID=$(systemctl show -p MainPID --value "$UNIT") sh "$KIT/drain.sh" begin "$NODE" "$address" "$(cat "$STATE/haproxy/backend" 2>/dev/null)"
     timeout 30 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" delete node "$NODE" --wait=false --ignore-not-found >&2 || true
-    wait_for 20 gone || say "$NODE: the etcd member was still listed after 20 s"
+    if wait_for 60 gone; then
+        say "$NODE: left the cluster, $(grep -c '"name"' "$WORK/members") etcd members remain"
+    elif [ "$count" -gt 2 ]; then
+        fail "the etcd member of $NODE is still listed after 60 s" "look at the members (k3s kubectl get --raw /db/info on a master); run pulumi up again"
+    else
+        say "$NODE: the etcd member was still listed after 60 s"
+    fi
 }
-gone() { ! kubectl_admin get --raw /db/info | grep -qE "\"name\":\"$NODE(-[0-9a-f]+)?\""; }
 
 remove() {
     lock k3s 120
     leave
     remove_k3s
+    rm -f "$STATE/rebuilt"
     echo "server: removed"
 }
 
 command=${1-}
 others=""
 ca_hash=""
+restore=""
 shift || true
 for arg in "$@"; do
     case $arg in
         --ca-hash=*) ca_hash=${arg#--ca-hash=} ;;
         --others=*) others=${arg#--others=} ;;
+        --restore=*) restore=${arg#--restore=} ;;
     esac
 done
 begin
@@ -134,5 +275,5 @@ unpack
 case $command in
     found | apply) run ;;
     remove) remove ;;
-    *) say "usage: server.sh found|apply|remove [--others=NAME=DATA,…] [--ca-hash=HEX]"; exit 2 ;;
+    *) say "usage: server.sh found|apply|remove [--others=NAME@ADDRESS=DATA,…] [--restore=SNAPSHOT] [--ca-hash=HEX]"; exit 2 ;;
 esac

@@ -25,8 +25,18 @@ export interface K3sNodeArgs {
 
 /** Arguments of {@link Server}. */
 export interface ServerArgs extends K3sNodeArgs {
-    /** For the founding master: what the others said of their etcd data, `name=none,…`. */
+    /** For the founding master: what the others said of their etcd data, `name@address=none,…`. */
     readonly others?: pulumi.Input<string>;
+}
+
+/** Arguments of the steps that are the cluster's and run on one master. */
+export interface ClusterStepArgs {
+    readonly spec: ClusterSpec;
+    /** The master that the step runs on. */
+    readonly node: NodeSpec;
+    readonly access: SshAccess;
+    readonly after: readonly pulumi.Resource[];
+    readonly hooks?: pulumi.ResourceHookBinding;
 }
 
 /**
@@ -45,18 +55,26 @@ export class Server extends pulumi.ComponentResource {
         this.staged = stageBinary(name, args, this);
         const pinned = pulumi.output(args.caHash).apply((hash) => (hash ? ` --ca-hash=${hash}` : ""));
         const apply = pulumi.interpolate`apply${pinned}`;
+        const restore = spec.snapshots.restore === undefined ? "" : ` --restore=${spec.snapshots.restore}`;
         this.running = nodeCommand(
             `${name}-k3s`,
             node,
             access,
             {
                 script: "server.sh",
-                create: args.others === undefined ? apply : pulumi.interpolate`found --others=${args.others}${pinned}`,
+                create:
+                    args.others === undefined
+                        ? apply
+                        : pulumi.interpolate`found --others=${args.others}${restore}${pinned}`,
                 // Only the very first run may found a cluster: an update never does.
                 update: args.others === undefined ? undefined : apply,
-                note: secrets.revision(secrets.token, secrets.agentToken),
+                note: secrets.revision(
+                    secrets.token,
+                    secrets.agentToken,
+                    ...(secrets.s3 ? [secrets.s3.accessKey, secrets.s3.secretKey] : []),
+                ),
                 stdin: renderBundle(k3sBundle(spec, node)),
-                removable: true,
+                remove: "remove",
             },
             {
                 parent: this,
@@ -80,7 +98,7 @@ export function stageBinary(name: string, args: K3sNodeArgs, parent: pulumi.Reso
             script: "stage.sh",
             create: "apply",
             stdin: renderBundle(stageBundle(args.spec, args.node)),
-            removable: true,
+            remove: "remove",
         },
         { parent, dependsOn: [args.proxy.prepared], hooks: args.hooks },
     );

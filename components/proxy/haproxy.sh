@@ -1,6 +1,9 @@
 #!/bin/sh
 # Step haproxy: the distribution's package, the node's haproxy.cfg, a service that runs it.
-# apply: stdin is a bundle. render: the kept configuration once more, after the CA became known. remove: as it was before.
+# apply: stdin is a bundle. render: the kept configuration once more, after the CA became known. remove: as it was before
+# (called by prepare.sh).
+# settle: the end of a changed readiness mode. The resource of this step is replaced then, and Pulumi deletes the old one after all
+# masters have changed: that deletion runs this, on all hosts. Until then both modes' answers are accepted.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"
 
@@ -34,9 +37,47 @@ order_after_vpn() {
     fi
 }
 
+# The file as it is in force: while masters change their readiness mode, the check accepts the former code too.
+in_force() {
+    if [ -s "$KEPT/also-expect" ]; then
+        sed "s/^\( *http-check expect status \)\([0-9]*\)\$/\1\2,$(cat "$KEPT/also-expect")/" "$KEPT/desired.cfg"
+    else
+        cat "$KEPT/desired.cfg"
+    fi >"$WORK/in-force.cfg"
+}
+
+note_mode_change() {
+    code=$(setting expect)
+    former=$(cat "$KEPT/expect" 2>/dev/null || true)
+    if [ -n "$former" ] && [ "$former" != "$code" ]; then printf '%s\n' "$former" >"$KEPT/also-expect"; fi
+    printf '%s\n' "$code" >"$KEPT/expect"
+}
+
+# Masters that still give the former code.
+not_changed() {
+    awk -v backend="$(cat "$KEPT/backend")" '$1 == "backend" { mine = ($2 == backend) } mine && $1 == "server" { print $2, $3 }' "$KEPT/desired.cfg" |
+        while read -r name address; do
+            if [ "$(curl -sk -o /dev/null -w '%{http_code}' --max-time 3 "https://$address/readyz" 2>/dev/null)" = "$(cat "$KEPT/also-expect")" ]; then echo "$name"; fi
+        done >"$WORK/not-changed"
+    [ -s "$WORK/not-changed" ]
+}
+all_changed() { ! not_changed; }
+
+settle() {
+    begin
+    if [ ! -s "$KEPT/also-expect" ]; then echo "haproxy: nothing to settle"; return; fi
+    NODE=$(cat "$KEPT/node")
+    lock haproxy 180
+    wait_for 60 all_changed || fail "these masters still answer as in the former readiness mode: $(tr '\n' ' ' <"$WORK/not-changed")" \
+        "run pulumi up again; until then the proxy of this host accepts both answers"
+    rm -f "$KEPT/also-expect"
+    render
+}
+
 render() {
+    in_force
     BACKEND=$(cat "$KEPT/backend") CA_FILE=$(cat "$KEPT/ca-file") NODE_NAME=$NODE LISTEN=$(cat "$KEPT/listen") \
-        sh "$KIT/apply.sh" "$KEPT/desired.cfg"
+        sh "$KIT/apply.sh" "$WORK/in-force.cfg"
 }
 
 apply() {
@@ -52,6 +93,7 @@ apply() {
     setting ca-file >"$KEPT/ca-file"
     setting listen >"$KEPT/listen"
     printf '%s\n' "$NODE" >"$KEPT/node"
+    note_mode_change
     put "$(content "$CFG")" "$KEPT/desired.cfg" 0600
     systemctl -q enable haproxy 2>/dev/null || systemctl enable haproxy >&2
     render
@@ -83,6 +125,7 @@ case ${1-} in
         NODE=$(cat "$KEPT/node")
         render
         ;;
+    settle) settle ;;
     remove) remove ;;
-    *) say "usage: haproxy.sh apply|render|remove"; exit 2 ;;
+    *) say "usage: haproxy.sh apply|render|settle|remove"; exit 2 ;;
 esac

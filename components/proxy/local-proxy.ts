@@ -9,6 +9,7 @@ import { KIT_DIR, kit } from "../remote/kit";
 import { asRoot, nodeCommand, rawCommand, type SshAccess } from "../remote/node-command";
 import type { ClusterSecrets } from "../secrets";
 import type { ClusterSpec, NodeSpec } from "../spec/spec";
+import { readyCodes } from "../k3s/config";
 import { haproxyBundle, prepareBundle } from "./plan";
 
 /** Arguments of {@link LocalProxy}. */
@@ -19,6 +20,8 @@ export interface LocalProxyArgs {
     readonly secrets: ClusterSecrets;
     /** Told about failures with what to do; see index.ts. */
     readonly hooks?: pulumi.ResourceHookBinding;
+    /** What must be allowed before the first host is touched. */
+    readonly after: readonly pulumi.Resource[];
 }
 
 /** Shown in previews and failures, so without its comments. */
@@ -44,6 +47,10 @@ export class LocalProxy extends pulumi.ComponentResource {
             "stats-password": secrets.statsPassword,
             "stats-salt": secrets.statsSalt,
         };
+        if (node.role === "server" && secrets.s3) {
+            files["s3-access-key"] = secrets.s3.accessKey;
+            files["s3-secret-key"] = secrets.s3.secretKey;
+        }
         if (secrets.metricsPassword) files["metrics-password"] = secrets.metricsPassword;
         // Only a master may know what opens the whole cluster.
         if (node.role === "server") files["server-token"] = secrets.token;
@@ -60,7 +67,7 @@ export class LocalProxy extends pulumi.ComponentResource {
                 stdin: pulumi.secret(stdin),
                 logging: types.enums.remote.Logging.None,
             },
-            { parent: this, hooks },
+            { parent: this, dependsOn: [...args.after], hooks },
         );
         this.etcdData = this.prepared.stdout.apply((out) => /^etcd-data: (\S+)$/m.exec(out ?? "")?.[1] ?? "unknown");
         this.running = nodeCommand(
@@ -76,7 +83,10 @@ export class LocalProxy extends pulumi.ComponentResource {
                     ...(secrets.metricsPassword ? [secrets.metricsPassword] : []),
                 ),
                 stdin: renderBundle(haproxyBundle(spec, node)),
-                removable: true,
+                // A new readiness mode: both answers are accepted first, and the new one alone when all masters have changed,
+                // which is when the old resource is deleted. haproxy itself is removed by the step prepare.
+                triggers: [readyCodes(spec.readiness).join(",")],
+                remove: "settle",
             },
             { parent: this, dependsOn: [this.prepared], hooks },
         );

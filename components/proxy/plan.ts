@@ -11,7 +11,7 @@ import {
 } from "../haproxy";
 import type { Bundle, BundleFile } from "../remote/bundle";
 import { readyCodes } from "../k3s/config";
-import type { ClusterSpec, NodeSpec } from "../spec/spec";
+import { servers, type ClusterSpec, type NodeSpec } from "../spec/spec";
 import { urlHost } from "../spec/values";
 
 /** The backend's name in haproxy, its metrics and its socket. */
@@ -36,9 +36,7 @@ export function proxyParams(spec: ClusterSpec, node: NodeSpec): ProxyParams {
     return {
         cluster: spec.cluster,
         backend: backendName(spec),
-        masters: spec.nodes
-            .filter((n) => n.role === "server")
-            .map((n) => ({ name: n.name, address: n.address, port: 6443 })),
+        masters: servers(spec).map((n) => ({ name: n.name, address: n.address, port: 6443 })),
         frontend: { port: proxy.port, ipv6: proxy.ipv6 },
         stats: { ...proxy.stats, address: statsAddress(spec, node) },
         expect: readyCodes(spec.readiness),
@@ -102,6 +100,7 @@ export function haproxyBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
             rebuilt: node.rebuilt || undefined,
             listen: [`127.0.0.1 ${spec.proxy.port}`, `${statsAddress(spec, node)} ${spec.proxy.stats.port}`],
             backend: backendName(spec),
+            expect: readyCodes(spec.readiness).join(","),
             "ca-file": spec.proxy.check.verify && spec.proxy.preset !== "seed" ? caFile(spec) : undefined,
             "vpn-unit": spec.vpn.unit,
         },

@@ -15,7 +15,17 @@ const SCRIPTS = {
     host: ["lib.sh", "prepare.sh"],
     haproxy: ["apply.sh", "packages.sh"],
     proxy: ["haproxy.sh"],
-    k3s: ["stage.sh", "k3s-lib.sh", "server.sh", "agent.sh", "drain.sh", "k3s-killall.sh"],
+    k3s: [
+        "stage.sh",
+        "k3s-lib.sh",
+        "server.sh",
+        "agent.sh",
+        "drain.sh",
+        "k3s-killall.sh",
+        "snapshot.sh",
+        "recover.sh",
+        "nodes.sh",
+    ],
     access: ["kubeconfig.sh", "viewer.sh", "surface.sh"],
 } as const;
 

@@ -22,8 +22,10 @@ export interface NodeStep {
     /** Ends the command as a comment: small facts whose change must run the step again (a secret's revision). */
     readonly note?: pulumi.Input<string>;
     readonly stdin: pulumi.Input<string>;
-    /** True when the script has a `remove` that must run when the resource goes. */
-    readonly removable: boolean;
+    /** What the script is told when the resource goes; absent where nothing has to be undone. */
+    readonly remove?: "remove" | "settle";
+    /** A change of them makes the resource anew: the script runs as for a new one, and `remove` for the old one after all else. */
+    readonly triggers?: pulumi.Input<string | number>[];
     /** `none` where the output may hold a secret; the default shows the script's progress and result. */
     readonly logging?: types.enums.remote.Logging;
 }
@@ -76,7 +78,8 @@ export function nodeCommand(
             create: line(step.create),
             update: step.update === undefined ? undefined : line(step.update),
             // A host that has lost its kit (reinstalled) has nothing to undo.
-            delete: step.removable ? `test ! -e ${path} || ${as}sh ${path} remove` : undefined,
+            delete: step.remove && `test ! -e ${path} || ${as}sh ${path} ${step.remove}`,
+            triggers: step.triggers,
             stdin: step.stdin,
             logging: step.logging ?? types.enums.remote.Logging.StdoutAndStderr,
         },
@@ -89,14 +92,13 @@ export function rawCommand(
     name: string,
     node: NodeSpec,
     access: SshAccess,
-    args: Pick<remote.CommandArgs, "create" | "update" | "delete" | "stdin" | "logging">,
+    args: Pick<remote.CommandArgs, "create" | "update" | "delete" | "stdin" | "logging" | "triggers">,
     opts: pulumi.CustomResourceOptions,
 ): remote.Command {
-    return new remote.Command(
-        name,
-        { connection: connectionTo(node.ssh, access), addPreviousOutputInEnv: false, ...args },
-        opts,
-    );
+    const inputs = { connection: connectionTo(node.ssh, access), addPreviousOutputInEnv: false, ...args };
+    // Of a lost host nothing is asked any more: no change of an input reaches it, and its resources go without a session.
+    const lost = { ignoreChanges: [...Object.keys(inputs), "update", "delete", "triggers"], retainOnDelete: true };
+    return new remote.Command(name, inputs, node.lost ? { ...opts, ...lost } : opts);
 }
 
 /** How a command of the login user becomes root's. */

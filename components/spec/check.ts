@@ -59,6 +59,8 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkVersion(settings, version, report);
     checkPorts(settings, report);
     checkK3sConfig(settings, report);
+    checkDatastore(settings, report);
+    checkSnapshots(settings, report);
     checkSecrets(settings, report);
     const nodes = settings.nodes.map((node, i) => nodeSpec(node, i, settings, around, report));
     warnAboutTrust(settings, warnings);
@@ -111,12 +113,12 @@ function duplicates(nodes: readonly { name?: string; address?: string }[], repor
 
 function checkNodes(nodes: readonly NodeSettings[], report: Report, warnings: string[]): void {
     duplicates(nodes, report);
-    const servers = nodes.filter((n) => n.role === "server").length;
+    const servers = nodes.filter((n) => n.role === "server" && n.lost !== true).length;
     if (servers === 0)
         report(
             ["nodes"],
             undefined,
-            "has no node with role server; at least one is needed, three for high availability",
+            "has no node with role server (that is not lost); at least one is needed, three for high availability",
         );
     if (servers > 0 && servers % 2 === 0) {
         warnings.push(
@@ -270,6 +272,50 @@ function checkReadinessArgs(
     });
 }
 
+function checkDatastore(settings: StackSettings, report: Report): void {
+    const servers = settings.nodes.filter((n) => n.role === "server").length;
+    if (settings.server.datastore === "sqlite" && servers > 1)
+        report(
+            ["server", "datastore"],
+            "sqlite",
+            `is for a single server and the stack has ${servers}; leave it out (etcd): the next up moves the data of the first server to etcd, then the others join`,
+        );
+}
+
+/** Settings of k3s that have a place of their own, in one place only. */
+function checkSnapshots(settings: StackSettings, report: Report): void {
+    const { snapshots } = settings;
+    if (settings.server.datastore === "sqlite" && Object.keys(snapshots).length > 0)
+        report(["snapshots"], snapshots, "are of etcd, and server.datastore is sqlite");
+    const typed: Readonly<Record<string, unknown>> = {
+        "etcd-snapshot-schedule-cron": snapshots.schedule,
+        "etcd-snapshot-retention": snapshots.retention,
+        "etcd-snapshot-compress": snapshots.compress,
+    };
+    for (const key of Object.keys(settings.server.config ?? {})) {
+        if (typed[key] !== undefined || (snapshots.s3 !== undefined && key.startsWith("etcd-s3")))
+            report(
+                ["server", "config", key],
+                settings.server.config?.[key],
+                "is set by k3s-ha:snapshots; keep one of them",
+            );
+    }
+    const keys = [settings.s3AccessKey, settings.s3SecretKey].filter((k) => k !== undefined).length;
+    if (keys === 1)
+        report(
+            [settings.s3AccessKey === undefined ? "s3AccessKey" : "s3SecretKey"],
+            undefined,
+            "is missing beside the other one; give both, or none where the hosts have a role of their own",
+        );
+    if (keys > 0 && snapshots.s3 === undefined) report(["s3AccessKey"], undefined, "is of no use without snapshots.s3");
+    if (snapshots.restore !== undefined && settings.token === undefined)
+        report(
+            ["token"],
+            undefined,
+            "is missing: a snapshot can be read only with the server token of the cluster that it was taken of; pulumi config set --secret k3s-ha:token",
+        );
+}
+
 function checkSecrets(settings: StackSettings, report: Report): void {
     for (const key of ["token", "agentToken"] as const) {
         const value = settings[key];
@@ -376,6 +422,7 @@ function nodeSpec(
         taints: node.taints ?? [],
         config: joined(shared, node.config ?? {}),
         rebuilt: node.rebuilt ?? 0,
+        lost: node.lost ?? false,
     };
 }
 
@@ -423,12 +470,14 @@ const DEFAULTS = {
     proxyPort: 16443,
     statsPort: 1936,
     dialErrorLimit: 30,
+    rolloutAgents: 3,
     baseUrl: "https://github.com/k3s-io/k3s/releases/download",
 } as const;
 
 function fill(settings: StackSettings, nodes: readonly NodeSpec[]): ClusterSpec {
     const { proxy, vpn } = settings;
-    const founder = nodes.find((n) => n.role === "server") as NodeSpec;
+    const live = nodes.filter((n) => n.role === "server" && !n.lost);
+    const founder = live.find((n) => n.rebuilt === 0) ?? (live[0] as NodeSpec);
     const networks = vpn.networks ?? nodeNetworks(nodes.map((n) => n.address));
     const seconds = (text: string | undefined, standard: number): number =>
         text === undefined ? standard : Math.ceil((durationMs(text) as number) / 1000);
@@ -485,6 +534,15 @@ function fill(settings: StackSettings, nodes: readonly NodeSpec[]): ClusterSpec 
             agent: seconds(settings.timeouts.agent, 300),
             download: seconds(settings.timeouts.download, 600),
         },
+        datastore: settings.server.datastore ?? "etcd",
+        rollout: {
+            agents: settings.rollout.agents ?? DEFAULTS.rolloutAgents,
+            drainSeconds: settings.rollout.drain === true ? seconds(settings.rollout.drainTimeout, 300) : undefined,
+            leaveSeconds: seconds(settings.rollout.drainTimeout, 300),
+        },
+        allow: settings.allow,
+        snapshots: { ...settings.snapshots, beforeUpgrade: settings.snapshots.beforeUpgrade ?? true },
+        rotate: { token: 0, agentToken: 0, statsPassword: 0, metricsPassword: 0, ...settings.rotate },
         caHash: settings.caHash,
     });
 }

@@ -26,6 +26,8 @@ const TEXT: ReadonlySet<string> = new Set([
     "statsPassword",
     "sshPrivateKey",
     "sshPrivateKeyPassword",
+    "s3AccessKey",
+    "s3SecretKey",
 ]);
 
 /**
@@ -76,7 +78,13 @@ function read(folder: string): StackInput {
             privateKey: secret("sshPrivateKey") ?? (keyFile === undefined ? undefined : pulumi.secret(keyFile)),
             privateKeyPassword: secret("sshPrivateKeyPassword"),
         },
-        given: { token: secret("token"), agentToken: secret("agentToken"), statsPassword: secret("statsPassword") },
+        given: {
+            token: secret("token"),
+            agentToken: secret("agentToken"),
+            statsPassword: secret("statsPassword"),
+            s3AccessKey: secret("s3AccessKey"),
+            s3SecretKey: secret("s3SecretKey"),
+        },
     };
 }
 

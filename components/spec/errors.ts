@@ -29,6 +29,8 @@ export const SECRET_SETTINGS: ReadonlySet<string> = new Set([
     "statsPassword",
     "sshPrivateKey",
     "sshPrivateKeyPassword",
+    "s3AccessKey",
+    "s3SecretKey",
 ]);
 
 /** A path in the user's spelling. */

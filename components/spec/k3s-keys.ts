@@ -64,6 +64,8 @@ export const MANAGED_KEYS: Readonly<Record<string, string>> = {
     "token-file": "use the secret k3s-ha:token",
     "agent-token": "use the secret k3s-ha:agentToken",
     "agent-token-file": "use the secret k3s-ha:agentToken",
+    "etcd-s3-access-key": "use the secret k3s-ha:s3AccessKey",
+    "etcd-s3-secret-key": "use the secret k3s-ha:s3SecretKey",
     "node-name": "use nodes[].name",
     "with-node-id": "use nodes[].name",
     "node-label": "use nodes[].labels",

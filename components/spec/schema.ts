@@ -31,6 +31,8 @@ const port = z
     .min(1, "must be a port from 1 to 65535")
     .max(65535, "must be a port from 1 to 65535");
 const count = z.int("must be a whole number").min(1, "must be 1 or more").max(1_000_000, "must be at most 1000000");
+const bool = z.boolean("must be true or false");
+const generation = z.int("must be a whole number").min(0, "must be 0 or more");
 const path = refined(
     (t) => /^\/[A-Za-z0-9._/+@-]+$/.test(t) && !t.split("/").includes(".."),
     "an absolute path of letters, digits and . _ - + @",
@@ -77,6 +79,15 @@ const secret = refined(
     "12 to 256 printable ASCII characters without spaces",
 );
 
+/** A cloud's key, which goes into a YAML string. */
+const credential = refined(
+    (t) => t.length <= 256 && /^[!#-[\]-~]+$/.test(t),
+    "1 to 256 printable ASCII characters without spaces, quotes and backslashes",
+);
+
+/** Changes that are refused unless the stack file allows them. */
+export const ALLOWABLE = ["lessTolerance", "downgrade", "skipMinor"] as const;
+
 /** k3s's own settings, checked key by key against the role in check.ts. */
 const k3sConfig = z.record(z.string(), z.union([line, z.number(), z.boolean(), z.array(z.union([line, z.number()]))]));
 
@@ -107,7 +118,8 @@ const node = z.strictObject({
     taints: z.array(taint).optional(),
     externalAddress: address.optional(),
     config: k3sConfig.optional(),
-    rebuilt: z.int("must be a whole number").min(0, "must be 0 or more").optional(),
+    rebuilt: generation.optional(),
+    lost: bool.optional(),
 });
 
 const sshDefaults = z.strictObject({
@@ -116,7 +128,7 @@ const sshDefaults = z.strictObject({
     bastion: bastion.optional(),
     knownHosts: fileName.optional(),
     privateKeyFile: fileName.optional(),
-    insecureIgnoreHostKey: z.boolean("must be true or false").optional(),
+    insecureIgnoreHostKey: bool.optional(),
     dialErrorLimit: count.optional(),
 });
 
@@ -127,13 +139,13 @@ const check = z.strictObject({
     rise: count.optional(),
     fall: count.optional(),
     timeout: duration.optional(),
-    verify: z.boolean("must be true or false").optional(),
+    verify: bool.optional(),
 });
 
 const proxy = z.strictObject({
     preset: z.enum(["recommended", "seed"], { error: "must be recommended or seed" }).optional(),
     port: port.optional(),
-    ipv6: z.boolean("must be true or false").optional(),
+    ipv6: bool.optional(),
     stats: z
         .strictObject({
             port: port.optional(),
@@ -143,8 +155,8 @@ const proxy = z.strictObject({
                 })
                 .optional(),
             allowedNetworks: networks.optional(),
-            metricsPassword: z.boolean("must be true or false").optional(),
-            admin: z.boolean("must be true or false").optional(),
+            metricsPassword: bool.optional(),
+            admin: bool.optional(),
         })
         .optional(),
     check: check.optional(),
@@ -155,7 +167,7 @@ const proxy = z.strictObject({
         .optional(),
     maxconn: count.optional(),
     slowstart: duration.optional(),
-    observe: z.boolean("must be true or false").optional(),
+    observe: bool.optional(),
     timeouts: z
         .strictObject({
             connect: duration.optional(),
@@ -188,10 +200,13 @@ export const stackSchema = z.strictObject({
         })
         .default({}),
     proxy: proxy.default({}),
-    server: z.strictObject({ config: k3sConfig.optional() }).default({}),
-    agent: z
-        .strictObject({ config: k3sConfig.optional(), throughProxy: z.boolean("must be true or false").optional() })
+    server: z
+        .strictObject({
+            config: k3sConfig.optional(),
+            datastore: z.enum(["etcd", "sqlite"], { error: "must be etcd or sqlite" }).optional(),
+        })
         .default({}),
+    agent: z.strictObject({ config: k3sConfig.optional(), throughProxy: bool.optional() }).default({}),
     kubelet: z.record(z.string(), z.unknown()).default({}),
     registries: z.record(z.string(), z.unknown()).default({}),
     download: z
@@ -235,7 +250,57 @@ export const stackSchema = z.strictObject({
     timeouts: z
         .strictObject({ server: duration.optional(), agent: duration.optional(), download: duration.optional() })
         .default({}),
+    rollout: z
+        .strictObject({ agents: count.optional(), drain: bool.optional(), drainTimeout: duration.optional() })
+        .default({}),
+    allow: z.array(z.enum(ALLOWABLE, { error: `must be ${ALLOWABLE.join(", ")}` })).default([]),
+    snapshots: z
+        .strictObject({
+            schedule: refined(
+                (t) => /^(@(hourly|daily|weekly|monthly|every [0-9]+[smh])|[0-9*/,-]+( [0-9A-Za-z*/,-]+){4})$/.test(t),
+                'a cron schedule of five fields such as "0 */6 * * *"',
+            ).optional(),
+            retention: z
+                .int("must be a whole number")
+                .min(1, "must be 1 or more")
+                .max(1000, "must be at most 1000")
+                .optional(),
+            compress: bool.optional(),
+            beforeUpgrade: bool.optional(),
+            now: refined(
+                (t) => /^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/.test(t),
+                "a name of lower-case letters, digits, . and -, at most 63",
+            ).optional(),
+            restore: refined(
+                (t) => /^(\/[A-Za-z0-9._/+@-]+|[A-Za-z0-9][A-Za-z0-9._-]*)$/.test(t) && !t.split("/").includes(".."),
+                "the absolute path of a snapshot on the first server, or its name in the S3 bucket",
+            ).optional(),
+            s3: z
+                .strictObject({
+                    bucket: word,
+                    endpoint: refined(
+                        (t) => /^[A-Za-z0-9.-]+(:[0-9]+)?$/.test(t),
+                        "host or host:port, without a scheme",
+                    ).optional(),
+                    region: word.optional(),
+                    folder: word.optional(),
+                    insecure: bool.optional(),
+                    retention: count.optional(),
+                })
+                .optional(),
+        })
+        .default({}),
+    rotate: z
+        .strictObject({
+            token: generation.optional(),
+            agentToken: generation.optional(),
+            statsPassword: generation.optional(),
+            metricsPassword: generation.optional(),
+        })
+        .default({}),
     caHash: sha256.optional(),
+    s3AccessKey: credential.optional(),
+    s3SecretKey: credential.optional(),
     token: secret.optional(),
     agentToken: secret.optional(),
     statsPassword: secret.optional(),

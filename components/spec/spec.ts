@@ -1,6 +1,6 @@
 /** The validated cluster description: plain, read-only, all defaults filled in. Everything after it works on these values. */
 import type { HaproxyConfig, Timeouts } from "../haproxy";
-import type { K3sConfig } from "./schema";
+import type { ALLOWABLE, K3sConfig } from "./schema";
 
 export type Role = "server" | "agent";
 
@@ -44,6 +44,8 @@ export interface NodeSpec {
     readonly config: K3sConfig;
     /** Raised by the user after the host was reinstalled: every step runs again. */
     readonly rebuilt: number;
+    /** The host is gone for good: the cluster forgets it, and nothing is asked of it any more. */
+    readonly lost: boolean;
 }
 
 /** The user's wishes for the check; what is absent has the default of components/haproxy, which depends on the readiness. */
@@ -79,14 +81,57 @@ export interface ProxySpec {
     readonly haproxy?: HaproxyConfig;
 }
 
+/** How changes that restart k3s go through the cluster; masters always go one at a time. */
+export interface RolloutSpec {
+    /** Agents that are changed at the same time. */
+    readonly agents: number;
+    /** Seconds that the pods of a node may take to leave it before its k3s is restarted; absent: they stay. */
+    readonly drainSeconds?: number;
+    /** Seconds that they may take before a node is removed. */
+    readonly leaveSeconds: number;
+}
+
+/** Changes that are refused unless the user allows them. */
+export type Allowance = (typeof ALLOWABLE)[number];
+
+/** etcd snapshots; what is absent is k3s's own default. */
+export interface SnapshotSpec {
+    readonly schedule?: string;
+    readonly retention?: number;
+    readonly compress?: boolean;
+    /** One before the first master of an upgrade is restarted. */
+    readonly beforeUpgrade: boolean;
+    /** Name of one to be taken now; another name takes another one. */
+    readonly now?: string;
+    /** What the cluster is founded from: a file on the founding master, or a name in the bucket. */
+    readonly restore?: string;
+    readonly s3?: {
+        readonly bucket: string;
+        readonly endpoint?: string;
+        readonly region?: string;
+        readonly folder?: string;
+        readonly insecure?: boolean;
+        readonly retention?: number;
+    };
+}
+
 export interface ClusterSpec {
     readonly cluster: string;
     readonly version: string;
     readonly readiness: Readiness;
     /** In the order of their names, so that the order in the stack file changes nothing. */
     readonly nodes: readonly NodeSpec[];
-    /** The master that founds the cluster on its first day: the first listed one. */
+    /**
+     * The master that founds the cluster on its first day and speaks for it later: the first listed one that is neither lost nor
+     * rebuilt. Which one it is makes no difference for what it is.
+     */
     readonly founder: string;
+    readonly datastore: "etcd" | "sqlite";
+    readonly rollout: RolloutSpec;
+    readonly allow: readonly Allowance[];
+    readonly snapshots: SnapshotSpec;
+    /** Raised by the user to have a generated secret made anew. */
+    readonly rotate: Readonly<Record<"token" | "agentToken" | "statsPassword" | "metricsPassword", number>>;
     readonly vpn: { readonly interface?: string; readonly unit?: string; readonly networks: readonly string[] };
     readonly proxy: ProxySpec;
     readonly throughProxy: boolean;
@@ -107,6 +152,11 @@ export interface ClusterSpec {
     };
     /** Seconds that one step on a host may wait. */
     readonly timeouts: { readonly server: number; readonly agent: number; readonly download: number };
-    /** SHA-256 of the cluster's CA, given by the user to let the founding master rejoin with a new disk. */
+    /** SHA-256 of the cluster's CA, given by the user; otherwise the one that was read when the cluster was founded. */
     readonly caHash?: string;
+}
+
+/** The masters that are to be there: those that the proxies know. */
+export function servers(spec: ClusterSpec): NodeSpec[] {
+    return spec.nodes.filter((n) => n.role === "server" && !n.lost);
 }

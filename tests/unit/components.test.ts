@@ -55,6 +55,7 @@ async function build(
                     out["stdout"] = args.name === "dev-access-kubeconfig" ? K3S_YAML : "etcd-data: none\n";
                     out["stderr"] = "";
                 }
+                if (args.type === "pulumi:index:Stash") out["output"] = args.inputs["input"];
                 if (args.type.startsWith("random:"))
                     Object.assign(out, { result: `made-SECRET-${args.name}`, hex: "0011223344556677" });
                 return { id: `${args.name}-id`, state: out };
@@ -108,12 +109,12 @@ const value = <T>(output: pulumi.Output<T>): Promise<T> =>
     new Promise((resolve) => output.apply((v) => (resolve(v), v)));
 
 describe("cluster under mocks", () => {
-    it("makes four commands per node and three for the cluster, each named after its place", async () => {
+    it("makes four commands per node and four for the cluster, each named after its place", async () => {
         const { resources } = await build(spec());
         const commands = [...resources.values()].filter((r) => r.type === "command:remote:Command").map((r) => r.name);
         const expected = spec()
             .nodes.flatMap((n) => ["prepare", "haproxy", "stage", "k3s"].map((w) => `${n.name}-${w}`))
-            .concat("dev-access-kubeconfig", "dev-anonymous-surface-proof");
+            .concat("dev-access-kubeconfig", "dev-anonymous-surface-proof", "dev-fence-lost", "dev-nodes-members");
         assert.deepEqual([...commands].sort(), expected.sort());
         assert.ok(resources.has("dev-public-info-viewer-patch"));
     });
@@ -141,8 +142,16 @@ describe("cluster under mocks", () => {
             ["agent-1-haproxy", "agent-1-stage"],
         ],
         ["dev-access-kubeconfig", ["master-2-k3s", "agent-1-k3s"], ["agent-1-stage"]],
-        ["master-2-k3s", ["master-3-k3s", "agent-1-k3s", "dev-public-info-viewer-patch"], []],
-        ["agent-1-k3s", [], ["agent-2-k3s", "dev-public-info-viewer-patch", "dev-anonymous-surface-proof"]],
+        ["master-2-k3s", ["master-3-k3s", "agent-1-k3s", "dev-nodes-members"], ["dev-public-info-viewer-patch"]],
+        ["dev-description", ["master-1-prepare", "agent-2-prepare"], []],
+        // Proxies everywhere know a master before it joins; the founder is the first of all.
+        ["agent-2-haproxy", ["master-2-k3s"], ["master-1-k3s", "dev-fence-lost"]],
+        ["dev-fence-lost", ["master-2-k3s", "agent-1-k3s"], ["dev-public-info-viewer-patch"]],
+        [
+            "agent-1-k3s",
+            ["dev-nodes-members"],
+            ["agent-2-k3s", "dev-public-info-viewer-patch", "dev-anonymous-surface-proof"],
+        ],
         ["dev-public-info-viewer-patch", ["dev-anonymous-surface-proof"], ["agent-1-k3s"]],
     ];
     for (const [hold, waits, goesOn] of order) {
@@ -187,19 +196,19 @@ describe("cluster under mocks", () => {
         const create = (name: string): string => resources.get(name)?.inputs["create"] as string;
         assert.match(
             create("master-1-k3s"),
-            /^sh \/usr\/local\/lib\/k3s-ha\/server\.sh found --others=master-2=none,master-3=none # [0-9a-f]{12} [0-9a-f]{8}$/,
+            /^sh \/usr\/local\/lib\/k3s-ha\/server\.sh found --others=master-2@10\.90\.0\.12=none,master-3@10\.90\.0\.13=none # [0-9a-f]{12} [0-9a-f]{8}$/,
         );
         assert.match(resources.get("master-1-k3s")?.inputs["update"] as string, /server\.sh apply # /);
         assert.match(create("master-2-k3s"), new RegExp(`server\\.sh apply --ca-hash=${CA_HASH} # `));
         assert.match(create("agent-1-k3s"), new RegExp(`agent\\.sh apply --ca-hash=${CA_HASH} # `));
     });
 
-    it("never uses environment, triggers or the previous output, and pins every host", async () => {
+    it("never uses environment or the previous output, triggers only for the proxy's readiness, and pins every host", async () => {
         const { resources } = await build(spec());
         for (const r of resources.values()) {
             if (r.type !== "command:remote:Command") continue;
             assert.equal(r.inputs["environment"], undefined, r.name);
-            assert.equal(r.inputs["triggers"], undefined, r.name);
+            assert.deepEqual(r.inputs["triggers"], r.name.endsWith("-haproxy") ? ["200"] : undefined, r.name);
             assert.equal(r.inputs["addPreviousOutputInEnv"], false, r.name);
             assert.match((plain(r.inputs["connection"]) as { hostKey: string }).hostKey, /^ssh-ed25519 /, r.name);
         }

@@ -1,0 +1,63 @@
+#!/bin/sh
+# For people, by hand, as root on a master (docs/operations.md): what brings etcd back when its majority is lost, or its content
+# to an earlier state. Not run by pulumi up.
+# cluster-reset: this master becomes the only etcd member, with its data. restore SNAPSHOT: the same with the data of a snapshot
+# (a file here, or a name in the configured S3 bucket). rejoin: this master gives up its data and joins the others again.
+. "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
+STEP=recover
+ROLE=server
+UNIT=k3s.service
+. "$KIT/k3s-lib.sh"
+
+kube() { kubectl_admin "$@"; }
+api_ready() { [ "$(kubectl_admin get --raw /readyz)" = ok ]; }
+stop_k3s() { timeout 120 systemctl stop "$UNIT" || systemctl kill -s KILL "$UNIT" || true; }
+start_k3s() {
+    started=$(now)
+    deadline=$((started + 300)) limit=300 restarts_before=$(restarts)
+    systemctl start --no-block "$UNIT"
+    stage_wait "process up" process_up
+    stage_wait "API ready" api_ready
+    stage_wait "Node Ready" node_ready
+}
+
+# k3s resets only a server that joins nobody; the membership comes back in any case.
+reset() {
+    [ -z "${1-}" ] || case $1 in /*) [ -r "$1" ] || fail "there is no readable snapshot $1" "k3s etcd-snapshot ls lists those of this master" ;; esac
+    stop_k3s
+    mv -f "$MEMBERSHIP" "$STATE/membership.aside"
+    set -- server --cluster-reset ${1:+"--cluster-reset-restore-path=$1"}
+    done=yes
+    timeout 300 "$BIN" "$@" >"$WORK/reset" 2>&1 || done=no
+    mv -f "$STATE/membership.aside" "$MEMBERSHIP"
+    [ "$done" = yes ] || fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" "k3s is stopped on this master; its data are as they were"
+    rm -f "$DATA/server/db/etcd/tombstone"
+    start_k3s
+    echo "recover: $NODE is the only etcd member; now 'recover.sh rejoin' on every other master that is alive, then pulumi up"
+}
+
+rejoin() {
+    grep -qs '^"server"' "$MEMBERSHIP" || fail "$MEMBERSHIP names no server to join" "run pulumi up, which writes it"
+    masters_up | grep -vx "$NODE" | grep -q . || fail "this host's proxy sees no other master up" "run 'recover.sh cluster-reset' or 'restore' on one master first"
+    stop_k3s
+    rm -rf "$DATA/server/db"
+    start_k3s
+    echo "recover: $NODE joined again"
+}
+
+[ "$#" -ge 1 ] || { say "usage: recover.sh cluster-reset | restore SNAPSHOT | rejoin"; exit 2; }
+command=$1
+begin
+: >"$WORK/manifest"
+NODE=$(cat "$STATE/haproxy/node" 2>/dev/null || uname -n)
+cp "$STATE/haproxy/backend" "$WORK/set.backend"
+lock k3s 900
+case $command in
+    cluster-reset) reset ;;
+    restore)
+        [ -n "${2-}" ] || { say "usage: recover.sh restore SNAPSHOT"; exit 2; }
+        reset "$2"
+        ;;
+    rejoin) rejoin ;;
+    *) say "usage: recover.sh cluster-reset | restore SNAPSHOT | rejoin"; exit 2 ;;
+esac

@@ -1,0 +1,108 @@
+/**
+ * What may become of a cluster in one `up`: the description that the last one began with, against the new one. Refused changes
+ * are refused in the preview, before any host is touched. Pure.
+ */
+import type { Problem } from "./errors";
+import { shown } from "./errors";
+import type { Allowance, ClusterSpec } from "./spec";
+import { parseK3sVersion } from "./values";
+
+/** What of a spec decides about the next one; plain data that is kept in the state and shown in previews. */
+export interface ClusterFacts {
+    readonly version: string;
+    readonly datastore: string;
+    /** `role address` by name, lost nodes with ` lost`. */
+    readonly nodes: Readonly<Record<string, string>>;
+}
+
+/** The facts of a spec. */
+export function factsOf(spec: ClusterSpec): ClusterFacts {
+    return {
+        version: spec.version,
+        datastore: spec.datastore,
+        nodes: Object.fromEntries(
+            spec.nodes.map((n) => [n.name, `${n.role} ${n.address}${n.lost ? " lost" : ""}`] as const),
+        ),
+    };
+}
+
+/** Masters that are lost without harm: the rest is still a majority. */
+const tolerance = (masters: number): number => Math.floor((masters - 1) / 2);
+
+/** What stands in the way of going from one description to the other, minus what the user allows. */
+export function refusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
+    return [...versionRefusals(from, to, allow), ...nodeRefusals(from, to), ...sizeRefusals(from, to, allow)];
+}
+
+function versionRefusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
+    const [old, now] = [parseK3sVersion(from.version), parseK3sVersion(to.version)];
+    if (!old || !now) return [];
+    const at = { path: "k3s-ha:version", value: shown(to.version) };
+    const order = (["major", "minor", "patch", "release"] as const).map((part) => now[part] - old[part]);
+    const first = order.find((difference) => difference !== 0) ?? 0;
+    if (first < 0 && !allow.includes("downgrade")) {
+        return [
+            {
+                ...at,
+                message: `is older than ${from.version}, which the cluster runs or was on the way to; Kubernetes and etcd do not support going back. Restore a snapshot instead; where you know better, k3s-ha:allow: [downgrade]`,
+            },
+        ];
+    }
+    if (now.major === old.major && now.minor - old.minor > 1 && !allow.includes("skipMinor")) {
+        return [
+            {
+                ...at,
+                message: `skips a minor release: the cluster runs ${from.version}, and Kubernetes supports only one minor at a time. Go to the newest v${old.major}.${old.minor + 1} first; where you know better, k3s-ha:allow: [skipMinor]`,
+            },
+        ];
+    }
+    return [];
+}
+
+/** Changes that a host cannot make in place. */
+function nodeRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
+    const problems: Problem[] = [];
+    if (from.datastore === "etcd" && to.datastore === "sqlite") {
+        problems.push({
+            path: "k3s-ha:server.datastore",
+            value: shown("sqlite"),
+            message: "cannot follow etcd: k3s moves data from SQLite to etcd and not back",
+        });
+    }
+    for (const [name, text] of Object.entries(to.nodes)) {
+        const before = from.nodes[name];
+        if (before === undefined) continue;
+        const [role, address] = text.split(" ") as [string, string];
+        const [oldRole, oldAddress] = before.split(" ") as [string, string];
+        if (role !== oldRole) {
+            problems.push({
+                path: `k3s-ha:nodes (${name}).role`,
+                value: shown(role),
+                message: `was ${oldRole}, and a host cannot change its role in place: take it out of the stack file, pulumi up, then add it with the new role`,
+            });
+        } else if (role === "server" && address !== oldAddress && !before.endsWith(" lost")) {
+            problems.push({
+                path: `k3s-ha:nodes (${name}).address`,
+                value: shown(address),
+                message: `was ${oldAddress}, which the other etcd members know it by: take it out of the stack file, pulumi up, then add it with the new address`,
+            });
+        }
+    }
+    return problems;
+}
+
+function sizeRefusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
+    const masters = (facts: ClusterFacts): string[] =>
+        Object.entries(facts.nodes)
+            .filter(([, text]) => text.startsWith("server"))
+            .map(([name]) => name);
+    const [old, now] = [masters(from), masters(to)];
+    if (now.length >= old.length || tolerance(now.length) > 0 || tolerance(old.length) === 0) return [];
+    if (allow.includes("lessTolerance")) return [];
+    return [
+        {
+            path: "k3s-ha:nodes",
+            message: `would go from ${old.length} servers to ${now.length}: the cluster stands the loss of ${tolerance(old.length)} now and would stand none any more, since etcd needs a majority. Add the replacement first; where that is meant, k3s-ha:allow: [lessTolerance]`,
+        },
+    ];
+}

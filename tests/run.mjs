@@ -27,6 +27,7 @@ const suites = [
     {
         name: "cluster",
         command: [...mocha("tests/cluster/**/*.test.ts"), ...grep],
+        env: { LAB_STACK_FILE: process.env.LAB_STACK_FILE ?? "tests/cluster/hosts.yaml" },
         after: ["lab/lab", "down"],
     },
 ];
@@ -73,7 +74,7 @@ for (const suite of suites) {
     // A suite that broke off, or ran nothing, has failed even when no test says so.
     if (code !== 0 && result.failed === 0) result.failed = 1;
     if (code === 0 && result.passed === 0) result.failed = 1;
-    if (suite.after && !process.env.KEEP) await run(suite.after);
+    if (suite.after && !process.env.KEEP) await run(suite.after, { env: suite.env });
     passed += result.passed;
     failed += result.failed;
     summary.push(

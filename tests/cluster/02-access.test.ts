@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { HOSTS, MASTERS, NET, eventually, kubectl, lab, mainStack, on, whole } from "./support";
+import { HOSTS, MASTERS, NET, eventually, kubectl, lab, mainCluster, mainStack, on, whole } from "./support";
 
 const PATHS = {
     "/healthz": 200,
@@ -20,6 +20,7 @@ function anonymous(address: string, path: string): number {
 
 describe("who may see what", function () {
     this.timeout(300_000);
+    before(mainCluster);
 
     const surface = (): void => {
         for (const n of [11, 12, 13]) {

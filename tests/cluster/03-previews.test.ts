@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { NET, mainStack, on } from "./support";
+import { NET, mainCluster, mainStack, on } from "./support";
 
 const GOLDEN = join(__dirname, "golden");
 
@@ -74,13 +74,14 @@ const changes: readonly {
     {
         name: "version-bump",
         change: (config) => void (config["k3s-ha:version"] = "v1.36.4+k3s1"),
-        shows: [/- +version: v1\.36\.3\+k3s1/, /\+ +version: v1\.36\.4\+k3s1/],
+        shows: [/- +version: v1\.36\.2\+k3s1/, /\+ +version: v1\.36\.4\+k3s1/],
         hides: [/-haproxy/, /-prepare/],
     },
 ];
 
 describe("previews", function () {
-    this.timeout(120_000);
+    this.timeout(300_000);
+    before(mainCluster);
 
     for (const { name, change, shows, hides } of changes) {
         it(`${name}: shows what changes and no more, and no secret`, () => {

@@ -1,4 +1,5 @@
-// A client that opens a new TLS connection for every request, RATE times a second, until stdin ends. Prints one JSON line.
+// A client that opens a new TLS connection for every request, RATE times a second, until stdin ends. Beside that it keeps a watch
+// open, and looks twice a second at the Nodes and at Deployment default/web. Prints one JSON line.
 // usage: client.mjs KUBECONFIG URL RATE PATH
 import { readFileSync } from "node:fs";
 import { request } from "node:https";
@@ -54,12 +55,65 @@ function ask() {
     req.end();
 }
 
+let ending = false;
+let watchBreaks = -1;
+
+/** One watch, opened again when it breaks. */
+function watch() {
+    if (ending) return;
+    watchBreaks++;
+    const again = () => setTimeout(watch, 200);
+    const req = request(new URL("/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=3000", url), {
+        ...tls,
+        agent: false,
+    });
+    req.on("response", (res) => res.resume().on("close", again));
+    req.on("error", again);
+    req.end();
+    watching = req;
+}
+let watching;
+
+const get = (path) =>
+    new Promise((resolve) => {
+        const req = request(new URL(path, url), { ...tls, agent: false, timeout: 5000 }, (res) => {
+            let text = "";
+            res.setEncoding("utf8").on("data", (chunk) => (text += chunk));
+            res.on("end", () => resolve(res.statusCode === 200 ? JSON.parse(text) : undefined));
+            res.on("error", () => resolve(undefined));
+        });
+        req.on("timeout", () => req.destroy());
+        req.on("error", () => resolve(undefined));
+        req.end();
+    });
+
+const notReady = new Set();
+let leastReady = null;
+async function look() {
+    if (ending) return;
+    const nodes = await get("/api/v1/nodes");
+    for (const node of nodes?.items ?? []) {
+        const ready = node.status.conditions?.find((c) => c.type === "Ready");
+        // A Node that is just being made has no condition yet, or a first one that is False.
+        if (ready && ready.status !== "True" && Date.now() - Date.parse(node.metadata.creationTimestamp) > 30_000)
+            notReady.add(node.metadata.name);
+    }
+    const web = await get("/apis/apps/v1/namespaces/default/deployments/web");
+    if (web) leastReady = Math.min(leastReady ?? Infinity, web.status.readyReplicas ?? 0);
+    setTimeout(look, 500);
+}
+
 const timer = setInterval(ask, 1000 / Number(rate));
+watch();
+void look();
 process.stdin.resume().on("end", () => {
     clearInterval(timer);
+    ending = true;
+    watching?.destroy();
     const finish = setInterval(() => {
         if (open > 0) return;
         clearInterval(finish);
-        console.log(JSON.stringify({ requests, failed: failures.length, failures, longestGap, slowest }));
+        const seen = { notReady: [...notReady], leastReady, watchBreaks };
+        console.log(JSON.stringify({ requests, failed: failures.length, failures, longestGap, slowest, ...seen }));
     }, 50);
 });

@@ -13,6 +13,7 @@ const LAB = join(ROOT, "lab/lab");
 process.env["LAB_NAME"] ??= "k3s-ha-test";
 process.env["LAB_DIR"] ??= join(ROOT, ".lab-test");
 process.env["LAB_NET"] ??= "10.91.0";
+process.env["LAB_STACK_FILE"] ??= "tests/cluster/hosts.yaml";
 export const NET = process.env["LAB_NET"] as string;
 export const LAB_DIR = process.env["LAB_DIR"] as string;
 const LAB_NAME = process.env["LAB_NAME"] as string;
@@ -65,20 +66,56 @@ export function on(host: string, line: string, options: RunOptions = {}): Result
     return lab(["exec", host, "--", "sh", "-c", line], options);
 }
 
-/** The hosts of the lab, by the stack file. */
+/** What the main stack begins with, and the newer release that it is upgraded to. */
+export const OLD_VERSION = "v1.36.2+k3s1";
+export const NEW_VERSION = "v1.36.3+k3s1";
+
+/** The hosts of the main stack as it begins; hosts.yaml has more. */
 export const MASTERS = ["master-1", "master-2", "master-3"] as const;
 export const AGENTS = ["agent-1", "agent-2"] as const;
 export const HOSTS = [...MASTERS, ...AGENTS] as const;
+
+/** A node of a stack file. */
+export interface StackNode {
+    name: string;
+    role: "server" | "agent";
+    address: string;
+    rebuilt?: number;
+    lost?: boolean;
+    labels?: Record<string, string>;
+    taints?: string[];
+    config?: Record<string, unknown>;
+    ssh?: Record<string, unknown>;
+}
+export type Config = Record<string, unknown>;
+
+/** The nodes of a stack's settings, to be changed in place. */
+export const nodesOf = (config: Config): StackNode[] => config["k3s-ha:nodes"] as StackNode[];
+export const nodeOf = (config: Config, name: string): StackNode => {
+    const node = nodesOf(config).find((n) => n.name === name);
+    assert.ok(node, `${name} is not in the stack file`);
+    return node;
+};
+
+/** The lab's stack file: every host it has. */
+function labConfig(): Config {
+    const base = lab(["stack"]).stdout.trim();
+    return (parse(readFileSync(join(ROOT, `Pulumi.${base}.yaml`), "utf8")) as { config: Config }).config;
+}
+
+/** A host of the lab as a node, to be added to a stack. */
+export const labNode = (name: string): StackNode => nodeOf(labConfig(), name);
 
 /** A stack of the lab's: its settings are a file that tests change. */
 export class Stack {
     public readonly name: string;
     public readonly file: string;
 
-    /** The lab's own stack file under another name and with changes, in the project's folder as a user's would be. */
+    /** The lab's own stack file with these hosts, under another name and with changes, in the project's folder as a user's would be. */
     public constructor(
         name: string,
-        private readonly change: (config: Record<string, unknown>) => void = () => undefined,
+        private readonly hosts: readonly string[] = HOSTS,
+        private readonly change: (config: Config) => void = () => undefined,
     ) {
         this.name = `test-${name}`;
         this.file = join(ROOT, `Pulumi.${this.name}.yaml`);
@@ -87,10 +124,8 @@ export class Stack {
     /** Writes the file and makes the stack, if it is not there. */
     public init(): this {
         if (existsSync(this.file)) return this;
-        const base = lab(["stack"]).stdout.trim();
-        const { config } = parse(readFileSync(join(ROOT, `Pulumi.${base}.yaml`), "utf8")) as {
-            config: Record<string, unknown>;
-        };
+        const config = labConfig();
+        config["k3s-ha:nodes"] = nodesOf(config).filter((n) => this.hosts.includes(n.name));
         this.change(config);
         writeFileSync(this.file, stringify({ config }));
         this.pulumi(["stack", "init", this.name]);
@@ -144,8 +179,8 @@ export class Stack {
     }
 
     /** The same stack with other settings, in a file of its own; for previews and changes. */
-    public changed(change: (config: Record<string, unknown>) => void): string {
-        const stack = parse(readFileSync(this.file, "utf8")) as { config: Record<string, unknown> };
+    public changed(change: (config: Config) => void): string {
+        const stack = parse(readFileSync(this.file, "utf8")) as { config: Config };
         change(stack.config);
         const file = join(mkdtempSync(join(tmpdir(), "k3s-ha-change-")), "stack.yaml");
         writeFileSync(file, stringify(stack));
@@ -153,14 +188,25 @@ export class Stack {
     }
 
     /** Changes the settings for good. */
-    public set(change: (config: Record<string, unknown>) => void): void {
-        const stack = parse(readFileSync(this.file, "utf8")) as { config: Record<string, unknown> };
+    public set(change: (config: Config) => void): void {
+        const stack = parse(readFileSync(this.file, "utf8")) as { config: Config };
         change(stack.config);
         writeFileSync(this.file, stringify(stack));
     }
 
     public up(options: RunOptions = {}): Result {
         return this.pulumi(["up", "--yes", "--skip-preview"], options);
+    }
+
+    /** The settings as the file has them. */
+    public config(): Config {
+        return (parse(readFileSync(this.file, "utf8")) as { config: Config }).config;
+    }
+
+    /** Changes the settings for good and brings the cluster there. */
+    public upWith(change: (config: Config) => void, options: RunOptions = {}): Result {
+        this.set(change);
+        return this.up(options);
     }
 
     public output(name: string): string {
@@ -184,7 +230,7 @@ export function mainStack(): Stack {
 
 let kubeconfigFile: string | undefined;
 
-/** The main stack's kubeconfig, as its user would write it to a file. */
+/** The main stack's kubeconfig, as its user would write it to a file; read again after a change of the masters. */
 export function kubeconfig(): string {
     kubeconfigFile ??= join(mkdtempSync(join(tmpdir(), "k3s-ha-kube-")), "config");
     writeFileSync(kubeconfigFile, mainStack().output("kubeconfig"), { mode: 0o600 });
@@ -226,20 +272,59 @@ export function mastersUp(host: string): string[] {
         .sort();
 }
 
-/** Everything as it should be: all proxies see all masters, all Nodes Ready, all masters etcd voters. */
+/** Live nodes of the main stack by role, as its file has them now. */
+export function members(): { masters: string[]; hosts: string[] } {
+    const live = nodesOf(mainStack().config()).filter((n) => n.lost !== true);
+    return {
+        masters: live
+            .filter((n) => n.role === "server")
+            .map((n) => n.name)
+            .sort(),
+        hosts: live.map((n) => n.name).sort(),
+    };
+}
+
+/** Everything as it should be: all proxies see all masters, all Nodes Ready and no other Node, all masters etcd voters. */
 export async function whole(seconds = 120): Promise<void> {
+    const { masters, hosts } = members();
     await eventually("the cluster is whole", seconds, () => {
-        for (const host of HOSTS) assert.deepEqual(mastersUp(host), [...MASTERS], `masters up as seen by ${host}`);
-        const nodes = JSON.parse(kubectl(["get", "nodes", "-o", "json"], { context: "dev" }).stdout) as {
+        for (const host of hosts) assert.deepEqual(mastersUp(host), masters, `masters up as seen by ${host}`);
+        const nodes = JSON.parse(
+            kubectl(["get", "nodes", "-o", "json"], { context: `dev-${masters.at(-1)}` }).stdout,
+        ) as {
             items: { metadata: { name: string }; status: { conditions: { type: string; status: string }[] } }[];
         };
         const ready = nodes.items
             .filter((n) => n.status.conditions.some((c) => c.type === "Ready" && c.status === "True"))
             .map((n) => n.metadata.name);
-        assert.deepEqual(ready.sort(), [...HOSTS].sort(), "Nodes Ready");
-        assert.deepEqual(voters(MASTERS[0]), [...MASTERS], "etcd voters");
+        assert.deepEqual(ready.sort(), hosts, "Nodes Ready");
+        assert.equal(nodes.items.length, hosts.length, "Nodes");
+        assert.deepEqual(voters(masters.at(-1) as string), masters, "etcd voters");
     });
 }
+
+let brought = false;
+
+/** The main cluster, brought up where a scenario runs by itself. */
+export async function mainCluster(): Promise<void> {
+    if (brought) return;
+    lab(["hosts", "up"], { timeout: 300 });
+    mainStack().up();
+    kubeconfig();
+    await whole();
+    brought = true;
+}
+
+/** Said by the first scenario, which brings the cluster up itself. */
+export function clusterIsUp(): void {
+    brought = true;
+}
+
+/** Process id of a unit, which a restart changes. */
+export const pidOf = (host: string, unit: string): string =>
+    on(host, `systemctl show -p MainPID --value ${unit}`).stdout.trim();
+
+export const k3sUnit = (host: string): string => (host.startsWith("master") ? "k3s" : "k3s-agent");
 
 /** Names of the etcd voters, as a master lists them. */
 export function voters(master: string): string[] {
@@ -260,6 +345,12 @@ export interface Seen {
     /** The longest time between two successful answers, in milliseconds. */
     readonly longestGap: number;
     readonly slowest: number;
+    /** Nodes that were seen not Ready. */
+    readonly notReady: readonly string[];
+    /** Least number of ready replicas of Deployment default/web, where there is one. */
+    readonly leastReady: number | null;
+    /** How often a watch that was opened at the beginning had to be opened again. */
+    readonly watchBreaks: number;
 }
 
 /** A client in a host's network that asks through the host's own proxy until it is stopped. */
@@ -310,4 +401,80 @@ export function figures(what: string, seen: Seen): void {
         `      ${what}: ${seen.failed} of ${seen.requests} requests failed, longest gap ${seen.longestGap} ms, slowest answer ${seen.slowest} ms`,
     );
     for (const f of seen.failures.slice(0, 5)) console.log(`        at ${f.at} ms after ${f.ms} ms: ${f.error}`);
+}
+
+/** What a change may cost: nothing, unless a test says so. */
+export interface Allowed {
+    readonly failed?: number;
+    /** Nodes that the change itself restarts so that they may be seen not Ready. */
+    readonly notReady?: readonly string[];
+}
+
+/**
+ * Runs a change while clients ask through an agent's and a master's proxy, and asserts what they saw: no failed request, no
+ * node not Ready, and the lab's Deployment within its budget.
+ */
+export async function underLoad(
+    what: string,
+    change: () => void | Promise<void>,
+    allowed: Allowed = {},
+    hosts: readonly string[] = ["agent-1", "master-3"],
+): Promise<readonly Seen[]> {
+    const clients = await Promise.all(hosts.map((host) => new Client(host).running()));
+    let error: unknown;
+    try {
+        await change();
+    } catch (e) {
+        error = e;
+    }
+    const all = await Promise.all(clients.map((client) => client.stop()));
+    all.forEach((seen, i) => figures(`${what}, through ${hosts[i]}`, seen));
+    if (error !== undefined) throw error;
+    all.forEach((seen, i) => {
+        assert.ok(seen.requests > 50, `the client on ${hosts[i]} asked ${seen.requests} times only`);
+        assert.ok(
+            seen.failed <= (allowed.failed ?? 0),
+            `${seen.failed} of ${seen.requests} requests failed through ${hosts[i]}: ${JSON.stringify(seen.failures.slice(0, 5))}`,
+        );
+        const unexpected = seen.notReady.filter((n) => !(allowed.notReady ?? []).includes(n));
+        assert.deepEqual(unexpected, [], `seen not Ready through ${hosts[i]}`);
+        if (seen.leastReady !== null)
+            assert.ok(
+                seen.leastReady >= BUDGET,
+                `only ${seen.leastReady} replicas were ready, the budget is ${BUDGET}`,
+            );
+    });
+    return all;
+}
+
+/** minAvailable of the lab's Deployment, of four replicas. */
+const BUDGET = 3;
+
+/** The lab's Deployment and its PodDisruptionBudget. */
+export async function workload(): Promise<void> {
+    const manifest = [
+        {
+            apiVersion: "apps/v1",
+            kind: "Deployment",
+            metadata: { name: "web", namespace: "default" },
+            spec: {
+                replicas: 4,
+                selector: { matchLabels: { app: "web" } },
+                template: {
+                    metadata: { labels: { app: "web" } },
+                    spec: { containers: [{ name: "web", image: "registry.k8s.io/pause:3.10" }] },
+                },
+            },
+        },
+        {
+            apiVersion: "policy/v1",
+            kind: "PodDisruptionBudget",
+            metadata: { name: "web", namespace: "default" },
+            spec: { minAvailable: BUDGET, selector: { matchLabels: { app: "web" } } },
+        },
+    ];
+    kubectl(["apply", "-f", "-"], { input: manifest.map((m) => JSON.stringify(m)).join("\n---\n") });
+    await eventually("the Deployment is ready", 60, () =>
+        assert.equal(kubectl(["get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}"]).stdout, "4"),
+    );
 }

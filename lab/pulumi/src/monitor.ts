@@ -87,21 +87,11 @@ export class Monitor {
         const out: Record<string, Handler> = {};
         for (const [name, f] of Object.entries(handlers))
             out[name] = (call, callback) => {
-                let answered = false;
-                const answer = (e: unknown, r?: Untyped): void => {
-                    if (answered) return;
-                    answered = true;
-                    callback(e, r);
-                };
-                this.o.deployment.whenCancelled(() => {
-                    // Messages are still taken; whatever waits for a resource will not get it any more.
-                    if (name === "registerResource" || name === "invoke" || name === "readResource")
-                        answer({ code: grpc.status.UNAVAILABLE, message: "resource monitor shut down" });
-                });
+                // After a failure nothing more is answered that waits for a resource, as officially: the program is ended.
                 f(call.request).then(
-                    (r) => answer(null, r),
+                    (r) => callback(null, r),
                     (e: Error & { code?: number }) =>
-                        answer({ code: e.code ?? grpc.status.UNKNOWN, message: e.message }),
+                        callback({ code: e.code ?? grpc.status.UNKNOWN, message: e.message }),
                 );
             };
         return out;

@@ -89,6 +89,7 @@ export async function runOnce(o: OperationOptions, preview: boolean): Promise<Ch
     let failed = false;
     let interrupted = false;
     let current: Deployment | undefined;
+    let stopProgram: (() => void) | undefined;
     const onSignal = (): void => {
         if (interrupted) {
             backend.unlock(ref);
@@ -99,6 +100,7 @@ export async function runOnce(o: OperationOptions, preview: boolean): Promise<Ch
             "^C received; cancelling. If you would like to terminate immediately, press ^C again.\nNote that terminating immediately may lead to orphaned resources and other inconsistencies.\n",
         );
         current?.cancel();
+        stopProgram?.();
     };
     process.on("SIGINT", onSignal);
     process.on("SIGTERM", onSignal);
@@ -134,7 +136,7 @@ export async function runOnce(o: OperationOptions, preview: boolean): Promise<Ch
             current = d;
             if (!preview && prev.pendingOperations.length > 0) d.diag("warning", pendingWarning(prev));
             try {
-                if (o.kind === "update") await runProgram(o, d, preview, emit);
+                if (o.kind === "update") await runProgram(o, d, preview, emit, (f) => (stopProgram = f));
                 else {
                     checkDeleteHooks(prev);
                     await d.finish();
@@ -216,6 +218,7 @@ async function runProgram(
     d: Deployment,
     preview: boolean,
     emit: (e: EngineEvent) => void,
+    onStarted: (stop: () => void) => void,
 ): Promise<void> {
     const config = Object.fromEntries([...o.config].map(([k, v]) => [k, v.text]));
     const secretKeys = [...o.config].filter(([, v]) => v.secret).map(([k]) => k);
@@ -256,13 +259,17 @@ async function runProgram(
                 }),
         });
         const { child, exited } = program;
-        // After a failure the program has nothing left to wait for: it gets a moment to end by itself.
-        let grace: NodeJS.Timeout | undefined;
-        d.whenCancelled(() => {
-            grace = setTimeout(() => child.kill("SIGKILL"), 2_000);
-        });
+        const timers: NodeJS.Timeout[] = [];
+        const stop = (grace: number): void => {
+            child.kill("SIGINT");
+            timers.push(setTimeout(() => child.kill("SIGKILL"), grace));
+        };
+        // After a failure the program lives as long as a step runs, which may be in one of its hooks; then it is ended.
+        d.whenOver(() => stop(1_000));
+        // At ^C it is ended at once, as the official language host does.
+        onStarted(() => stop(5_000));
         const { code, signal } = await exited;
-        clearTimeout(grace);
+        timers.forEach(clearTimeout);
         await d.idle();
         if (d.cancelled) {
             // Told where it happened.

@@ -419,6 +419,166 @@ describe("engine", () => {
         assert.equal(bad.errors[0], 'before hook "stop" failed: not today');
     });
 
+    describe("pulumi:index:Stash", () => {
+        let seen: { input?: Untyped; output?: Untyped };
+        const stash =
+            (input: Untyped, o: Untyped = {}) =>
+            async (r: Untyped) =>
+                void (seen = outputs(await r.custom("pulumi:index:Stash", "s", { input }, o)));
+        const both = (type: Untyped): boolean => seen.input instanceof type && seen.output instanceof type;
+
+        it("keeps its first value through updates, until it is replaced or made anew", async () => {
+            const first = await h.run(stash({ a: [1] }));
+            assert.deepEqual(first.changes, { create: 2 });
+            assert.deepEqual(seen, { input: { a: [1] }, output: { a: [1] } });
+            assert.match(find(first, "s")!.id, /^[0-9a-f-]{36}$/);
+            assert.match(find(first, "s")!.provider, /::pulumi:providers:pulumi::default::/);
+            const again = await h.run(stash({ a: [1] }));
+            assert.deepEqual(again.changes, { same: 2 });
+            const second = await h.run(stash("two"));
+            assert.deepEqual(second.changes, { same: 1, update: 1 });
+            assert.deepEqual(seen, { input: "two", output: { a: [1] } });
+            assert.deepEqual(find(second, "s")!.outputs, seen);
+            assert.equal(find(second, "s")!.id, find(first, "s")!.id);
+            const step = second.events.find((e) => e.kind === "outputs" && e.step.op === "update") as Untyped;
+            assert.deepEqual(step.step.diffs, ["input"]);
+            assert.equal(step.step.detailedDiff, undefined);
+            const replaced = await h.run(stash("three"), { replaceTargets: [find(first, "s")!.urn] });
+            assert.deepEqual(replaced.changes, { same: 1, replace: 1 });
+            assert.deepEqual(seen, { input: "three", output: "three" });
+            const on = await h.run(stash("four", { replaceOnChanges: ["input"] }));
+            assert.deepEqual(on.changes, { same: 1, replace: 1 });
+            assert.equal(seen.output, "four");
+            await h.run(undefined);
+            await h.run(stash("five"));
+            assert.equal(seen.output, "five");
+        });
+
+        it("in a preview: the stashed value is known as soon as the first input is", async () => {
+            const preview = { preview: true };
+            await h.run(stash("one"), preview);
+            assert.deepEqual({ ...seen }, { input: "one", output: "one" });
+            await h.run(stash(Computed.value), preview);
+            assert.ok(both(Computed));
+            await h.run(stash("one"));
+            const p = await h.run(stash({ v: Computed.value }), preview);
+            assert.deepEqual(p.changes, { same: 1, update: 1 });
+            assert.equal(seen.output, "one");
+            assert.ok(seen.input.v instanceof Computed);
+            const r = await h.run(stash("two"), { ...preview, replaceTargets: ["**Stash::s"] });
+            assert.deepEqual(r.changes, { same: 1, replace: 1 });
+            assert.equal(seen.output, "two");
+        });
+
+        it("secrets stay what they were when they were stashed", async () => {
+            await h.run(stash(new Secret("hush")));
+            assert.ok(both(Secret));
+            assert.ok(!h.stateText().includes("hush"));
+            const r = await h.run(stash("hush"));
+            assert.deepEqual(r.changes, { same: 1, update: 1 });
+            assert.ok(seen.output instanceof Secret);
+            assert.equal(seen.input, "hush");
+            assert.equal((await h.run(stash("plain"))).changes.update, 1);
+            assert.equal((find(await h.run(stash("plain")), "s")!.outputs.output as Secret).element, "hush");
+        });
+
+        it("takes `input` and nothing else; other built-in types are refused", async () => {
+            const two = await h.run(async (r) => void (await r.custom("pulumi:index:Stash", "s", { input: 1, x: 2 })));
+            assert.equal(
+                two.errors[0],
+                "pulumi:index:Stash resource 's': property x value {2} has a problem: unknown property \"x\"",
+            );
+            const none = await h.run(async (r) => void (await r.custom("pulumi:index:Stash", "s", {})));
+            assert.match(none.errors[0]!, /has a problem: missing required property "input"/);
+            const other = await h.run(async (r) => void (await r.custom("pulumi:index:Other", "s", {})));
+            assert.equal(other.errors[0], "unrecognized resource type 'pulumi:index:Other'");
+        });
+
+        it("hooks run around it, in previews those with onDryRun, and are told old and new values", async () => {
+            const calls: Untyped[] = [];
+            const run = (input: Untyped, preview = false) =>
+                h.run(
+                    async (r, d) => {
+                        for (const [name, onDryRun] of [
+                            ["wet", false],
+                            ["dry", true],
+                        ] as const)
+                            d.hooks.resource.set(name, {
+                                onDryRun,
+                                ignoreErrors: false,
+                                run: async (c) => {
+                                    calls.push({
+                                        name,
+                                        old: c.oldInputs,
+                                        new: c.newInputs,
+                                        out: c.newOutputs,
+                                        id: c.id,
+                                    });
+                                    return "";
+                                },
+                            });
+                        const hooks = { BeforeUpdate: ["wet", "dry"], AfterUpdate: ["dry"], AfterCreate: ["wet"] };
+                        await r.custom("pulumi:index:Stash", "s", { input }, { hooks });
+                    },
+                    { preview },
+                );
+            const id = find(await run("one"), "s")!.id;
+            assert.deepEqual(calls.splice(0), [
+                { name: "wet", old: undefined, new: { input: "one" }, out: { input: "one", output: "one" }, id },
+            ]);
+            const both = { old: { input: "one" }, new: { input: "two" }, id };
+            const after = { ...both, out: { input: "two", output: "one" } };
+            await run("two", true);
+            assert.deepEqual(calls.splice(0), [
+                { name: "dry", out: undefined, ...both },
+                { name: "dry", ...after },
+            ]);
+            await run("two");
+            assert.deepEqual(calls.splice(0), [
+                { name: "wet", out: undefined, ...both },
+                { name: "dry", out: undefined, ...both },
+                { name: "dry", ...after },
+            ]);
+            await run("two");
+            assert.deepEqual(calls, []);
+        });
+
+        it("hooks may take long, several at once; one that throws stops what follows, not what runs", async () => {
+            const program = (input: string, bad: boolean) => async (r: Untyped, d: Untyped) => {
+                let running = 0;
+                for (const name of ["a", "b", "c"])
+                    d.hooks.resource.set(name, {
+                        onDryRun: false,
+                        ignoreErrors: false,
+                        run: async () => {
+                            most = Math.max(most, ++running);
+                            await new Promise((done) => setTimeout(done, name === "a" ? 200 : 1_000));
+                            running--;
+                            return bad && name === "a" ? "no way" : "";
+                        },
+                    });
+                const made = ["a", "b", "c"].map((n) =>
+                    r.custom("pulumi:index:Stash", n, { input }, { hooks: { BeforeUpdate: [n] } }),
+                );
+                const c = await made[2];
+                await r.custom("pulumi:index:Stash", "after", { input }, { dependencies: [c.state.urn] });
+                await Promise.all(made);
+            };
+            let most = 0;
+            await h.run(program("one", false));
+            const r = await h.run(program("two", true));
+            assert.equal(most, 3);
+            assert.ok(r.failed);
+            assert.deepEqual(r.errors, ['before hook "a" failed: no way']);
+            assert.deepEqual(
+                ["a", "b", "c", "after"].map((n) => find(r, n)!.inputs.input),
+                ["one", "two", "two", "one"],
+            );
+            const again = await h.run(program("two", false));
+            assert.deepEqual(again.changes, { same: 3, update: 2 });
+        });
+    });
+
     it("refuses duplicate names and unknown types", async () => {
         const dup = await h.run(async (r) => {
             await r.command("a", h.log);

@@ -90,6 +90,86 @@ describe("programs", function () {
         assert.equal(w.read("tries"), "x\nx\nx\n");
     });
 
+    it("Stash and its hooks through the SDK: known and shown in previews; a failing hook lets the others end", async () => {
+        w.program(`
+            const pulumi = require("@pulumi/pulumi");
+            const { writeFileSync } = require("node:fs");
+            const input = require("./input.json");
+            const hook = (name, onDryRun, f) => new pulumi.ResourceHook(name, f, { onDryRun });
+            const plan = hook("plan", true, (args) => {
+                console.log("plan " + args.name + " " + JSON.stringify([args.oldInputs, args.newInputs]));
+            });
+            const work = hook("work", false, async (args) => {
+                if (args.name === "bad") {
+                    await new Promise((r) => setTimeout(r, 500));
+                    throw new Error("bad luck");
+                }
+                await new Promise((r) => setTimeout(r, 6000));
+                writeFileSync("ended-" + args.name, "");
+            });
+            const stash = (name, o) => new pulumi.Stash(name, { input }, { hooks: { beforeUpdate: [plan, work] }, ...o });
+            const slow = stash("slow");
+            if (input !== 1) stash("bad");
+            else new pulumi.Stash("bad", { input });
+            stash("later", { dependsOn: slow });
+            exports.first = slow.output;
+        `);
+        w.write("input.json", "1");
+        assert.match(
+            (await w.ok("preview")).stdout,
+            /\+ {2}pulumi:index:Stash slow create\s[^]*Outputs:\n {4}first: 1\n/,
+        );
+        await w.ok("up", "--yes", "--skip-preview");
+        w.write("input.json", "2");
+        const preview = await w.ok("preview");
+        assert.match(preview.stdout, /~ {2}pulumi:index:Stash slow update \[diff: ~input\]/);
+        assert.match(preview.stdout, /plan slow \[{"input":1},{"input":2}\]/);
+        assert.match(
+            (await w.ok("preview", "--diff")).stdout,
+            /~ pulumi:index:Stash: \(update\)\n +\[id=.*\]\n +\[urn=.*::slow\]\n +~ input: 1 => 2\n/,
+        );
+        const r = await w.run(["up", "--yes", "--skip-preview"]);
+        assert.equal(r.code, 1);
+        assert.match(r.stdout, /pulumi:index:Stash \(bad\):\n {4}error: before hook "work" failed: bad luck\n/);
+        assert.match(r.stdout, /\n\n {4}error: update failed\n/);
+        assert.ok(!/slow.*failed/.test(r.stdout) && !/monitor/.test(r.stdout), r.stdout);
+        assert.deepEqual(
+            readdirSync(w.dir).filter((f) => f.startsWith("ended-")),
+            ["ended-slow"],
+        );
+        const inputs = Object.fromEntries(
+            JSON.parse(w.state())
+                .checkpoint.latest.resources.filter((x: { type: string }) => x.type === "pulumi:index:Stash")
+                .map((x: { urn: string; inputs: { input: number }; outputs: { output: number } }) => [
+                    x.urn.replace(/.*::/, ""),
+                    [x.inputs.input, x.outputs.output],
+                ]),
+        );
+        assert.deepEqual(inputs, { slow: [2, 1], bad: [1, 1], later: [1, 1] });
+        assert.equal(JSON.parse((await w.ok("stack", "output", "--json")).stdout).first, 1);
+    });
+
+    it("SIGINT ends the program, also within a hook", async () => {
+        w.program(`
+            const pulumi = require("@pulumi/pulumi");
+            const { writeFileSync } = require("node:fs");
+            const hook = new pulumi.ResourceHook("hook", async () => {
+                writeFileSync("hook-runs", "");
+                await new Promise((r) => setTimeout(r, 60000));
+            });
+            new pulumi.Stash("s", { input: 1 }, { hooks: { beforeCreate: [hook] } });
+        `);
+        const { child, done } = w.start(["up", "--yes", "--skip-preview"]);
+        await appears(w, "hook-runs");
+        const began = Date.now();
+        child.kill("SIGINT");
+        const r = await done;
+        assert.equal(r.code, 1);
+        assert.ok(Date.now() - began < 20_000, `${Date.now() - began} ms`);
+        assert.match(r.stdout, /error: before hook "hook" failed: /);
+        assert.ok(!/index:Stash/.test(w.state()));
+    });
+
     it("killed in the middle: the lock is told, cancel removes it, the next run goes on", async () => {
         w.program(
             `

@@ -156,6 +156,11 @@ export class Deployment {
         else this.onCancel.push(f);
     }
 
+    /** When it was cancelled and what ran then has ended. */
+    whenOver(f: () => void): void {
+        this.whenCancelled(() => void this.idle().then(f));
+    }
+
     /* ---------- providers ---------- */
 
     /** The reference of the package's default provider, which is registered the first time it is asked for. */
@@ -735,7 +740,7 @@ export class Deployment {
         const now = s.new!;
         const changed = !deepEquals(now.outputs, outputs);
         now.outputs = outputs;
-        if (!now.custom && !this.o.preview) {
+        if (!now.custom) {
             const call = { newInputs: now.inputs, newOutputs: now.outputs, newState: now, oldState: s.old };
             if (s.op === "create") await this.applier.afterHooks("AfterCreate", now, call);
             if (s.op === "update") await this.applier.afterHooks("AfterUpdate", now, call);

@@ -1,5 +1,6 @@
 /** The packages this stand-in knows. */
 import { notSupported } from "../errors";
+import { builtinPackage } from "./builtin";
 import { commandPackage } from "./command";
 import { kubernetesPackage } from "./kubernetes";
 import type { PackageDefinition } from "./provider";
@@ -14,6 +15,8 @@ export function definePackage(name: string, root: string): PackageDefinition {
             return randomPackage();
         case "kubernetes":
             return kubernetesPackage();
+        case "pulumi":
+            return builtinPackage();
         default:
             throw notSupported(`package ${JSON.stringify(name)}`);
     }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { LAB_DIR, NET, Stack, lab, on, type Result } from "./support";
+import { LAB_DIR, NET, Stack, lab, nodeOf, on, type Result } from "./support";
 
 /** A stack of one host, whose `up` is expected to fail. */
 function failingUp(
@@ -8,11 +8,9 @@ function failingUp(
     change: (config: Record<string, unknown>, node: Record<string, unknown>) => void,
     env: Record<string, string> = {},
 ): { result: Result; text: string } {
-    const stack = new Stack(name, (config) => {
-        const nodes = config["k3s-ha:nodes"] as Record<string, unknown>[];
-        const node = nodes.find((n) => n["name"] === "agent-1") as Record<string, unknown>;
+    const stack = new Stack(name, ["agent-1"], (config) => {
+        const node = nodeOf(config, "agent-1") as unknown as Record<string, unknown>;
         node["role"] = "server";
-        config["k3s-ha:nodes"] = [node];
         config["k3s-ha:ssh"] = { ...(config["k3s-ha:ssh"] as object), dialErrorLimit: 2 };
         change(config, node);
     });
@@ -110,11 +108,8 @@ describe("refusals: an error that names the host and what to do", function () {
     });
 
     it("the deployer's key file works in place of the agent, for a user with sudo", () => {
-        const stack = new Stack("sudo", (config) => {
-            const nodes = config["k3s-ha:nodes"] as Record<string, unknown>[];
-            const node = nodes.find((n) => n["name"] === "agent-1") as Record<string, unknown>;
-            Object.assign(node, { role: "server", ssh: { user: "deploy" } });
-            config["k3s-ha:nodes"] = [node];
+        const stack = new Stack("sudo", ["agent-1"], (config) => {
+            Object.assign(nodeOf(config, "agent-1"), { role: "server", ssh: { user: "deploy" } });
             config["k3s-ha:ssh"] = {
                 ...(config["k3s-ha:ssh"] as object),
                 privateKeyFile: join(LAB_DIR, "ssh/id_ed25519"),

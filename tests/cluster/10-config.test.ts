@@ -1,0 +1,246 @@
+import assert from "node:assert/strict";
+import {
+    AGENTS,
+    HOSTS,
+    MASTERS,
+    Client,
+    eventually,
+    figures,
+    k3sUnit,
+    kubectl,
+    lab,
+    mainCluster,
+    mainStack,
+    nodeOf,
+    on,
+    pidOf,
+    underLoad,
+    whole,
+    workload,
+} from "./support";
+
+const pids = (hosts: readonly string[]): string[] => hosts.map((host) => pidOf(host, k3sUnit(host)));
+
+describe("config: settings of a running cluster", function () {
+    this.timeout(600_000);
+    before(mainCluster);
+    before(workload);
+
+    it("labels and taints change live: nothing restarts, and what is taken out goes", async () => {
+        const before = pids(HOSTS);
+        const node = (path: string): string => kubectl(["get", "node", "agent-1", "-o", `jsonpath={${path}}`]).stdout;
+        await underLoad("labels and taints", () => {
+            mainStack().upWith((config) =>
+                Object.assign(nodeOf(config, "agent-1"), {
+                    labels: { site: "a", "example.com/rack": "1" },
+                    taints: ["dedicated=db:PreferNoSchedule"],
+                }),
+            );
+        });
+        assert.equal(node(".metadata.labels.site"), "a");
+        assert.match(node(".spec.taints"), /"effect":"PreferNoSchedule","key":"dedicated","value":"db"/);
+        mainStack().upWith((config) => {
+            nodeOf(config, "agent-1").labels = { site: "b" };
+            delete nodeOf(config, "agent-1").taints;
+        });
+        assert.equal(node(".metadata.labels.site"), "b");
+        assert.doesNotMatch(node(".metadata.labels"), /rack/);
+        assert.doesNotMatch(node(".spec.taints"), /dedicated/);
+        assert.deepEqual(pids(HOSTS), before, "k3s was restarted");
+    });
+
+    it("a flag of the masters is rolled through them one at a time; agents are not touched", async () => {
+        const [masters, agents] = [pids(MASTERS), pids(AGENTS)];
+        await underLoad("kube-apiserver flag", () => {
+            mainStack().upWith(
+                (config) =>
+                    void (config["k3s-ha:server"] = {
+                        config: { "kube-apiserver-arg": ["max-requests-inflight=500"] },
+                    }),
+            );
+        });
+        await whole();
+        pids(MASTERS).forEach((pid, i) => assert.notEqual(pid, masters[i], `${MASTERS[i]} was not restarted`));
+        assert.deepEqual(pids(AGENTS), agents);
+        const times = MASTERS.map((m) =>
+            Number(on(m, "systemctl show -p ActiveEnterTimestampMonotonic --value k3s").stdout),
+        );
+        assert.ok(
+            (times[0] ?? 0) < (times[1] ?? 0) && (times[1] ?? 0) < (times[2] ?? 0),
+            "one after the other, in their order",
+        );
+    });
+
+    it("a flag of the agents goes through them, and no master is touched", async () => {
+        const [masters, agents] = [pids(MASTERS), pids(AGENTS)];
+        await underLoad("kubelet flag", () => {
+            mainStack().upWith((config) => {
+                config["k3s-ha:agent"] = { config: { "kubelet-arg": ["max-pods=60"] } };
+                config["k3s-ha:rollout"] = { agents: 1, drain: true, drainTimeout: "2m" };
+            });
+        });
+        await whole();
+        assert.deepEqual(pids(MASTERS), masters);
+        pids(AGENTS).forEach((pid, i) => assert.notEqual(pid, agents[i]));
+        for (const agent of AGENTS)
+            assert.equal(
+                kubectl(["get", "node", agent, "-o", "jsonpath={.status.capacity.pods} {.spec.unschedulable}"]).stdout,
+                "60 ",
+            );
+        const times = AGENTS.map((a) =>
+            Number(on(a, "systemctl show -p ActiveEnterTimestampMonotonic --value k3s-agent").stdout),
+        );
+        assert.ok(Math.abs((times[0] ?? 0) - (times[1] ?? 0)) > 1_000_000, "one at a time");
+    });
+
+    it("a run that was cut off between writing and restarting is made good by the next one", async () => {
+        // What such a run leaves: the new file is there, k3s still runs with the old one.
+        on("master-2", "echo gone > /var/lib/k3s-ha/k3s-started");
+        const before = pidOf("master-2", "k3s");
+        mainStack().upWith((config) => void (nodeOf(config, "master-2").labels = { again: "1" }));
+        assert.notEqual(pidOf("master-2", "k3s"), before);
+        await whole();
+    });
+
+    it("haproxy: check, allowed networks and password change by a reload; open streams survive", async () => {
+        const before = HOSTS.map((host) => pidOf(host, "haproxy"));
+        const old = mainStack().output("statsPassword").trim();
+        const seen = await underLoad("haproxy", () => {
+            mainStack().upWith((config) => {
+                config["k3s-ha:proxy"] = {
+                    check: { interval: "900ms" },
+                    stats: { allowedNetworks: ["10.0.0.0/8"], metricsPassword: true },
+                };
+                config["k3s-ha:rotate"] = { statsPassword: 1 };
+            });
+        });
+        for (const s of seen) assert.equal(s.watchBreaks, 0, "a watch was cut by the reload");
+        assert.deepEqual(
+            HOSTS.map((host) => pidOf(host, "haproxy")),
+            before,
+            "haproxy was restarted",
+        );
+        const password = mainStack().output("statsPassword").trim();
+        assert.notEqual(password, old);
+        const [url] = JSON.parse(
+            mainStack().pulumi(["stack", "output", "statsEndpoints", "--json"]).stdout,
+        ) as string[];
+        const code = (user: string, path = ""): string =>
+            lab(["exec", "--", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-K", "-", `${url}${path}`], {
+                input: `user = "${user}"\n`,
+            }).stdout;
+        assert.equal(code(`admin:${old}`), "401");
+        assert.equal(code(`admin:${password}`), "200");
+        assert.equal(code(`prometheus:${mainStack().output("metricsPassword").trim()}`, "metrics"), "200");
+        assert.equal(code("prometheus:wrong", "metrics"), "401");
+    });
+
+    it("a haproxy.cfg that haproxy refuses changes nothing and stops the up", async () => {
+        const client = await new Client("agent-1").running();
+        const before = on("agent-1", "cat /etc/haproxy/haproxy.cfg").stdout;
+        const file = mainStack().changed((config) => {
+            (config["k3s-ha:proxy"] as Record<string, unknown>)["haproxy"] = {
+                global: { raw_options: ["no-such-keyword 1"] },
+            };
+        });
+        const up = mainStack().pulumi(["up", "--yes", "--skip-preview", "--config-file", file], { check: false });
+        assert.notEqual(up.status, 0);
+        assert.match(up.stdout + up.stderr, /haproxy refuses the new configuration; the old one stays/);
+        assert.equal(on("agent-1", "cat /etc/haproxy/haproxy.cfg").stdout, before);
+        const seen = await client.stop();
+        figures("refused haproxy.cfg", seen);
+        assert.equal(seen.failed, 0);
+        mainStack().up();
+    });
+});
+
+describe("readiness: from each mode to each other", function () {
+    this.timeout(900_000);
+    before(mainCluster);
+
+    const expected = { unauthorized: ["401", "401"], anonymous: ["200", "403"], scoped: ["200", "401"] } as const;
+    for (const mode of ["unauthorized", "scoped", "anonymous", "scoped", "unauthorized", "anonymous"] as const) {
+        it(`to ${mode}: no request fails, and at the end the check is strict and the surface is the mode's`, async () => {
+            await underLoad(`to ${mode}`, () => {
+                mainStack().upWith((config) => void (config["k3s-ha:readiness"] = mode));
+            });
+            await whole();
+            for (const host of HOSTS)
+                assert.match(
+                    on(host, "cat /etc/haproxy/haproxy.cfg").stdout,
+                    new RegExp(`http-check expect status ${expected[mode][0]}\\n`),
+                );
+            for (const master of MASTERS) {
+                const address = nodeOf(mainStack().config(), master).address;
+                const codes = ["/readyz", "/version"].map(
+                    (path) =>
+                        lab([
+                            "exec",
+                            "--",
+                            "curl",
+                            "-sk",
+                            "-o",
+                            "/dev/null",
+                            "-w",
+                            "%{http_code}",
+                            `https://${address}:6443${path}`,
+                        ]).stdout,
+                );
+                assert.deepEqual(codes, expected[mode], master);
+            }
+        });
+    }
+});
+
+describe("rotation: secrets change by one setting", function () {
+    this.timeout(600_000);
+    before(mainCluster);
+
+    const token = (host: string): string => on(host, "sed 's/.*:://' /etc/rancher/k3s/token").stdout.trim();
+
+    it("server token: every master runs with the new one, and a member with the old one is refused", async () => {
+        const old = token("master-1");
+        const agents = pids(AGENTS);
+        await underLoad("server token", () => {
+            mainStack().upWith(
+                (config) => void (config["k3s-ha:rotate"] = { ...(config["k3s-ha:rotate"] as object), token: 1 }),
+            );
+        });
+        await whole();
+        const now = token("master-1");
+        assert.notEqual(now, old);
+        for (const master of MASTERS) assert.equal(token(master), now, master);
+        assert.deepEqual(pids(AGENTS), agents, "agents have a token of their own");
+        const code = (password: string): string =>
+            on(
+                "master-2",
+                "curl -s -o /dev/null -w '%{http_code}' -K - --cacert /var/lib/rancher/k3s/server/tls/server-ca.crt https://127.0.0.1:6443/v1-k3s/server-bootstrap",
+                {
+                    input: `user = "server:${password}"\n`,
+                },
+            ).stdout;
+        assert.equal(code(now), "200");
+        assert.equal(code(old), "401");
+        // Written with the new token, readable by a start from nothing but it.
+        on("master-3", "systemctl restart k3s", { timeout: 180 });
+        await whole();
+    });
+
+    it("agent token: agents take it without a restart, and start with it", async () => {
+        const old = token("agent-1");
+        const agents = pids(AGENTS);
+        await underLoad("agent token", () => {
+            mainStack().upWith(
+                (config) => void (config["k3s-ha:rotate"] = { ...(config["k3s-ha:rotate"] as object), agentToken: 1 }),
+            );
+        });
+        await whole();
+        assert.notEqual(token("agent-1"), old);
+        assert.equal(token("agent-1"), on("master-2", "cat /etc/rancher/k3s/agent-token").stdout.trim());
+        assert.deepEqual(pids(AGENTS), agents);
+        on("agent-1", "systemctl restart k3s-agent", { timeout: 180 });
+        await eventually("agent-1 is back", 60, () =>
+            assert.match(kubectl(["get", "node", "agent-1", "--no-headers"]).stdout, / Ready /),
+        );
+    });
+});

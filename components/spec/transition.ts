@@ -93,10 +93,9 @@ function nodeRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
 
 function sizeRefusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
     const masters = (facts: ClusterFacts): string[] =>
-        Object.entries(facts.nodes)
-            .filter(([, text]) => text.startsWith("server"))
-            .map(([name]) => name);
-    const [old, now] = [masters(from), masters(to)];
+        Object.values(facts.nodes).filter((text) => text.startsWith("server"));
+    // A loss is not a choice: neither marking a master as lost is refused nor taking it out afterwards.
+    const [old, now] = [masters(from).filter((text) => !text.endsWith(" lost")), masters(to)];
     if (now.length >= old.length || tolerance(now.length) > 0 || tolerance(old.length) === 0) return [];
     if (allow.includes("lessTolerance")) return [];
     return [

@@ -416,7 +416,7 @@ export interface Allowed {
  */
 export async function underLoad(
     what: string,
-    change: () => void | Promise<void>,
+    change: () => unknown,
     allowed: Allowed = {},
     hosts: readonly string[] = ["agent-1", "master-3"],
 ): Promise<readonly Seen[]> {

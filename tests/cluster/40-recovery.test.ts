@@ -1,0 +1,198 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+    ROOT,
+    Stack,
+    eventually,
+    kubectl,
+    kubeconfig,
+    lab,
+    mainCluster,
+    mainStack,
+    members,
+    nodeOf,
+    nodesOf,
+    on,
+    underLoad,
+    voters,
+    whole,
+} from "./support";
+
+/** The commands that docs/operations.md has for a case, by its heading: the test runs what the reader would. */
+function runbook(heading: string): string[] {
+    const text = readFileSync(join(ROOT, "docs/operations.md"), "utf8");
+    const section = text.split(/^## /m).find((s) => s.startsWith(`${heading}\n`));
+    assert.ok(section, `docs/operations.md has no section "${heading}"`);
+    return [...section.matchAll(/sh \/usr\/local\/lib\/k3s-ha\/recover\.sh [a-z-]+/g)].map((m) => m[0]);
+}
+
+const note = (name: string): void =>
+    void kubectl(["create", "configmap", name, "--from-literal=at=now"], { context: `dev-${members().masters[0]}` });
+const notes = (context = `dev-${members().masters[0]}`): string =>
+    kubectl(["get", "configmaps", "-o", "jsonpath={.items[*].metadata.name}"], { context }).stdout;
+
+describe("snapshots: settings, one on demand, restore", function () {
+    this.timeout(900_000);
+    before(mainCluster);
+
+    let snapshot = "";
+
+    it("schedule and retention reach every master, one at a time", async () => {
+        await underLoad("snapshot settings", () =>
+            mainStack().upWith(
+                (config) => void (config["k3s-ha:snapshots"] = { schedule: "0 */6 * * *", retention: 7 }),
+            ),
+        );
+        for (const master of members().masters) {
+            const config = on(master, "cat /etc/rancher/k3s/config.yaml").stdout;
+            assert.match(config, /"?etcd-snapshot-schedule-cron"?: "0 \*\/6 \* \* \*"/);
+            assert.match(config, /"?etcd-snapshot-retention"?: 7/);
+        }
+        await whole();
+    });
+
+    it("one on demand, whose place is an output", () => {
+        note("before-snapshot");
+        mainStack().upWith(
+            (config) => void (config["k3s-ha:snapshots"] = { schedule: "0 */6 * * *", retention: 7, now: "by-hand" }),
+        );
+        const place = mainStack().output("snapshot").trim();
+        const m = /^(\/var\/lib\/rancher\/k3s\/server\/db\/snapshots\/by-hand-\S+) on (master-\d)$/.exec(place);
+        assert.ok(m, place);
+        snapshot = m[1] as string;
+        assert.match(on(m[2] as string, `ls ${snapshot}`).stdout, /by-hand/);
+    });
+
+    it("restored on the same hosts by the documented commands: what came after is gone, all masters and Nodes are there", async () => {
+        note("after-snapshot");
+        const [restore, rejoin] = runbook("Restore a snapshot");
+        assert.ok(restore && rejoin);
+        const [first, ...others] = members().masters as [string, ...string[]];
+        const holder = mainStack().output("snapshot").trim().split(" ").at(-1) as string;
+        assert.equal(holder, first);
+        on(holder, `${restore} ${snapshot}`, { timeout: 300 });
+        for (const master of others) on(master, rejoin, { timeout: 300 });
+        await whole(180);
+        assert.match(notes(), /before-snapshot/);
+        assert.doesNotMatch(notes(), /after-snapshot/);
+        mainStack().up();
+        await whole();
+    });
+
+    it("restored on new hosts with the old token: the content is there, the old hosts' Nodes are not", () => {
+        const holder = mainStack().output("snapshot").trim().split(" ").at(-1) as string;
+        const token = on(holder, "sed 's/.*:://' /etc/rancher/k3s/token").stdout.trim();
+        const data = on(holder, `base64 -w 0 ${snapshot}`, { timeout: 60 }).stdout;
+        on("master-4", "base64 -d > /root/old-cluster.db", { input: data });
+        const stack = new Stack("restored", ["master-4", "master-5", "agent-3"], (config) => {
+            config["k3s-ha:cluster"] = "restored";
+            config["k3s-ha:readiness"] = "scoped";
+            config["k3s-ha:snapshots"] = { restore: "/root/old-cluster.db" };
+        }).init();
+        stack.pulumi(["config", "set", "--secret", "k3s-ha:token"], { input: token });
+        stack.up();
+        const names = on(
+            "master-4",
+            "HOME=/tmp k3s kubectl get nodes -o jsonpath='{.items[*].metadata.name}'; echo; HOME=/tmp k3s kubectl get configmaps -o jsonpath='{.items[*].metadata.name}'",
+        ).stdout;
+        assert.match(names, /^agent-3 master-4 master-5\n/);
+        assert.match(names, /before-snapshot/);
+        assert.deepEqual(voters("master-4"), ["master-4", "master-5"]);
+        stack.pulumi(["destroy", "--yes", "--skip-preview"]);
+        stack.forget();
+    });
+});
+
+describe("majority: two of three masters are lost", function () {
+    this.timeout(900_000);
+    before(mainCluster);
+
+    it("the documented commands bring the cluster back from the last one, and replacements join", async () => {
+        const masters = members().masters;
+        assert.equal(masters.length, 3);
+        const [survivor, ...dead] = [masters[1] as string, masters[0] as string, masters[2] as string];
+        kubectl(["create", "configmap", "kept"], { context: `dev-${survivor}` });
+        for (const host of dead) lab(["fault", host, "kill"]);
+        const [reset] = runbook("The majority is lost");
+        assert.ok(reset);
+        on(survivor, reset, { timeout: 300 });
+        const up = mainStack().upWith((config) => {
+            for (const host of dead) nodeOf(config, host).lost = true;
+        });
+        console.log(`      up: ${up.seconds.toFixed(0)} s`);
+        kubeconfig();
+        await whole(120);
+        assert.deepEqual(voters(survivor), [survivor]);
+        for (const host of dead) lab(["reset", host], { timeout: 180 });
+        mainStack().upWith((config) => {
+            for (const host of dead) {
+                const node = nodeOf(config, host);
+                delete node.lost;
+                node.rebuilt = (node.rebuilt ?? 0) + 1;
+            }
+        });
+        kubeconfig();
+        await whole(180);
+        assert.match(notes(), /kept/);
+        assert.deepEqual(voters(survivor), [...masters]);
+    });
+});
+
+describe("sqlite: one master on SQLite becomes three on etcd", function () {
+    this.timeout(900_000);
+
+    it("1 on SQLite, the data move to etcd, 2 masters join", async () => {
+        lab(["hosts", "up"], { timeout: 300 });
+        const stack = new Stack("sqlite", ["master-4"], (config) => {
+            config["k3s-ha:cluster"] = "small";
+            config["k3s-ha:readiness"] = "scoped";
+            config["k3s-ha:server"] = { datastore: "sqlite" };
+        }).init();
+        stack.up();
+        const kube = (line: string): string => on("master-4", `HOME=/tmp k3s kubectl ${line}`).stdout;
+        kube("create configmap from-sqlite");
+        assert.equal(on("master-4", "ls /var/lib/rancher/k3s/server/db").stdout.includes("state.db"), true);
+        assert.match(stack.pulumi(["up", "--yes", "--skip-preview", "--expect-no-changes"]).stdout, /unchanged/);
+        const refused = stack.pulumi(
+            [
+                "preview",
+                "--config-file",
+                stack.changed((config) => {
+                    nodesOf(config).push({ ...nodeOf(config, "master-4"), name: "x", address: "192.0.2.1" });
+                }),
+            ],
+            { check: false },
+        );
+        assert.match(
+            refused.stdout + refused.stderr,
+            /server\.datastore: "sqlite" is for a single server and the stack has 2/,
+        );
+        const more = new Stack("sqlite-hosts", ["master-5", "agent-3"]).init();
+        const added = nodesOf(more.config()).map((n) => ({ ...n, role: "server" as const }));
+        more.forget();
+        stack.upWith((config) => {
+            delete config["k3s-ha:server"];
+            nodesOf(config).push(...added);
+        });
+        assert.deepEqual(voters("master-4"), ["agent-3", "master-4", "master-5"]);
+        await eventually("the data moved", 10, () =>
+            assert.match(kube("get configmap from-sqlite -o name"), /from-sqlite/),
+        );
+        const back = stack.pulumi(
+            [
+                "preview",
+                "--config-file",
+                stack.changed((config) => {
+                    config["k3s-ha:server"] = { datastore: "sqlite" };
+                    config["k3s-ha:nodes"] = nodesOf(config).slice(0, 1);
+                    config["k3s-ha:allow"] = ["lessTolerance"];
+                }),
+            ],
+            { check: false },
+        );
+        assert.match(back.stdout + back.stderr, /cannot follow etcd/);
+        stack.pulumi(["destroy", "--yes", "--skip-preview"]);
+        stack.forget();
+    });
+});

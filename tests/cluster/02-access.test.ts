@@ -58,7 +58,7 @@ describe("who may see what", function () {
             ["server token", "/etc/rancher/k3s/token"],
             ["agent token", "/etc/rancher/k3s/agent-token"],
         ] as const) {
-            secrets.set(what, on("master-1", `sed 's/.*:://' ${file}`).stdout.trim());
+            secrets.set(what, on("master-1", `sed 's/.*://' ${file}`).stdout.trim());
         }
         secrets.set("client key", /client-key-data: (\S+)/.exec(mainStack().output("kubeconfig"))?.[1] ?? "");
         const whole = JSON.stringify(plain);
@@ -111,7 +111,7 @@ describe("who may see what", function () {
     });
 
     it("an agent knows the agent token only", () => {
-        const server = on("master-1", "sed 's/.*:://' /etc/rancher/k3s/token").stdout.trim();
+        const server = on("master-1", "sed 's/.*://' /etc/rancher/k3s/token").stdout.trim();
         const found = on(
             "agent-1",
             "cat >/run/patterns; grep -rlF -f /run/patterns /var/lib/k3s-ha /etc/rancher /var/lib/rancher; rm /run/patterns",

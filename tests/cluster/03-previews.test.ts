@@ -66,8 +66,10 @@ const changes: readonly {
     },
     {
         name: "master-removed",
-        change: (config) =>
-            void (config["k3s-ha:nodes"] = (config["k3s-ha:nodes"] as Nodes).filter((n) => n.name !== "master-3")),
+        change: (config) => {
+            config["k3s-ha:nodes"] = (config["k3s-ha:nodes"] as Nodes).filter((n) => n.name !== "master-3");
+            config["k3s-ha:allow"] = ["lessTolerance"];
+        },
         shows: [/- +server master-3 10\.90\.0\.13:6443/, /master-3-k3s/, /6 to delete/],
         hides: [/agent-[12]-k3s/, /master-2-(k3s|stage|prepare)/],
     },

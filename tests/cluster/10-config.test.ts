@@ -21,6 +21,16 @@ import {
 
 const pids = (hosts: readonly string[]): string[] => hosts.map((host) => pidOf(host, k3sUnit(host)));
 
+/** Seconds between the starts of k3s on these hosts, the least of them. */
+function apart(hosts: readonly string[]): number {
+    const starts = hosts
+        .map((host) =>
+            Number(on(host, `systemctl show -p ExecMainStartTimestampMonotonic --value ${k3sUnit(host)}`).stdout),
+        )
+        .sort((a, b) => a - b);
+    return Math.min(...starts.slice(1).map((start, i) => start - (starts[i] ?? 0))) / 1e6;
+}
+
 describe("config: settings of a running cluster", function () {
     this.timeout(600_000);
     before(mainCluster);
@@ -62,13 +72,7 @@ describe("config: settings of a running cluster", function () {
         await whole();
         pids(MASTERS).forEach((pid, i) => assert.notEqual(pid, masters[i], `${MASTERS[i]} was not restarted`));
         assert.deepEqual(pids(AGENTS), agents);
-        const times = MASTERS.map((m) =>
-            Number(on(m, "systemctl show -p ActiveEnterTimestampMonotonic --value k3s").stdout),
-        );
-        assert.ok(
-            (times[0] ?? 0) < (times[1] ?? 0) && (times[1] ?? 0) < (times[2] ?? 0),
-            "one after the other, in their order",
-        );
+        assert.ok(apart(MASTERS) > 1, "one after the other");
     });
 
     it("a flag of the agents goes through them, and no master is touched", async () => {
@@ -87,10 +91,7 @@ describe("config: settings of a running cluster", function () {
                 kubectl(["get", "node", agent, "-o", "jsonpath={.status.capacity.pods} {.spec.unschedulable}"]).stdout,
                 "60 ",
             );
-        const times = AGENTS.map((a) =>
-            Number(on(a, "systemctl show -p ActiveEnterTimestampMonotonic --value k3s-agent").stdout),
-        );
-        assert.ok(Math.abs((times[0] ?? 0) - (times[1] ?? 0)) > 1_000_000, "one at a time");
+        assert.ok(apart(AGENTS) > 1, "one at a time");
     });
 
     it("a run that was cut off between writing and restarting is made good by the next one", async () => {
@@ -196,7 +197,7 @@ describe("rotation: secrets change by one setting", function () {
     this.timeout(600_000);
     before(mainCluster);
 
-    const token = (host: string): string => on(host, "sed 's/.*:://' /etc/rancher/k3s/token").stdout.trim();
+    const token = (host: string): string => on(host, "sed 's/.*://' /etc/rancher/k3s/token").stdout.trim();
 
     it("server token: every master runs with the new one, and a member with the old one is refused", async () => {
         const old = token("master-1");

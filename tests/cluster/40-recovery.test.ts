@@ -82,7 +82,7 @@ describe("snapshots: settings, one on demand, restore", function () {
 
     it("restored on new hosts with the old token: the content is there, the old hosts' Nodes are not", () => {
         const holder = mainStack().output("snapshot").trim().split(" ").at(-1) as string;
-        const token = on(holder, "sed 's/.*:://' /etc/rancher/k3s/token").stdout.trim();
+        const token = on(holder, "sed 's/.*://' /etc/rancher/k3s/token").stdout.trim();
         const data = on(holder, `base64 -w 0 ${snapshot}`, { timeout: 60 }).stdout;
         on("master-4", "base64 -d > /root/old-cluster.db", { input: data });
         const stack = new Stack("restored", ["master-4", "master-5", "agent-3"], (config) => {

@@ -22,6 +22,57 @@ const refused: readonly (readonly [what: string, more: object, line: RegExp])[] 
         /^k3s-ha:nodes\[1\]\.address: "fd00:0::1" is also the address/,
     ],
     ["no server", { nodes: [node("a", "agent", "10.0.0.1")] }, /^k3s-ha:nodes: has no node with role server/],
+    [
+        "no server that is not lost",
+        { nodes: [node("a", "server", "10.0.0.1", { lost: true })] },
+        /^k3s-ha:nodes: has no node with role server \(that is not lost\)/,
+    ],
+    [
+        "SQLite for several servers",
+        { server: { datastore: "sqlite" } },
+        /^k3s-ha:server\.datastore: "sqlite" is for a single server and the stack has 3/,
+    ],
+    [
+        "an allowance that does not exist",
+        { allow: ["everything"] },
+        /^k3s-ha:allow\[0\]: "everything" must be lessTolerance, /,
+    ],
+    ["no agents at a time", { rollout: { agents: 0 } }, /^k3s-ha:rollout\.agents: 0 must be 1 or more/],
+    [
+        "a schedule that is none",
+        { snapshots: { schedule: "daily" } },
+        /^k3s-ha:snapshots\.schedule: "daily" must be a cron schedule/,
+    ],
+    [
+        "a snapshot setting in two places",
+        { snapshots: { retention: 3 }, server: { config: { "etcd-snapshot-retention": 4 } } },
+        /^k3s-ha:server\.config\.etcd-snapshot-retention: 4 is set by k3s-ha:snapshots/,
+    ],
+    [
+        "a restore without the old cluster's token",
+        { snapshots: { restore: "/root/old.db" } },
+        /^k3s-ha:token: is missing: a snapshot can be read only with the server token/,
+    ],
+    [
+        "a snapshot's path that leaves its folder",
+        { snapshots: { restore: "/root/../etc/shadow" } },
+        /^k3s-ha:snapshots\.restore: .* must be the absolute path/,
+    ],
+    [
+        "one key of two for S3",
+        { snapshots: { s3: { bucket: "b" } }, s3AccessKey: "abcdef" },
+        /^k3s-ha:s3SecretKey: is missing beside the other one/,
+    ],
+    [
+        "an S3 key with a quote",
+        { snapshots: { s3: { bucket: "b" } }, s3AccessKey: 'a"b', s3SecretKey: "c" },
+        /^k3s-ha:s3AccessKey: must be|^k3s-ha:s3AccessKey: 1 to 256|s3AccessKey.* must be 1 to 256 printable/,
+    ],
+    [
+        "S3 keys in k3s's own settings",
+        { server: { config: { "etcd-s3-access-key": "x" } } },
+        /use the secret k3s-ha:s3AccessKey/,
+    ],
     ["no node", { nodes: [] }, /^k3s-ha:nodes: \[\] must list at least one node/],
     [
         "an unknown role",
@@ -252,6 +303,16 @@ describe("spec", () => {
         const a = spec();
         const b = spec({ nodes: [nodes[0], ...nodes.slice(1).reverse()] });
         assert.deepEqual(a, b);
+    });
+
+    it("who speaks for the cluster: the first listed master that is neither lost nor rebuilt, else the first living one", () => {
+        const of = (...marks: object[]): string =>
+            spec({ nodes: marks.map((more, i) => node(`m${i}`, "server", `10.0.0.${i + 1}`, more)) }).founder;
+        assert.equal(of({}, {}, {}), "m0");
+        assert.equal(of({ lost: true }, {}, {}), "m1");
+        assert.equal(of({ rebuilt: 1 }, {}, {}), "m1");
+        assert.equal(of({ rebuilt: 1 }, { rebuilt: 1 }), "m0");
+        assert.equal(of({ lost: true }, { rebuilt: 1 }), "m1");
     });
 
     it("takes host keys from known_hosts, also hashed ones and other ports", () => {

@@ -105,6 +105,12 @@ export function caVerify(caFile: string, host = "kubernetes"): string {
     return `verify required ca-file ${caFile} check-sni ${host} verifyhost ${host}`;
 }
 
+/**
+ * A file that a master serves while it is to get new connections. Taken away before a planned stop: a 404 here drains the master
+ * (status NOLB), so that nothing is assigned to it when its port closes. A failed check would cut what is just being opened.
+ */
+export const SERVING_PATH = "/static/k3s-ha/serving";
+
 /** Places that apply.sh fills in from its folder of secrets, so that no rendered text holds one. */
 export const placeholders = {
     /** The stats password as it is (only haproxy's `stats auth`, as in the seed, needs that). */
@@ -289,8 +295,13 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                 balance: p.balance ?? "leastconn",
                 option: ["log-health-checks", "httpchk"],
                 http_check: [
+                    "disable-on-404",
+                    "connect default",
                     `send meth GET uri ${check.path} ver HTTP/1.1 hdr Host ${check.host}`,
                     `expect status ${[...p.expect].sort((a, b) => a - b).join(",")}`,
+                    "connect default",
+                    `send meth GET uri ${SERVING_PATH} ver HTTP/1.1 hdr Host ${check.host}`,
+                    "expect status 200-299",
                 ],
                 default_server_params: [
                     `inter ${check.interval}`,

@@ -85,6 +85,8 @@ apply() {
     [ -z "$packages" ] || install_packages $packages
     apply_sysctl
     apply_files
+    # Proxies look for it; a k3s that runs already (from before this program, say) serves.
+    if [ -d /var/lib/rancher/k3s/server/static ] && systemctl -q is-active k3s 2>/dev/null; then sh "$KIT/drain.sh" end 0.0.0.0; fi
     echo "prepare: $CHANGED files changed"
 }
 

@@ -1,13 +1,15 @@
 #!/bin/sh
-# Called by k3s.service when it stops and when it is ready. k3s closes 6443 at once, requests under way included; so first only
-# new connections are refused, which every proxy then sends to another master, and k3s is told to end when the proxies have
-# taken this one out. They stay refused until k3s is ready again: its port opens seconds earlier and answers 503 (or the 401
-# of readiness `unauthorized`) meanwhile.
-# begin NODE ADDRESS BACKEND; end ADDRESS. Never in the way of a stop: without iptables or a proxy it does nothing.
+# Called by k3s.service when it stops and when it is ready. k3s closes 6443 at once, requests under way included, and opens it
+# seconds before it is ready. So the proxies look for a file that k3s serves to anybody (/static/): without it they send nothing
+# new to this master and leave alone what is open, and k3s is told to end when all have seen it gone.
+# begin NODE ADDRESS BACKEND SECONDS: before a stop. A proxy notices within SECONDS. end ADDRESS: ready. absent: not ready yet.
+# A proxy that does not look for the file (proxy.preset seed) is made to see a closed port by an iptables rule instead, which
+# refuses new connections only. Never in the way of a stop: without iptables or a proxy it does nothing.
 set -u
 LC_ALL=C
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/var/lib/rancher/k3s/data/current/bin/aux
 export LC_ALL PATH
+SERVING=/var/lib/rancher/k3s/server/static/k3s-ha/serving
 
 # rule -I|-D ADDRESS: answers a new connection to the API by a reset; what is open stays open.
 rule() {
@@ -15,27 +17,43 @@ rule() {
     "$tables" -w 5 "$1" INPUT -p tcp -d "$2" --dport 6443 --syn -j REJECT --reject-with tcp-reset 2>/dev/null
 }
 
-# The proxy of this host sees what all others see: this master's port refuses.
-out_of_rotation() {
-    ! echo "show stat" | timeout 2 socat -t 2 - /run/haproxy/admin.sock 2>/dev/null |
-        awk -F, -v be="$2" -v me="$1" '$1 == be && $2 == me && $18 ~ /^UP/ { up = 1 } END { exit !up }'
+# seen STATUS: the proxy of this host, which sees what all others see, has this master in that status.
+seen() {
+    echo "show stat" | timeout 2 socat -t 2 - /run/haproxy/admin.sock 2>/dev/null |
+        awk -F, -v be="$backend" -v me="$node" -v want="$1" '$1 == be && $2 == me && $18 ~ "^" want { ok = 1 } END { exit !ok }'
+}
+
+pause() { sleep 0.25 2>/dev/null || sleep 1; }
+
+begin() {
+    node=$1 address=$2 backend=$3 seconds=$4
+    # systemd calls this also when k3s has ended by itself.
+    { [ -n "${MAINPID-}" ] && kill -0 "$MAINPID" 2>/dev/null; } || exit 0
+    rm -f "$SERVING"
+    # What another host's proxy has seen cannot be asked for here; it is as far behind as its interval at most.
+    over=$(($(date +%s) + seconds + 1))
+    drained=no
+    while [ "$(date +%s)" -lt "$over" ]; do
+        if seen NOLB; then drained=yes; fi
+        pause
+    done
+    [ "$drained" = no ] || return 0
+    rule -I "$address" || { echo "drain: no iptables, requests under way are cut"; return 0; }
+    tries=0
+    while seen UP && [ "$tries" -lt 20 ]; do
+        tries=$((tries + 1))
+        pause
+    done
 }
 
 case ${1-} in
-    begin)
-        # systemd calls this also when k3s has ended by itself.
-        { [ -n "${MAINPID-}" ] && kill -0 "$MAINPID" 2>/dev/null; } || exit 0
-        rule -I "$3" || { echo "drain: no iptables, requests under way are cut"; exit 0; }
-        tries=0
-        until out_of_rotation "$2" "$4" || [ "$tries" -ge 20 ]; do
-            tries=$((tries + 1))
-            sleep 0.25 2>/dev/null || sleep 1
-        done
-        ;;
+    begin) begin "$2" "$3" "$4" "$5" ;;
     end)
+        mkdir -p "${SERVING%/*}" && echo serving >"$SERVING"
         tries=0
         while [ "$tries" -lt 5 ] && rule -D "$2"; do tries=$((tries + 1)); done
         ;;
-    *) echo "usage: drain.sh begin NODE ADDRESS BACKEND | drain.sh end ADDRESS" >&2; exit 2 ;;
+    absent) rm -f "$SERVING" ;;
+    *) echo "usage: drain.sh begin NODE ADDRESS BACKEND SECONDS | drain.sh end ADDRESS | drain.sh absent" >&2; exit 2 ;;
 esac
 exit 0

@@ -52,9 +52,9 @@ describe("upgrade: a new version goes through the cluster", function () {
     });
 
     it("the first failure stops the roll with the rest still serving; the next up resumes", async () => {
-        on("master-2", "printf 'not: [yaml\\n' > /etc/rancher/k3s/config.yaml.d/99-broken.yaml");
+        on("master-3", "printf 'not: [yaml\\n' > /etc/rancher/k3s/config.yaml.d/99-broken.yaml");
         await underLoad(
-            "upgrade that fails at master-2",
+            "upgrade that fails at master-3",
             () => {
                 mainStack().set((config) => {
                     config["k3s-ha:version"] = NEW_VERSION;
@@ -62,23 +62,23 @@ describe("upgrade: a new version goes through the cluster", function () {
                 });
                 const up = mainStack().pulumi(["up", "--yes", "--skip-preview"], { check: false });
                 assert.notEqual(up.status, 0);
-                assert.match(up.stdout + up.stderr, /FAILED on node master-2, step server/);
+                assert.match(up.stdout + up.stderr, /FAILED on node master-3, step server/);
                 assert.match(up.stdout + up.stderr, /etcd snapshot before-v1\.36\.3-k3s1\S* taken/);
             },
-            { notReady: ["master-2"] },
+            { notReady: ["master-3"] },
         );
         assert.deepEqual(
             HOSTS.filter((host) => versions()[host] === NEW_VERSION),
-            ["master-1"],
+            ["master-1", "master-2"],
         );
-        on("master-2", "rm /etc/rancher/k3s/config.yaml.d/99-broken.yaml");
+        on("master-3", "rm /etc/rancher/k3s/config.yaml.d/99-broken.yaml");
         let stdout = "";
         await underLoad(
             "upgrade resumed",
             () => {
                 stdout = mainStack().up().stdout;
             },
-            { notReady: ["master-2"] },
+            { notReady: ["master-3"] },
         );
         await whole();
         assert.deepEqual([...new Set(Object.values(versions()))], [NEW_VERSION]);

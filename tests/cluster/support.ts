@@ -230,6 +230,13 @@ export function mainStack(): Stack {
 
 let kubeconfigFile: string | undefined;
 
+/** A stack's kubeconfig in a file of its own. */
+export function kubeconfigOf(stack: Stack): string {
+    const file = join(mkdtempSync(join(tmpdir(), "k3s-ha-kube-")), "config");
+    writeFileSync(file, stack.output("kubeconfig"), { mode: 0o600 });
+    return file;
+}
+
 /** The main stack's kubeconfig, as its user would write it to a file; read again after a change of the masters. */
 export function kubeconfig(): string {
     kubeconfigFile ??= join(mkdtempSync(join(tmpdir(), "k3s-ha-kube-")), "config");
@@ -358,7 +365,7 @@ export class Client {
     private readonly child: ChildProcess;
     private text = "";
 
-    public constructor(host: string, rate = 50, path = "/api/v1/namespaces/default") {
+    public constructor(host: string, config = kubeconfig()) {
         const netns = `/run/netns/${LAB_NAME}.${host}`;
         assert.ok(existsSync(netns), `${netns} is missing`);
         this.child = spawn(
@@ -368,10 +375,10 @@ export class Client {
                 "--",
                 process.execPath,
                 join(__dirname, "client.mjs"),
-                kubeconfig(),
+                config,
                 "https://127.0.0.1:16443",
-                String(rate),
-                path,
+                "50",
+                "/api/v1/namespaces/default",
             ],
             {
                 stdio: ["pipe", "pipe", "inherit"],
@@ -419,8 +426,9 @@ export async function underLoad(
     change: () => unknown,
     allowed: Allowed = {},
     hosts: readonly string[] = ["agent-1", "master-3"],
+    config?: string,
 ): Promise<readonly Seen[]> {
-    const clients = await Promise.all(hosts.map((host) => new Client(host).running()));
+    const clients = await Promise.all(hosts.map((host) => new Client(host, config).running()));
     let error: unknown;
     try {
         await change();

@@ -296,6 +296,19 @@ for (const [index, binary] of binaries().entries()) {
                 await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
             });
 
+            it("drains a master whose file is gone: its streams stay, nothing new goes there, and its end loses no connection", async () => {
+                const end = await load(network, 100, 6);
+                await masters[2]?.serves(false);
+                await states({ ...ALL_UP, "master-3": "NOLB" });
+                await masters[2]?.kill();
+                await states({ ...ALL_UP, "master-3": "DOWN" }, 8);
+                const report = await end();
+                assert.equal(report.failed, 0, JSON.stringify(report));
+                assert.equal(report.broken, 2, JSON.stringify(report));
+                masters[2] = await FakeMaster.start(network, 2, folder);
+                await states(ALL_UP);
+            });
+
             it("sends connections to masters of unknown health when none is ready, and says so on /healthz", async () => {
                 assert.equal(network.get(`${STATS}/healthz`, { from: FOREIGN }).code, 200);
                 await answers(500);

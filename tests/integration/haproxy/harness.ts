@@ -166,6 +166,12 @@ export class FakeMaster {
         await once(this.child, "message");
     }
 
+    /** Whether the file is there that proxies look for. */
+    async serves(serving: boolean): Promise<void> {
+        this.child.send({ serving });
+        await once(this.child, "message");
+    }
+
     async kill(): Promise<void> {
         if (this.child.exitCode !== null || this.child.signalCode !== null) return;
         const gone = once(this.child, "exit");

@@ -1,8 +1,8 @@
 /**
  * A stand-in for one kube-apiserver: HTTPS, /readyz with a code that the test chooses, /watch that never ends, /slow that
  * is silent for 3 s, all else 200.
- * Like the real one it answers 400 to HTTP/1.1 without a Host. Arguments: name, address, port, key file, certificate file.
- * Messages from the parent: { ready: number } or { ready: number, delay: milliseconds }.
+ * k3s's file /static/k3s-ha/serving is there or is not. Like the real one it answers 400 to HTTP/1.1 without a Host. Arguments: name, address, port, key file, certificate file.
+ * Messages from the parent: { ready: number }, with delay: milliseconds, or { serving: boolean }.
  */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
@@ -10,10 +10,12 @@ import { createServer } from "node:https";
 const [name = "", address = "", port = "", keyFile = "", certFile = ""] = process.argv.slice(2);
 let ready = 200;
 let delay = 0;
+let serving = true;
 
-process.on("message", (message: { ready: number; delay?: number }) => {
-    ready = message.ready;
+process.on("message", (message: { ready?: number; delay?: number; serving?: boolean }) => {
+    ready = message.ready ?? ready;
     delay = message.delay ?? 0;
+    serving = message.serving ?? serving;
     process.send?.("done");
 });
 process.on("disconnect", () => process.exit(0));
@@ -26,6 +28,11 @@ const server = createServer(
                 response.statusCode = ready;
                 response.end("readyz");
             }, delay);
+            return;
+        }
+        if (request.url === "/static/k3s-ha/serving") {
+            response.statusCode = serving ? 200 : 404;
+            response.end();
             return;
         }
         response.setHeader("x-master", name);

@@ -96,7 +96,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	kubelet := node.Kubelet{
 		NodeName: a.Identity.Name, NodeIPs: a.Identity.IPs, Labels: a.Settings.List("node-label"),
 		Taints: a.Settings.List("node-taint"), Kubeconfig: a.path("kubelet.kubeconfig"),
-		RootDir: host.Path("/var/lib/kubelet"), External: !a.cluster.DisableCloudController,
+		RootDir: host.Path("/var/lib/kubelet"), StateFile: host.Path("/run/k3s/fake-containers.json"), External: !a.cluster.DisableCloudController,
 		Args: a.Settings.List("kubelet-arg"),
 	}
 	logrus.Infof("Running kubelet %v", config.ComponentArgs(map[string]string{

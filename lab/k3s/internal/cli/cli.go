@@ -15,6 +15,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"text/tabwriter"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc/grpclog"
@@ -181,8 +183,13 @@ func local(fs *flag.FlagSet, args []string) (*supervisor.Client, error) {
 		return nil, err
 	}
 	dataDir := fs.String("data-dir", s.String("data-dir"), "")
+	fs.StringVar(dataDir, "d", *dataDir, "")
 	url := fs.String("server", "https://"+net.JoinHostPort(host.Loopback(), s.String("https-listen-port")), "")
+	fs.StringVar(url, "s", *url, "")
 	tok := fs.String("token", "", "")
+	for _, alias := range []string{"t", "etcd-token"} {
+		fs.StringVar(tok, alias, "", "")
+	}
 	if err := fs.Parse(args); err != nil {
 		return nil, err
 	}
@@ -202,6 +209,7 @@ func runToken(args []string) error {
 	}
 	fs := flag.NewFlagSet("token rotate", flag.ContinueOnError)
 	newToken := fs.String("new-token", "", "")
+	fmt.Println("\033[33mWARNING\033[0m: Recommended to keep a record of the old token. If restoring from a snapshot, you must use the token associated with that snapshot.")
 	c, err := local(fs, args[1:])
 	if err != nil {
 		return err
@@ -241,6 +249,8 @@ func runSnapshot(args []string) error {
 	req := supervisor.SnapshotRequest{Operation: operation, Names: []string{*name}, Dir: *dir, Retention: *retention, Compress: *compress}
 	if operation == "delete" {
 		req.Names = fs.Args()
+	} else if operation == "save" && fs.NArg() > 0 {
+		return errors.New("this command does not take any arguments")
 	}
 	body, err := json.Marshal(req)
 	if err != nil {
@@ -248,13 +258,13 @@ func runSnapshot(args []string) error {
 	}
 	data, err := c.Do(context.Background(), "POST", "/db/snapshot", nil, body)
 	if err != nil {
-		return err
+		return fmt.Errorf("see server log for details: %w", err)
 	}
 	var list []struct {
 		Name    string
 		Path    string
 		Size    int64
-		Created string
+		Created time.Time
 	}
 	if err := json.Unmarshal(data, &list); err != nil {
 		return err
@@ -263,20 +273,24 @@ func runSnapshot(args []string) error {
 	case *output == "json":
 		fmt.Print(string(data))
 	case operation == "list":
-		fmt.Printf("%-60s %-100s %12s %s\n", "Name", "Location", "Size", "Created")
+		w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
+		defer w.Flush()
+		fmt.Fprint(w, "Name\tLocation\tSize\tCreated\n")
 		for _, s := range list {
-			fmt.Printf("%-60s %-100s %12d %s\n", s.Name, s.Path, s.Size, s.Created)
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\n", s.Name, s.Path, s.Size, s.Created.Format(time.RFC3339))
 		}
 	case operation == "save":
 		for _, s := range list {
-			fmt.Printf("Snapshot %s saved.\n", s.Name)
+			logrus.Infof("Snapshot %s saved.", s.Name)
 		}
 	case operation == "prune":
 		for _, s := range list {
-			fmt.Printf("Snapshot %s deleted.\n", s.Name)
+			logrus.Infof("Snapshot %s deleted.", s.Name)
 		}
 	default:
-		fmt.Printf("Snapshots %s deleted.\n", strings.Join(req.Names, " "))
+		for _, n := range req.Names {
+			logrus.Infof("Snapshot %s deleted.", n)
+		}
 	}
 	return nil
 }

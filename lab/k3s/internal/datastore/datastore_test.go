@@ -159,3 +159,41 @@ func TestTombstone(t *testing.T) {
 		t.Errorf("clearing twice: %v", err)
 	}
 }
+
+func TestSQLiteBootstrap(t *testing.T) {
+	dir := t.TempDir()
+	s, err := StartSQLite(filepath.Join(dir, "db", "state.db"), filepath.Join(dir, "kine.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop(time.Minute)
+	load := func(password, want string) {
+		t.Helper()
+		data, err := s.LoadBootstrap(t.Context(), password)
+		if string(data) != want || (want == "") != errors.Is(err, errOtherToken) {
+			t.Errorf("with %s: %q %v, want %q", password, data, err, want)
+		}
+	}
+	if data, err := s.LoadBootstrap(t.Context(), "a"); data != nil || err != nil {
+		t.Errorf("empty: %q %v", data, err)
+	}
+	for _, data := range []string{"one", "two"} {
+		if err := s.SaveBootstrap(t.Context(), "a", []byte(data), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load("a", "one")
+	load("b", "")
+	if err := s.SaveBootstrap(t.Context(), "b", []byte("x"), true); !errors.Is(err, errOtherToken) {
+		t.Errorf("saved under another token: %v", err)
+	}
+	if err := s.RotateBootstrap(t.Context(), "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	load("a", "")
+	load("b", "one")
+	if err := s.SaveBootstrap(t.Context(), "b", []byte("two"), true); err != nil {
+		t.Fatal(err)
+	}
+	load("b", "two")
+}

@@ -50,8 +50,8 @@ type Options struct {
 // Etcd is this server's member.
 type Etcd struct {
 	Options
+	Store
 	Name     string
-	Client   *clientv3.Client
 	server   atomic.Pointer[embed.Etcd]
 	stopping atomic.Bool
 	// Gone is closed when etcd stopped without being asked: a removed member (Removed is then true) or a failure.
@@ -62,11 +62,42 @@ type Etcd struct {
 func (o Options) dir() string       { return filepath.Join(o.DBDir, "etcd") }
 func (o Options) tombstone() string { return filepath.Join(o.dir(), "tombstone") }
 func (o Options) nameFile() string  { return filepath.Join(o.dir(), "name") }
+
+// SQLiteFile is where a server without etcd keeps its data.
+func (o Options) SQLiteFile() string { return filepath.Join(o.DBDir, "state.db") }
+
 func (o Options) resetFlag() string { return filepath.Join(o.DBDir, "reset-flag") }
 
 func (o Options) clientURL() string   { return "https://" + net.JoinHostPort(o.NodeIP, "2379") }
 func (o Options) peerURL() string     { return "https://" + net.JoinHostPort(o.NodeIP, "2380") }
 func (o Options) loopbackURL() string { return "https://" + net.JoinHostPort(o.Loopback, "2379") }
+
+// MigrateSQLite takes over what a single server kept in SQLite, if there is such a file, as k3s does when a server is
+// started with cluster-init; the file is then renamed.
+func (e *Etcd) MigrateSQLite(ctx context.Context, socket string) error {
+	if _, err := os.Stat(e.SQLiteFile()); os.IsNotExist(err) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	logrus.Infof("Migrating content from sqlite to etcd")
+	from, err := StartSQLite(e.SQLiteFile(), socket)
+	if err != nil {
+		return err
+	}
+	defer from.Stop(time.Minute)
+	r, err := from.Client.Get(ctx, "/registry/", clientv3.WithPrefix())
+	if err != nil {
+		return err
+	}
+	for _, kv := range r.Kvs {
+		logrus.Infof("Migrating etcd key %s", kv.Key)
+		if _, err := e.Client.Put(ctx, string(kv.Key), string(kv.Value)); err != nil {
+			return err
+		}
+	}
+	return os.Rename(e.SQLiteFile(), e.SQLiteFile()+".migrated")
+}
 
 // Endpoint is the address that the local apiserver uses.
 func (e *Etcd) Endpoint() string { return e.loopbackURL() }

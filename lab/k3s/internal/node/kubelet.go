@@ -10,6 +10,7 @@ import (
 	"time"
 
 	cadvisorapi "github.com/google/cadvisor/info/v1"
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
 	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/sys/unix"
@@ -37,6 +38,7 @@ type Kubelet struct {
 	Taints     []string // key=value:Effect
 	Kubeconfig string
 	RootDir    string // /var/lib/kubelet
+	StateFile  string // what the fake runtime holds, below /run
 	// External makes the kubelet register with the taint node.cloudprovider.kubernetes.io/uninitialized, which the
 	// servers' cloud controller removes.
 	External bool
@@ -81,7 +83,7 @@ func (k Kubelet) Run(ctx context.Context) error {
 	}
 	restConfig.ContentType = "application/vnd.kubernetes.protobuf"
 	restConfig.UserAgent = "k3s-kubelet"
-	client, err := kubernetes.NewForConfig(restConfig)
+	api, err := kubernetes.NewForConfig(restConfig)
 	if err != nil {
 		return err
 	}
@@ -136,11 +138,15 @@ func (k Kubelet) Run(ctx context.Context) error {
 	if err := runtime.Start(endpoint); err != nil {
 		return err
 	}
-	service, err := remote.NewRemoteRuntimeService(ctx, endpoint, 15*time.Second, noop.NewTracerProvider(), false)
+	client, err := remote.NewRemoteRuntimeService(ctx, endpoint, 15*time.Second, noop.NewTracerProvider(), false)
 	if err != nil {
 		return err
 	}
-	hollow := kubemark.NewHollowKubelet(f, c, client, heartbeatClient, hostInfo{&cadvisortest.Fake{NodeName: k.NodeName}},
+	service := &containers{RuntimeService: client, fake: runtime.RuntimeService, file: k.StateFile}
+	if err := service.load(); err != nil {
+		logrus.Warnf("Containers of the last run are forgotten: %v", err)
+	}
+	hollow := kubemark.NewHollowKubelet(f, c, api, heartbeatClient, hostInfo{&cadvisortest.Fake{NodeName: k.NodeName}},
 		runtime.ImageService, service, cm.NewStubContainerManager())
 	return kubeletapp.RunKubelet(ctx, &options.KubeletServer{
 		KubeletFlags: *hollow.KubeletFlags, KubeletConfiguration: *hollow.KubeletConfiguration,

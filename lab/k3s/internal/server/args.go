@@ -45,6 +45,11 @@ func (o *options) apiserverArgs(etcdEndpoint string) []string {
 		"enable-admission-plugins":           "NodeRestriction",
 		"profiling":                          "false",
 	}
+	if strings.HasPrefix(etcdEndpoint, "unix:") {
+		for _, k := range []string{"etcd-cafile", "etcd-certfile", "etcd-keyfile"} {
+			delete(base, k)
+		}
+	}
 	if a := o.String("apiserver-bind-address"); a != "" {
 		base["bind-address"] = a
 	}
@@ -56,7 +61,15 @@ func (o *options) apiserverArgs(etcdEndpoint string) []string {
 	return config.ComponentArgs(base, extra)
 }
 
-func (o *options) controllerManagerArgs() []string {
+// withElection leaves the election out where no other server can be, on SQLite.
+func withElection(base map[string]string, elect bool) map[string]string {
+	if !elect {
+		base["leader-elect"] = "false"
+	}
+	return base
+}
+
+func (o *options) controllerManagerArgs(elect bool) []string {
 	base := map[string]string{
 		"kubeconfig":                       o.file("cred/controller.kubeconfig"),
 		"authorization-kubeconfig":         o.file("cred/controller.kubeconfig"),
@@ -81,11 +94,11 @@ func (o *options) controllerManagerArgs() []string {
 	}
 	base["cluster-signing-kubelet-serving-cert-file"] = o.tls("server-ca.crt")
 	base["cluster-signing-kubelet-serving-key-file"] = o.tls("server-ca.key")
-	return config.ComponentArgs(base, append(o.List("kube-controller-arg"), o.List("kube-controller-manager-arg")...))
+	return config.ComponentArgs(withElection(base, elect), append(o.List("kube-controller-arg"), o.List("kube-controller-manager-arg")...))
 }
 
-func (o *options) schedulerArgs() []string {
-	return config.ComponentArgs(map[string]string{
+func (o *options) schedulerArgs(elect bool) []string {
+	return config.ComponentArgs(withElection(map[string]string{
 		"kubeconfig":                o.file("cred/scheduler.kubeconfig"),
 		"authorization-kubeconfig":  o.file("cred/scheduler.kubeconfig"),
 		"authentication-kubeconfig": o.file("cred/scheduler.kubeconfig"),
@@ -94,5 +107,5 @@ func (o *options) schedulerArgs() []string {
 		"tls-cert-file":             o.tls("serving-kube-apiserver.crt"),
 		"tls-private-key-file":      o.tls("serving-kube-apiserver.key"),
 		"profiling":                 "false",
-	}, o.List("kube-scheduler-arg"))
+	}, elect), o.List("kube-scheduler-arg"))
 }

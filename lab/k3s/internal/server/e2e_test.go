@@ -1,8 +1,10 @@
 package server_test
 
 import (
+	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -211,8 +213,8 @@ func workload(t *testing.T, m *machine) {
 }
 
 // members returns the names in /db/info.
-func members(m *machine) []string {
-	_, body := m.status("/db/info", "server", secret)
+func members(m *machine, password ...string) []string {
+	_, body := m.status("/db/info", "server", append(password, secret)[0])
 	var out []string
 	for _, part := range strings.Split(body, `"name":"`)[1:] {
 		name, _, _ := strings.Cut(part, `"`)
@@ -233,7 +235,6 @@ func refusals(t *testing.T, m1 *machine) {
 		{"server", "401 Unauthorized", []string{"token: wrong", server}},
 		{"server", "token CA hash does not match", []string{"token: K10" + strings.Repeat("0", 64) + "::server:" + secret, server}},
 		{"server", "connection refused", []string{"token: " + secret, "server: https://10.99.0.49:6443"}},
-		{"server", "which this stand-in does not model", []string{"token: " + secret}},
 		{"agent", "flag provided but not defined: -cluster-init", []string{"token: " + secret, server, "cluster-init: true"}},
 		{"agent", "--token is required", []string{server}},
 		{"agent", "unknown flag: --no-such-flag", []string{"token: " + secret, server, "kubelet-arg: [no-such-flag=1]"}},
@@ -326,7 +327,7 @@ func TestRecovery(t *testing.T) {
 	}
 	ca := m.read("data/server/tls/server-ca.crt")
 	m.kubectl("create", "configmap", "before")
-	if out := run("etcd-snapshot", "save", "--name", "manual"); !strings.Contains(out, "Snapshot manual-s31-") {
+	if out := run("etcd-snapshot", "save", "--name", "manual"); !regexp.MustCompile(`^time="[^"]+" level=info msg="Snapshot manual-s31-\d+ saved\."$`).MatchString(out) {
 		t.Errorf("save: %s", out)
 	}
 	run("etcd-snapshot", "save", "--name", "other")
@@ -341,19 +342,10 @@ func TestRecovery(t *testing.T) {
 	m.kubectl("create", "configmap", "after")
 
 	run("token", "rotate", "--new-token", "another-secret")
-	if code, _ := m.status("/v1-k3s/config", "node", "another-secret"); code != 200 {
-		t.Errorf("new token: %d", code)
-	}
-	if code, _ := m.status("/v1-k3s/config", "node", secret); code != 401 {
-		t.Errorf("old token: %d", code)
-	}
 	if code := m.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	m.start()
-	if code := m.exit(); code != 1 || !strings.Contains(m.log(), "encrypted with different token") {
-		t.Errorf("start with the old token: exit %d", code)
-	}
+	m.fails("start with the old token", "failed to reconcile with local datastore: bootstrap data already found and encrypted with different token")
 
 	t.Log("restore on an empty host, with the token of the snapshot's time")
 	snap := filepath.Join(t.TempDir(), "snapshot")
@@ -393,5 +385,314 @@ func TestRecovery(t *testing.T) {
 	}
 	if out, err := m.k3s("secrets-encrypt", "status"); err == nil || !strings.Contains(out, "not modelled") {
 		t.Errorf("secrets-encrypt: %v %s", err, out)
+	}
+}
+
+// TestSQLite walks a server without cluster-init from SQLite to etcd, a second one in, and both through a reset.
+func TestSQLite(t *testing.T) {
+	anonymous := `kube-apiserver-arg: ["anonymous-auth=true"]`
+	m := newMachine(t, "server", 32, "token: "+secret, anonymous)
+	m.start()
+	m.waitReady()
+	if !m.exists("data/server/db/state.db") || m.exists("data/server/db/etcd") {
+		t.Error("no state.db, or etcd's files")
+	}
+	for _, port := range []string{"2379", "2380", "2381"} {
+		for _, ip := range []string{m.ip, "127.0.0.33"} {
+			if c, err := net.Dial("tcp", ip+":"+port); err == nil {
+				c.Close()
+				t.Errorf("port %s answers on %s", port, ip)
+			}
+		}
+	}
+	for _, c := range []struct {
+		path, user, want string
+		code             int
+	}{
+		{"/db/info", "", "etcd datastore disabled", 400}, {"/v1-k3s/server-bootstrap", "server", `"message":"etcd disabled"`, 400},
+		{"/v1-k3s/server-bootstrap", "", "forbidden", 403}, {"/v1-k3s/config", "node", "", 200},
+	} {
+		if code, body := m.status(c.path, c.user, secret); code != c.code || !strings.Contains(body, c.want) {
+			t.Errorf("%s as %q: %d %s", c.path, c.user, code, body)
+		}
+	}
+	eventually(t, "role label", func() bool {
+		return strings.Contains(m.kubectl("get", "node", m.name, "--no-headers"), " control-plane ")
+	})
+	if got := m.kubectl("get", "node", m.name, "-o", "jsonpath={.metadata.annotations}{.metadata.finalizers}{.metadata.labels}"); strings.Contains(got, "etcd") {
+		t.Errorf("etcd on the Node: %s", got)
+	}
+	if out, err := m.k3s("etcd-snapshot", "save"); err == nil || !strings.Contains(out, "etcd datastore disabled") {
+		t.Errorf("snapshot: %v %s", err, out)
+	}
+	ca := m.read("data/server/tls/server-ca.crt")
+	m.kubectl("create", "configmap", "before")
+	joiner := newMachine(t, "server", 33, "token: "+secret, "server: https://"+m.ip+":6443", anonymous)
+	joiner.fails("joining a server on SQLite", "etcd disabled")
+	if code := m.stop(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+
+	t.Log("it stays on SQLite, and wants its token")
+	m.set("token", "wrong")
+	m.fails("another token", "bootstrap data already found and encrypted with different token")
+	m.set("token", secret)
+	m.start()
+	m.waitReady()
+	m.kubectl("get", "configmap", "before")
+	if out, err := m.k3s("token", "rotate", "--new-token", "another-secret"); err != nil {
+		t.Errorf("rotate: %v %s", err, out)
+	}
+	m.stop()
+	m.fails("the old token", "bootstrap data already found and encrypted with different token")
+	m.set("token", "another-secret")
+
+	t.Log("cluster-init moves it into etcd")
+	m.set("cluster-init", "true")
+	m.start()
+	m.waitReady()
+	if m.exists("data/server/db/state.db") || !m.exists("data/server/db/state.db.migrated") || !m.exists("data/server/db/etcd/member") {
+		t.Error("files after the migration")
+	}
+	m.kubectl("get", "configmap", "before")
+	if m.read("data/server/tls/server-ca.crt") != ca {
+		t.Error("the CA is another one")
+	}
+	eventually(t, "etcd label", func() bool {
+		return strings.Contains(m.kubectl("get", "node", m.name, "--no-headers"), "control-plane,etcd")
+	})
+
+	t.Log("a second server joins; one with a cluster of its own on SQLite must give that up")
+	joiner.set("token", "another-secret")
+	joiner.start()
+	joiner.waitReady()
+	if got := members(m, "another-secret"); len(got) != 2 {
+		t.Errorf("members %v", got)
+	}
+	own := newMachine(t, "server", 34, "token: own-secret", anonymous)
+	own.start()
+	own.waitReady()
+	own.stop()
+	own.set("server", "https://"+m.ip+":6443")
+	own.set("token", "another-secret")
+	own.fails("a short token, and the CA of its own", "certificate signed by unknown authority")
+	own.set("token", strings.TrimSpace(m.read("data/server/token")))
+	own.fails("the full token", "newer than datastore and could cause a cluster outage")
+
+	t.Log("reset and restore on the first, the second joins again with an empty database")
+	if out, err := m.k3s("etcd-snapshot", "save", "--name", "both"); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	m.kubectl("create", "configmap", "after")
+	files, _ := filepath.Glob(m.path("data/server/db/snapshots/both-*"))
+	if len(files) != 1 {
+		t.Fatal(files)
+	}
+	joiner.stop()
+	m.stop()
+	if out, err := m.k3s("server", "--cluster-reset", "--cluster-reset-restore-path="+files[0]); err != nil {
+		t.Fatalf("%v %s", err, tail(out, 3))
+	}
+	m.start()
+	m.waitReady()
+	if err := os.RemoveAll(joiner.path("data/server/db")); err != nil {
+		t.Fatal(err)
+	}
+	joiner.start()
+	joiner.waitReady()
+	if got := members(m, "another-secret"); len(got) != 2 {
+		t.Errorf("members after the reset: %v", got)
+	}
+	if out := joiner.kubectl("get", "configmap", "-o", "name"); !strings.Contains(out, "configmap/before") || strings.Contains(out, "configmap/after") {
+		t.Errorf("content: %s", out)
+	}
+}
+
+// TestTokens rotates the server token and the agents' one in a cluster of three servers.
+func TestTokens(t *testing.T) {
+	const renewed = "another-secret"
+	agentFile := filepath.Join(t.TempDir(), "agent-token")
+	agentToken := func(v string) {
+		t.Helper()
+		if err := os.WriteFile(agentFile, []byte(v+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	agentToken("agents-first")
+	m1 := newMachine(t, "server", 36, "token: "+secret, "agent-token-file: "+agentFile, "cluster-init: true", `kube-apiserver-arg: ["anonymous-auth=true"]`)
+	first := "https://" + m1.ip + ":6443"
+	m2 := newMachine(t, "server", 37, "token: "+secret, "agent-token-file: "+agentFile, "server: "+first)
+	m3 := newMachine(t, "server", 38, "token: "+secret, "agent-token-file: "+agentFile, "server: "+first)
+	m1.start()
+	m1.waitReady()
+	m2.start()
+	m2.waitReady()
+	m3.start()
+	m3.waitReady()
+	check := func(when string, m *machine, path, user, password string, want int) {
+		t.Helper()
+		if code, body := m.status(path, user, password); code != want {
+			t.Errorf("%s: %s %s as %s with %s: %d, want %d: %s", when, m.name, path, user, password, code, want, body)
+		}
+	}
+	const bootstrap, config = "/v1-k3s/server-bootstrap", "/v1-k3s/config"
+	check("with an agent token", m1, config, "node", "agents-first", 200)
+	check("with an agent token", m1, config, "node", secret, 401)
+	a := newMachine(t, "agent", 41, "token: agents-first", "server: "+first, "disable-apiserver-lb: true")
+	a.start()
+	a.waitReady()
+
+	t.Log("the route")
+	for _, c := range []struct {
+		method, user, password, body string
+		want                         int
+	}{
+		{"PUT", "", "", `{"newToken":"x"}`, 403}, {"PUT", "server", "wrong", `{"newToken":"x"}`, 401}, {"PUT", "node", "agents-first", `{"newToken":"x"}`, 403},
+		{"GET", "server", secret, "", 405}, {"PUT", "server", secret, "no json", 400}, {"PUT", "server", secret, "{}", 0},
+		{"PUT", "server", secret, `{"newToken":"K10abc"}`, 500},
+	} {
+		if code, body := m1.request(c.method, "/v1-k3s/token", c.user, c.password, c.body); code != c.want {
+			t.Errorf("%+v: %d %s", c, code, body)
+		} else if code == 500 && !regexp.MustCompile(`token error ID \d{5}`).MatchString(body) {
+			t.Errorf("%+v: %s", c, body)
+		}
+	}
+
+	t.Log("rotation while one server is down")
+	m3.stop()
+	full := strings.TrimSpace(m1.read("data/server/token"))
+	out, err := m1.k3s("token", "rotate", "--token", full, "--new-token", renewed)
+	if err != nil || !strings.Contains(out, "Recommended to keep a record of the old token") || !strings.HasSuffix(out, "Token rotated, restart k3s nodes with new token") {
+		t.Fatalf("rotate: %v %s", err, out)
+	}
+	for name, want := range map[string]string{"token": "::server:" + renewed, "node-token": "::server:" + renewed, "agent-token": "::node:agents-first"} {
+		if got := strings.TrimSpace(m1.read("data/server/" + name)); !strings.HasSuffix(got, want) {
+			t.Errorf("%s after the rotation: %s", name, got)
+		}
+	}
+	if got := m1.read("data/server/cred/passwd"); !strings.HasPrefix(got, renewed+",server,") {
+		t.Errorf("passwd: %s", got)
+	}
+	if got := m2.read("data/server/token"); !strings.Contains(got, secret) {
+		t.Errorf("another server's token: %s", got)
+	}
+	for _, m := range []*machine{m1, m2} {
+		check("before its restart", m, bootstrap, "server", secret, 200)
+		check("before its restart", m, bootstrap, "server", renewed, 401)
+	}
+
+	t.Log("the server that was down knows the old token only, until it has caught up")
+	m3.set("token", renewed)
+	m3.fails("new token, old database", "failed to reconcile with local datastore: bootstrap data already found and encrypted with different token")
+	m3.set("token", secret)
+	m3.fails("old token", "failed to save bootstrap data: bootstrap data already found and encrypted with different token")
+	m3.set("token", renewed)
+	m3.start()
+	m3.waitReady()
+
+	t.Log("restarts: with the old token refused, with the new one fine")
+	m1.stop()
+	m1.fails("old token", "failed to reconcile with local datastore: bootstrap data already found and encrypted with different token")
+	m1.set("token", renewed)
+	m1.start()
+	m1.waitReady()
+	check("after its restart", m1, bootstrap, "server", renewed, 200)
+	check("after its restart", m1, bootstrap, "server", secret, 401)
+	m2.stop()
+	m2.set("token", renewed)
+	m2.start()
+	m2.waitReady()
+	if strings.Contains(m2.log(), "Unable to reconcile with remote datastore") {
+		t.Error("the new token does not work at the restarted server")
+	}
+
+	t.Log("another agent token: agents with a certificate do not need it, new ones do")
+	agentToken("agents-second")
+	m1.stop()
+	m1.start()
+	m1.waitReady()
+	check("new agent token", m1, config, "node", "agents-second", 200)
+	check("new agent token", m1, config, "node", "agents-first", 401)
+	check("not restarted", m2, config, "node", "agents-first", 200)
+	if got := m1.read("data/server/agent-token"); !strings.HasSuffix(strings.TrimSpace(got), "::node:agents-second") {
+		t.Errorf("agent-token: %s", got)
+	}
+	a.stop()
+	a.start()
+	a.waitReady()
+	fresh := newMachine(t, "agent", 42, "token: agents-first", "server: "+first, "disable-apiserver-lb: true")
+	fresh.start()
+	eventually(t, "the old agent token is refused", func() bool { return strings.Contains(fresh.log(), "401 Unauthorized") })
+	if fresh.ready.Load() || !fresh.running() {
+		t.Error("it is waited out")
+	}
+	fresh.stop()
+	fresh.set("token", "agents-second")
+	fresh.start()
+	fresh.waitReady()
+}
+
+// TestRestart looks at the pods of nodes whose k3s is restarted, and drains one.
+func TestRestart(t *testing.T) {
+	m := newMachine(t, "server", 43, "token: "+secret, `node-taint: ["CriticalAddonsOnly=true:NoExecute"]`)
+	m.start()
+	m.waitReady()
+	a := newMachine(t, "agent", 44, "token: "+secret, "server: https://"+m.ip+":6443")
+	a.start()
+	a.waitReady()
+	m.kubectl("create", "deployment", "web", "--image=nginx", "--replicas=3")
+	m.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+	pods := func(path string) string {
+		return m.kubectl("get", "pods", "-l", "app=web", "-o", "jsonpath={range .items[*]}{"+path+"} {end}")
+	}
+	ready := func() string { return pods(`.status.conditions[?(@.type=="Ready")].status`) }
+	started := func() []string { return strings.Fields(pods(".status.containerStatuses[0].state.running.startedAt")) }
+	const same = `.metadata.name}={.status.containerStatuses[0].containerID}/{.status.containerStatuses[0].restartCount}/{.status.conditions[?(@.type=="Ready")].lastTransitionTime`
+	eventually(t, "the containers' times are known", func() bool { return len(started()) == 3 })
+	before := pods(same)
+	time.Sleep(1100 * time.Millisecond) // startedAt has seconds only
+
+	t.Log("an agent's restart")
+	a.stop()
+	restarted := time.Now().UTC().Format(time.RFC3339)
+	a.start()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(300 * time.Millisecond) {
+		if got := ready(); got != "True True True" {
+			t.Fatalf("Ready during the restart: %s", got)
+		}
+	}
+	a.waitReady()
+	if got := pods(same); got != before {
+		t.Errorf("pods before and after the restart:\n%s\n%s", before, got)
+	}
+	for _, at := range started() {
+		if at >= restarted {
+			t.Errorf("a container of %s after the restart at %s", at, restarted)
+		}
+	}
+
+	t.Log("a host that was switched off: its containers are made again")
+	a.stop()
+	if err := os.RemoveAll(a.path("root/run")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1100 * time.Millisecond)
+	restarted = time.Now().UTC().Format(time.RFC3339)
+	a.start()
+	a.waitReady()
+	eventually(t, "new containers", func() bool {
+		return ready() == "True True True" && len(started()) == 3 && slices.Min(started()) >= restarted
+	})
+
+	t.Log("drain")
+	began := time.Now()
+	if out, err := m.k3s("kubectl", "drain", a.name, "--timeout=30s"); err != nil || strings.Count(out, "evicted") < 3 {
+		t.Errorf("drain: %v %s", err, out)
+	}
+	if d := time.Since(began); d > 15*time.Second {
+		t.Errorf("drain took %s", d)
+	}
+	if got := m.kubectl("get", "pods", "-l", "app=web", "--field-selector", "spec.nodeName="+a.name, "-o", "name"); got != "" {
+		t.Errorf("left on the drained node: %s", got)
 	}
 }

@@ -1,18 +1,23 @@
 package server
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"k3s-ha/lab/k3s/internal/host"
 	"k3s-ha/lab/k3s/internal/pki"
@@ -70,8 +75,60 @@ func (o *options) writeBootstrap(data []byte) error {
 		if err := pki.WriteFile(o.tls(f), b.Content, mode); err != nil {
 			return err
 		}
+		if err := os.Chtimes(o.tls(f), b.Timestamp, b.Timestamp); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// clockSkew is how much newer than the datastore a file must be to count as newer.
+const clockSkew = 3 * time.Second
+
+var errNewerOnDisk = errors.New("newer than datastore and could cause a cluster outage. Remove the file(s) from disk and restart to be recreated from datastore.")
+
+// reconcile makes the files on disk those of the datastore. Files that differ and are newer are an error.
+func (o *options) reconcile(data []byte) error {
+	for _, d := range []string{"cred", "tls", "tls/etcd"} {
+		if entries, err := os.ReadDir(o.file(d)); os.IsNotExist(err) || len(entries) == 0 {
+			return o.writeBootstrap(data)
+		} else if err != nil {
+			return err
+		}
+	}
+	var theirs map[string]bootstrapFile
+	if err := json.Unmarshal(data, &theirs); err != nil {
+		return fmt.Errorf("bootstrap data: %w", err)
+	}
+	update := false
+	var newer []string
+	for name, f := range bootstrapFiles {
+		own, err := os.ReadFile(o.tls(f))
+		switch {
+		case os.IsNotExist(err):
+			update = true
+		case err != nil:
+			return err
+		case !bytes.Equal(own, theirs[name].Content):
+			update = true
+			info, err := os.Stat(o.tls(f))
+			if err != nil {
+				return err
+			}
+			if info.ModTime().Unix()-theirs[name].Timestamp.Unix() >= int64(clockSkew/time.Second) {
+				newer = append(newer, o.tls(f))
+			}
+		}
+	}
+	if len(newer) > 0 {
+		slices.Sort(newer)
+		return fmt.Errorf("%s %w", strings.Join(newer, ", "), errNewerOnDisk)
+	}
+	if !update {
+		return nil
+	}
+	logrus.Warnf("Updating bootstrap data on disk from datastore")
+	return o.writeBootstrap(data)
 }
 
 type authorities struct{ server, client, requestHeader, etcdServer, etcdPeer *pki.CA }
@@ -184,43 +241,58 @@ func (o *options) writeDynamicCert(ca *pki.CA, spec pki.Spec) error {
 
 // tokens are the passwords of this cluster.
 type tokens struct {
-	server, agent string // passwords, agent "" when it is the same
+	server, agent string // passwords; agent is "" without agent-token
 }
 
-// writeTokens writes token, node-token, agent-token and cred/passwd.
-func (o *options) writeTokens(t tokens, serverCA []byte) error {
+// node is the one password that agents may use.
+func (t tokens) node() string {
+	if t.agent != "" {
+		return t.agent
+	}
+	return t.server
+}
+
+// writePasswords writes cred/passwd, which is read at the start only.
+func (o *options) writePasswords(t tokens) error {
+	var b strings.Builder
+	err := csv.NewWriter(&b).WriteAll([][]string{
+		{t.server, token.UserServer, token.UserServer, supervisor.GroupServer},
+		{t.node(), token.UserNode, token.UserNode, supervisor.GroupAgent},
+	})
+	if err != nil {
+		return err
+	}
+	return pki.WriteFile(o.file("cred/passwd"), []byte(b.String()), 0o600)
+}
+
+func (o *options) writeServerToken(t tokens, serverCA []byte) error {
 	full, err := token.Format(serverCA, token.UserServer, t.server)
 	if err != nil {
 		return err
 	}
-	if err := pki.WriteFile(o.file("token"), []byte(full+"\n"), 0o600); err != nil {
+	return pki.WriteFile(o.file("token"), []byte(full+"\n"), 0o600)
+}
+
+// writeTokens writes token, node-token, agent-token and cred/passwd.
+func (o *options) writeTokens(t tokens, serverCA []byte) error {
+	if err := o.writePasswords(t); err != nil {
+		return err
+	}
+	if err := o.writeServerToken(t, serverCA); err != nil {
 		return err
 	}
 	if err := relink(o.file("token"), o.file("node-token")); err != nil {
 		return err
 	}
-	rows := [][]string{{t.server, token.UserServer, token.UserServer, supervisor.GroupServer}}
 	if t.agent == "" {
-		if err := relink(o.file("token"), o.file("agent-token")); err != nil {
-			return err
-		}
-	} else {
-		full, err := token.Format(serverCA, token.UserNode, t.agent)
-		if err != nil {
-			return err
-		}
-		_ = os.Remove(o.file("agent-token")) // may be the link of a start without agent-token
-		if err := pki.WriteFile(o.file("agent-token"), []byte(full+"\n"), 0o600); err != nil {
-			return err
-		}
-		rows = append(rows, []string{t.agent, token.UserNode, token.UserNode, supervisor.GroupAgent})
+		return relink(o.file("token"), o.file("agent-token"))
 	}
-	rows = append(rows, []string{t.server, token.UserNode, token.UserNode, supervisor.GroupAgent})
-	var b strings.Builder
-	if err := csv.NewWriter(&b).WriteAll(rows); err != nil {
+	full, err := token.Format(serverCA, token.UserNode, t.agent)
+	if err != nil {
 		return err
 	}
-	return pki.WriteFile(o.file("cred/passwd"), []byte(b.String()), 0o600)
+	_ = os.Remove(o.file("agent-token")) // may be the link of a start without agent-token
+	return pki.WriteFile(o.file("agent-token"), []byte(full+"\n"), 0o600)
 }
 
 func relink(target, link string) error {

@@ -78,6 +78,11 @@ func (s *server) runNodeControllers(ctx context.Context, informer cache.SharedIn
 
 // lead holds the lease kube-system/k3s while it can. Losing it only pauses the controllers.
 func (s *server) lead(ctx context.Context, wake func()) {
+	if s.etcd == nil { // nobody else can be there
+		s.leading.Store(true)
+		wake()
+		return
+	}
 	for ctx.Err() == nil {
 		leaderelection.RunOrDie(ctx, leaderelection.LeaderElectionConfig{
 			Lock: &resourcelock.LeaseLock{
@@ -143,8 +148,12 @@ func missing(have, want map[string]string) map[string]string {
 
 // markOwn sets a server's role labels and etcd annotations.
 func (s *server) markOwn(ctx context.Context, n *corev1.Node) error {
-	l := missing(n.Labels, map[string]string{labelControlPlane: "true", labelEtcd: "true"})
-	a := missing(n.Annotations, map[string]string{annotationName: s.etcd.Name, annotationAddress: s.id.IPs[0]})
+	labels, annotations := map[string]string{labelControlPlane: "true"}, map[string]string{}
+	if s.etcd != nil {
+		labels[labelEtcd] = "true"
+		annotations[annotationName], annotations[annotationAddress] = s.etcd.Name, s.id.IPs[0]
+	}
+	l, a := missing(n.Labels, labels), missing(n.Annotations, annotations)
 	if l == nil && a == nil {
 		return nil
 	}
@@ -199,6 +208,9 @@ func nodeAddresses(n *corev1.Node) []corev1.NodeAddress {
 
 // manageMember keeps a finalizer on etcd nodes, so that deleting one takes its member along.
 func (s *server) manageMember(ctx context.Context, n *corev1.Node) error {
+	if s.etcd == nil {
+		return nil
+	}
 	name, address := n.Annotations[annotationName], n.Annotations[annotationAddress]
 	has := slices.Contains(n.Finalizers, finalizerEtcd)
 	switch {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -234,9 +235,13 @@ func (m *machine) kubectl(args ...string) string {
 
 // status asks port 6443 without a certificate; 0 when nobody answers.
 func (m *machine) status(path, user, password string) (int, string) {
+	return m.request(http.MethodGet, path, user, password, "")
+}
+
+func (m *machine) request(method, path, user, password, body string) (int, string) {
 	client := &http.Client{Timeout: 8 * time.Second, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
-	req, err := http.NewRequest(http.MethodGet, "https://"+m.ip+":6443"+path, nil)
+	req, err := http.NewRequest(method, "https://"+m.ip+":6443"+path, strings.NewReader(body))
 	if err != nil {
 		m.t.Fatal(err)
 	}
@@ -250,6 +255,28 @@ func (m *machine) status(path, user, password string) (int, string) {
 	defer resp.Body.Close()
 	b, _ := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(b)
+}
+
+// set replaces a line of the configuration, or adds it.
+func (m *machine) set(key, value string) {
+	m.t.Helper()
+	lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(m.read("config.yaml")), "\n"), func(l string) bool {
+		return strings.HasPrefix(l, key+":")
+	})
+	if value != "" {
+		lines = append(lines, key+": "+value)
+	}
+	m.write("config.yaml", strings.Join(lines, "\n")+"\n")
+}
+
+// fails expects the start to end with 1 and a reason in what it logs.
+func (m *machine) fails(what, reason string) {
+	m.t.Helper()
+	before := len(m.log())
+	m.start()
+	if code, said := m.exit(), m.log()[before:]; code != 1 || !strings.Contains(said, reason) {
+		m.t.Errorf("%s: exit %d, no %q in its log:\n%s", what, code, reason, tail(said, 5))
+	}
 }
 
 // eventually polls until the check is true, within limits.

@@ -61,6 +61,9 @@ func (s *server) reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if data == nil {
+		return errors.New("no bootstrap data found in datastore - check server token value and verify datastore integrity")
+	}
 	if err := s.writeBootstrap(data); err != nil {
 		return err
 	}

@@ -48,12 +48,22 @@ type server struct {
 	tokens     tokens
 	cas        *authorities
 	supervisor *supervisor.Server
-	etcd       *datastore.Etcd
+	store      store
+	etcd       *datastore.Etcd // nil on SQLite
 	kube       *kubernetes.Clientset
 	nodes      corelisters.NodeLister
 	leading    atomic.Bool
 	apiRuns    atomic.Bool
 	fatal      chan error
+}
+
+// store is where the cluster's data lie: etcd or SQLite.
+type store interface {
+	Endpoint() string
+	SaveBootstrap(ctx context.Context, password string, data []byte, override bool) error
+	LoadBootstrap(ctx context.Context, password string) ([]byte, error)
+	RotateBootstrap(ctx context.Context, oldPassword, newPassword string) error
+	Stop(limit time.Duration)
 }
 
 // Run is `k3s server`. It returns nil after the context ended, which closes port 6443 at once.
@@ -70,6 +80,9 @@ func Run(ctx context.Context, settings *config.Settings) error {
 		return err
 	}
 	initialized, err := s.prepare(ctx)
+	if s.store != nil {
+		defer s.store.Stop(stopLimit)
+	}
 	if err != nil {
 		return err
 	}
@@ -95,7 +108,10 @@ func Run(ctx context.Context, settings *config.Settings) error {
 		}
 	}()
 
-	var gone <-chan struct{} = s.etcd.Gone
+	var gone <-chan struct{}
+	if s.etcd != nil {
+		gone = s.etcd.Gone
+	}
 	for {
 		select {
 		case err := <-s.fatal:
@@ -117,7 +133,6 @@ func Run(ctx context.Context, settings *config.Settings) error {
 				case <-time.After(apiStopLimit):
 				}
 			}
-			s.etcd.Stop(stopLimit)
 			return nil
 		}
 	}
@@ -137,9 +152,7 @@ func (s *server) prepare(ctx context.Context) (bool, error) {
 		}
 	}
 	initialized := ds.Initialized()
-	if !initialized && joinURL == "" && !s.Bool("cluster-init") {
-		return false, errors.New("neither --cluster-init nor --server is set: k3s would use SQLite, which this stand-in does not model")
-	}
+	onSQLite := !initialized && joinURL == "" && !s.Bool("cluster-init")
 	tok, err := s.Secret("token")
 	if err != nil {
 		return false, err
@@ -169,21 +182,18 @@ func (s *server) prepare(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if s.tokens.agent = p.Password; s.tokens.agent == s.tokens.server {
-			s.tokens.agent = ""
-		}
+		s.tokens.agent = p.Password
 	}
 	switch {
-	case joinURL != "" && !initialized:
-		if err := s.fetchBootstrap(ctx, joinURL, tok); err != nil {
-			return false, err
-		}
+	case onSQLite:
+		err = s.openSQLite(ctx, ds)
+	case initialized:
+		err = s.reconcileMember(ctx, ds, joinURL)
 	case joinURL != "":
-		short, cancel := context.WithTimeout(ctx, 5*time.Second)
-		if _, err := supervisor.Connect(short, joinURL, tok, token.UserServer); err != nil {
-			logrus.Warnf("Cluster CA could not be validated at %s, starting from local data: %v", joinURL, err)
-		}
-		cancel()
+		err = s.fetchBootstrap(ctx, joinURL, tok)
+	}
+	if err != nil {
+		return false, err
 	}
 	if s.cas, err = s.writeCertificates(); err != nil {
 		return false, err
@@ -205,38 +215,95 @@ func (s *server) prepare(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	s.etcd, err = datastore.New(ds, false)
+	if !onSQLite {
+		if s.etcd, err = datastore.New(ds, false); err == nil {
+			s.store = s.etcd
+		}
+	}
 	return initialized, err
+}
+
+// openSQLite starts kine and takes the CAs from it if it holds some.
+func (s *server) openSQLite(ctx context.Context, ds datastore.Options) error {
+	db, err := datastore.StartSQLite(ds.SQLiteFile(), s.file("kine.sock"))
+	if err != nil {
+		return err
+	}
+	s.store = db
+	data, err := db.LoadBootstrap(ctx, s.tokens.server)
+	if err != nil || data == nil {
+		return err
+	}
+	return s.reconcile(data)
+}
+
+// reconcileMember compares an existing member's CAs with those of the server it would join or, if that cannot be had,
+// with its own copy of the datastore.
+func (s *server) reconcileMember(ctx context.Context, ds datastore.Options, joinURL string) error {
+	tok, err := s.Secret("token")
+	if err != nil {
+		return err
+	}
+	if joinURL != "" && tok != "" {
+		data, err := s.remoteBootstrap(ctx, joinURL, tok)
+		if err == nil {
+			if err = s.reconcile(data); err == nil || errors.Is(err, errNewerOnDisk) {
+				return err
+			}
+		}
+		logrus.Warnf("Unable to reconcile with remote datastore: %v", err)
+	}
+	data, err := ds.LocalBootstrap(s.tokens.server)
+	if err == nil {
+		err = s.reconcile(data)
+	}
+	if err != nil {
+		return fmt.Errorf("failed to reconcile with local datastore: %w", err)
+	}
+	logrus.Infof("Successfully reconciled with local datastore")
+	return nil
+}
+
+func (s *server) remoteBootstrap(ctx context.Context, joinURL, tok string) ([]byte, error) {
+	client, err := supervisor.Connect(ctx, joinURL, tok, token.UserServer, s.tls("server-ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	return client.Get(ctx, "/v1-k3s/server-bootstrap")
 }
 
 // fetchBootstrap checks the critical values against a running server's and takes over its CAs.
 func (s *server) fetchBootstrap(ctx context.Context, joinURL, tok string) error {
-	client, err := supervisor.Connect(ctx, joinURL, tok, token.UserServer)
-	if err != nil {
+	if _, err := supervisor.Connect(ctx, joinURL, tok, token.UserServer, s.tls("server-ca.crt")); err != nil {
 		return fmt.Errorf("failed to validate token: %w", err)
 	}
-	asNode, err := supervisor.Connect(ctx, joinURL, tok, token.UserNode)
+	nodeToken := tok
+	if s.tokens.agent != "" {
+		nodeToken = s.tokens.agent
+	}
+	asNode, err := supervisor.Connect(ctx, joinURL, nodeToken, token.UserNode, s.tls("server-ca.crt"))
 	if err != nil {
-		return err
+		return fmt.Errorf("failed to validate server configuration: %w", err)
 	}
-	data, err := asNode.Get(ctx, "/v1-k3s/config")
-	if err != nil {
-		return fmt.Errorf("failed to get cluster configuration: %w", err)
-	}
-	var theirs agent.ClusterConfig
-	if err := json.Unmarshal(data, &theirs); err != nil {
-		return err
-	}
-	if diff := compareCritical(s.critical(), theirs.Critical); len(diff) > 0 {
-		for _, d := range diff {
-			logrus.Errorf("critical configuration mismatched: %s", d)
+	if data, err := asNode.Get(ctx, "/v1-k3s/config"); err != nil {
+		logrus.Warnf("Skipping cluster configuration validation: %v", err)
+	} else {
+		var theirs agent.ClusterConfig
+		if err := json.Unmarshal(data, &theirs); err != nil {
+			return err
 		}
-		return fmt.Errorf("critical configuration value mismatch between servers: %s", strings.Join(diff, "; "))
+		if diff := compareCritical(s.critical(), theirs.Critical); len(diff) > 0 {
+			for _, d := range diff {
+				logrus.Warnf("critical configuration mismatched: %s", d)
+			}
+			return fmt.Errorf("failed to validate server configuration: critical configuration value mismatch between servers: %s", strings.Join(diff, "; "))
+		}
 	}
-	if data, err = client.Get(ctx, "/v1-k3s/server-bootstrap"); err != nil {
+	data, err := s.remoteBootstrap(ctx, joinURL, tok)
+	if err != nil {
 		return fmt.Errorf("failed to get bootstrap data: %w", err)
 	}
-	return s.writeBootstrap(data)
+	return s.reconcile(data)
 }
 
 // listening is port 6443: one HTTP server on one or more listeners.
@@ -253,6 +320,7 @@ func (s *server) serve() (listening, error) {
 	s.supervisor = &supervisor.Server{
 		TLSDir: s.file("tls"), StaticDir: s.file("static"), ServerCA: s.cas.server, ClientCAs: s.cas.client,
 		ClientCA: pki.Pool(s.cas.client.PEM), Passwords: passwords,
+		NoEtcd: s.etcd == nil,
 		Hooks: supervisor.Hooks{
 			Members:    func(ctx context.Context) (any, error) { return s.etcd.Members(ctx) },
 			Bootstrap:  s.readBootstrap,
@@ -319,23 +387,30 @@ func (s *server) start(ctx, apiCtx context.Context, initialized bool, apiDone ch
 	kubeAPIReady := make(chan struct{})
 	nodeReady := make(chan error, 1)
 	node := &agent.Agent{
-		Settings: s.Settings, Identity: s.id, ServerURL: s.localURL(), Token: s.tokens.server, DataDir: s.agentDir,
+		Settings: s.Settings, Identity: s.id, ServerURL: s.localURL(), Token: s.tokens.node(), DataDir: s.agentDir,
 		Server: true, APIServerReady: kubeAPIReady, Annotations: map[string]string{"k3s.io/node-args": nodeArgs(os.Args[1:])},
 	}
 	go func() { nodeReady <- node.Run(ctx) }()
 
-	if err := s.startEtcd(ctx, initialized); err != nil {
-		return err
-	}
-	go s.etcd.ManageLearners(ctx)
-	if err := s.waitEtcd(ctx); err != nil {
-		return err
+	if s.etcd != nil {
+		if err := s.startEtcd(ctx, initialized); err != nil {
+			return err
+		}
+		go s.etcd.ManageLearners(ctx)
+		if err := s.waitEtcd(ctx); err != nil {
+			return err
+		}
+		if !initialized && s.String("server") == "" {
+			if err := s.etcd.MigrateSQLite(ctx, s.file("kine.sock")); err != nil {
+				return fmt.Errorf("failed to migrate content from sqlite to etcd: %w", err)
+			}
+		}
 	}
 	if err := s.saveBootstrap(ctx); err != nil {
 		return err
 	}
 
-	args := s.apiserverArgs(s.etcd.Endpoint())
+	args := s.apiserverArgs(s.store.Endpoint())
 	logrus.Infof("Running kube-apiserver %s", strings.Join(args, " "))
 	api, err := controlplane.NewAPIServer(apiCtx, args, s.httpsPort)
 	if err != nil {
@@ -356,12 +431,12 @@ func (s *server) start(ctx, apiCtx context.Context, initialized bool, apiDone ch
 
 	if !s.Bool("disable-controller-manager") {
 		go s.component("controller-manager", func() error {
-			return controlplane.RunControllerManager(context.Background(), s.controllerManagerArgs())
+			return controlplane.RunControllerManager(context.Background(), s.controllerManagerArgs(s.etcd != nil))
 		})
 	}
 	if !s.Bool("disable-scheduler") {
 		go s.component("scheduler", func() error {
-			return controlplane.RunScheduler(context.Background(), s.schedulerArgs())
+			return controlplane.RunScheduler(context.Background(), s.schedulerArgs(s.etcd != nil))
 		})
 	}
 	factory := informers.NewSharedInformerFactory(s.kube, 0)
@@ -414,7 +489,7 @@ func (s *server) startEtcd(ctx context.Context, initialized bool) error {
 		return err
 	}
 	return s.etcd.Join(ctx, u.Hostname(), func(ctx context.Context) ([]*etcdserverpb.Member, error) {
-		client, err := supervisor.Connect(ctx, joinURL, s.tokens.server, token.UserServer)
+		client, err := supervisor.Connect(ctx, joinURL, s.tokens.server, token.UserServer, s.tls("server-ca.crt"))
 		if err != nil {
 			return nil, err
 		}
@@ -464,7 +539,7 @@ func (s *server) saveBootstrap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.etcd.SaveBootstrap(ctx, s.tokens.server, data); err != nil {
+	if err := s.store.SaveBootstrap(ctx, s.tokens.server, data, false); err != nil {
 		return fmt.Errorf("failed to save bootstrap data: %w", err)
 	}
 	return nil

@@ -1,11 +1,14 @@
 package server
 
 import (
+	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -142,5 +145,85 @@ func TestNodeAddresses(t *testing.T) {
 	want := []corev1.NodeAddress{{Type: "InternalIP", Address: "10.0.0.21"}, {Type: "ExternalIP", Address: "192.0.2.21"}, {Type: "Hostname", Address: "a1"}}
 	if got := nodeAddresses(n); !slices.Equal(got, want) {
 		t.Errorf("%v", got)
+	}
+}
+
+func TestReconcile(t *testing.T) {
+	a, b := testOptions(t), testOptions(t)
+	for _, o := range []*options{a, b} {
+		if _, err := o.writeCertificates(); err != nil {
+			t.Fatal(err)
+		}
+		if err := o.writePasswords(tokens{server: "x"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	data, err := a.readBootstrap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal := func() bool {
+		x, _ := readTrimmed(a.tls("server-ca.crt"))
+		y, _ := readTrimmed(b.tls("server-ca.crt"))
+		return x == y
+	}
+	at := func(d time.Duration) {
+		t.Helper()
+		for _, f := range bootstrapFiles {
+			when := time.Now().Add(d)
+			if err := os.Chtimes(b.tls(f), when, when); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	at(time.Minute)
+	if err := b.reconcile(data); !errors.Is(err, errNewerOnDisk) || !strings.Contains(err.Error(), b.tls("server-ca.crt")) || equal() {
+		t.Errorf("newer files: %v", err)
+	}
+	at(-time.Minute)
+	if err := b.reconcile(data); err != nil || !equal() {
+		t.Errorf("older files: %v", err)
+	}
+	at(time.Minute)
+	if err := b.reconcile(data); err != nil {
+		t.Errorf("equal content: %v", err)
+	}
+	if err := os.Remove(b.tls("service.key")); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.reconcile(data); err != nil {
+		t.Errorf("a missing file: %v", err)
+	}
+	if _, err := os.Stat(b.tls("service.key")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTokenFiles(t *testing.T) {
+	o := testOptions(t)
+	cas, err := o.writeCertificates()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		tokens tokens
+		agent  string
+		passwd string
+	}{
+		{tokens{server: "one"}, "::server:one", "one,server,server,k3s:server\none,node,node,k3s:agent"},
+		{tokens{server: "one", agent: "two"}, "::node:two", "one,server,server,k3s:server\ntwo,node,node,k3s:agent"},
+		{tokens{server: "three"}, "::server:three", "three,server,server,k3s:server\nthree,node,node,k3s:agent"},
+	} {
+		if err := o.writeTokens(c.tokens, cas.server.PEM); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]string{"token": "::server:" + c.tokens.server, "node-token": "::server:" + c.tokens.server, "agent-token": c.agent} {
+			if got, _ := readTrimmed(o.file(name)); !strings.HasPrefix(got, "K10") || !strings.HasSuffix(got, want) {
+				t.Errorf("%+v: %s holds %q", c.tokens, name, got)
+			}
+		}
+		if got, _ := readTrimmed(o.file("cred/passwd")); got != c.passwd {
+			t.Errorf("%+v: passwd holds %q", c.tokens, got)
+		}
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 )
 
 // Groups that the routes ask for.
@@ -40,51 +39,42 @@ type userKey struct{}
 
 func userOf(ctx context.Context) User { u, _ := ctx.Value(userKey{}).(User); return u }
 
-// Passwords is the file cred/passwd: lines of password,user,uid,group.
-type Passwords struct {
-	file string
-	mu   sync.RWMutex
-	rows [][]string
-}
+// Passwords is the file cred/passwd: lines of password,user,uid,group. A user has one password: the last line's.
+type Passwords map[string][]string
 
-// LoadPasswords reads the file.
-func LoadPasswords(file string) (*Passwords, error) {
-	p := &Passwords{file: file}
-	return p, p.Reload()
-}
-
-// Reload reads the file again after a token was rotated.
-func (p *Passwords) Reload() error {
-	f, err := os.Open(p.file)
+// LoadPasswords reads the file, as k3s does once at its start.
+func LoadPasswords(file string) (Passwords, error) {
+	f, err := os.Open(file)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	r := csv.NewReader(f)
 	r.FieldsPerRecord = -1
 	rows, err := r.ReadAll()
 	if err != nil {
-		return fmt.Errorf("%s: %w", p.file, err)
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.rows = rows
-	return nil
+	p := Passwords{}
+	for _, row := range rows {
+		if len(row) < 3 {
+			return nil, fmt.Errorf("%s: a line has %d columns", file, len(row))
+		}
+		p[row[1]] = row
+	}
+	return p, nil
 }
 
-func (p *Passwords) lookup(user, password string) (User, error) {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	for _, r := range p.rows {
-		if len(r) >= 3 && r[1] == user && subtle.ConstantTimeCompare([]byte(r[0]), []byte(password)) == 1 {
-			u := User{Name: user}
-			if len(r) > 3 {
-				u.Groups = strings.Split(r[3], ",")
-			}
-			return u, nil
-		}
+func (p Passwords) lookup(user, password string) (User, error) {
+	r, ok := p[user]
+	if !ok || subtle.ConstantTimeCompare([]byte(r[0]), []byte(password)) != 1 {
+		return User{}, errors.New("invalid username/password combination")
 	}
-	return User{}, errors.New("invalid username/password combination")
+	u := User{Name: user}
+	if len(r) > 3 {
+		u.Groups = strings.Split(r[3], ",")
+	}
+	return u, nil
 }
 
 // authenticate returns the user; false without credentials; an error for wrong ones.

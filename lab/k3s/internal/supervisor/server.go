@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+
+	"github.com/sirupsen/logrus"
 
 	"k3s-ha/lab/k3s/internal/pki"
 )
@@ -59,8 +62,10 @@ type Server struct {
 	ServerCA  *pki.CA
 	ClientCAs *pki.CA
 	ClientCA  *x509.CertPool
-	Passwords *Passwords
-	Hooks     Hooks
+	Passwords Passwords
+	// NoEtcd is set on a server with SQLite.
+	NoEtcd bool
+	Hooks  Hooks
 
 	apiserver atomic.Pointer[http.Handler]
 	core      atomic.Bool
@@ -84,8 +89,10 @@ func (s *Server) Handler() http.Handler {
 
 	mux["/ping"] = plain(func() ([]byte, error) { return []byte("pong"), nil })
 	mux["/cacerts"] = plain(func() ([]byte, error) { return s.ServerCA.PEM, nil })
-	mux["/db/info"] = s.localOr(GroupServer)(http.HandlerFunc(s.dbInfo))
-	mux["/db/snapshot"] = server(http.HandlerFunc(s.snapshot))
+	if !s.NoEtcd {
+		mux["/db/info"] = s.localOr(GroupServer)(http.HandlerFunc(s.dbInfo))
+		mux["/db/snapshot"] = server(http.HandlerFunc(s.snapshot))
+	}
 	mux["/v1-k3s/server-bootstrap"] = server(http.HandlerFunc(s.bootstrap))
 	mux["/v1-k3s/token"] = server(http.HandlerFunc(s.token))
 	for _, p := range []string{"/v1-k3s/cert/cacerts", "/v1-k3s/encrypt/config", "/v1-k3s/encrypt/status"} {
@@ -131,6 +138,8 @@ func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if h, ok := mux[r.URL.Path]; ok {
 			h.ServeHTTP(w, r)
+		} else if s.NoEtcd && strings.HasPrefix(r.URL.Path, "/db/") {
+			SendError(w, http.StatusBadRequest, errors.New("etcd datastore disabled"))
 		} else if strings.HasPrefix(r.URL.Path, "/static/") {
 			static.ServeHTTP(w, r)
 		} else if api := s.apiserver.Load(); api != nil {
@@ -188,6 +197,10 @@ func (s *Server) dbInfo(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) bootstrap(w http.ResponseWriter, _ *http.Request) {
+	if s.NoEtcd {
+		SendError(w, http.StatusBadRequest, errors.New("etcd disabled"))
+		return
+	}
 	data, err := s.Hooks.Bootstrap()
 	if err != nil {
 		SendError(w, http.StatusBadRequest, err)
@@ -212,12 +225,18 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		NewToken *string `json:"newToken"`
 	}
-	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<16)).Decode(&body); err != nil || body.NewToken == nil || *body.NewToken == "" {
-		SendError(w, http.StatusBadRequest, errors.New("new token is required"))
+	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<16)).Decode(&body); err != nil {
+		SendError(w, http.StatusBadRequest, err)
 		return
 	}
+	if body.NewToken == nil {
+		panic(http.ErrAbortHandler) // k3s trips over this, too: the connection ends without an answer
+	}
 	if err := s.Hooks.RotateToken(r.Context(), *body.NewToken); err != nil {
-		SendError(w, http.StatusInternalServerError, err)
+		// The reason is in the server's log only.
+		id := rand.IntN(100_000)
+		logrus.Errorf("token error ID %05d: %v", id, err)
+		SendError(w, http.StatusInternalServerError, fmt.Errorf("token error ID %05d", id))
 		return
 	}
 	w.WriteHeader(http.StatusOK)

@@ -40,7 +40,7 @@ func setup(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	passwd := filepath.Join(dir, "passwd")
-	if err := os.WriteFile(passwd, []byte("spass,server,server,k3s:server\nnpass,node,node,k3s:agent\nspass,node,node,k3s:agent\n"), 0o600); err != nil {
+	if err := os.WriteFile(passwd, []byte("spass,server,server,k3s:server\nspass,node,node,k3s:agent\nnpass,node,node,k3s:agent\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	passwords, err := LoadPasswords(passwd)
@@ -130,7 +130,7 @@ func TestRoutes(t *testing.T) {
 		{"GET", "/v1-k3s/server-bootstrap", "node:npass", 403},
 		{"GET", "/v1-k3s/config", "", 403},
 		{"GET", "/v1-k3s/config", "node:npass", 200},
-		{"GET", "/v1-k3s/config", "node:spass", 200},
+		{"GET", "/v1-k3s/config", "node:spass", 401}, // one password per user
 		{"GET", "/v1-k3s/config", "node:wrong", 401},
 		{"GET", "/v1-k3s/config", "server:spass", 403},
 		{"GET", "/v1-k3s/config", "cert:a1", 200},
@@ -277,5 +277,24 @@ func TestClientChecksCA(t *testing.T) {
 	}
 	if _, err := c.Get(t.Context(), "/v1-k3s/config"); !errors.Is(err, ErrUnauthorized) {
 		t.Errorf("wrong password: %v", err)
+	}
+}
+
+func TestWithoutEtcd(t *testing.T) {
+	f := setup(t)
+	f.NoEtcd = true
+	f.http.Config.Handler = f.Handler()
+	for _, c := range []struct {
+		path, auth string
+		want       int
+		message    string
+	}{
+		{"/db/info", "", 400, "etcd datastore disabled"}, {"/db/snapshot", "", 400, "etcd datastore disabled"},
+		{"/v1-k3s/server-bootstrap", "server:spass", 400, "etcd disabled"}, {"/v1-k3s/server-bootstrap", "", 403, "forbidden"},
+	} {
+		resp, body := f.request(t, "GET", c.path, c.auth, nil, nil)
+		if resp.StatusCode != c.want || !strings.Contains(body, c.message) {
+			t.Errorf("%s: %d %s", c.path, resp.StatusCode, body)
+		}
 	}
 }

@@ -126,9 +126,6 @@ wait_for() {
     done
 }
 
-# listens ADDRESS PORT: true when a TCP socket listens there.
-listens() { ss -Hltn "sport = :$2" 2>/dev/null | awk -v a="$1" '{ sub(/:[0-9]+$/, "", $4); gsub(/[][]/, "", $4); if ($4 == a || $4 == "*" || $4 == "0.0.0.0" || $4 == "::") f = 1 } END { exit !f }'; }
-
 # fetch URL FILE SECONDS: downloads with whichever of curl and wget is there.
 fetch() {
     if command -v curl >/dev/null 2>&1; then

@@ -140,6 +140,7 @@ stage_wait() {
 }
 
 process_up() { unit_is SubState running || { unit_is ActiveState activating && ! unit_is MainPID 0; }; }
+api_ready() { [ "$(kube get --raw /readyz)" = ok ]; }
 node_ready() { [ "$(kube get node "$NODE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
 
 # masters_up: names of the masters that the local proxy sees up.

@@ -8,7 +8,6 @@ UNIT=k3s.service
 . "$KIT/k3s-lib.sh"
 
 kube() { kubectl_admin "$@"; }
-api_answers() { [ "$(kube get --raw /readyz)" = ok ]; }
 password_secret() { kube -n kube-system get secret "$1.node-password.k3s" -o name >/dev/null; }
 no_password_secret() { ! password_secret "$1"; }
 not_a_member() { kube get --raw /db/info >"$WORK/members" && ! grep -Eq "\"name\":\"$1(-[0-9a-f]+)?\"" "$WORK/members"; }
@@ -44,7 +43,7 @@ let_in() {
 }
 
 fence() {
-    wait_for 60 api_answers || fail "the API does not answer on this master" \
+    wait_for 60 api_ready || fail "the API does not answer on this master" \
         "if a majority of the masters is lost, recover etcd first (docs/operations.md, 'The majority is lost'); else look at k3s here: journalctl -u k3s"
     setting lost | grep . >"$WORK/lost" || true
     kube -n kube-system get secrets -l k3s-ha/lost=true -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' >"$WORK/locked" ||

@@ -10,7 +10,6 @@ UNIT=k3s.service
 . "$KIT/k3s-lib.sh"
 
 kube() { kubectl_admin "$@"; }
-api_ready() { [ "$(kubectl_admin get --raw /readyz)" = ok ]; }
 stop_k3s() { timeout 120 systemctl stop "$UNIT" || systemctl kill -s KILL "$UNIT" || true; }
 start_k3s() {
     started=$(now)

@@ -78,7 +78,6 @@ decide_membership() {
 members() { kubectl_admin get --raw /db/info | sed 's/},{/}\n{/g'; }
 is_member() { grep -E "\"name\":\"$1(-[0-9a-f]+)?\""; }
 etcd_voter() { members >"$WORK/members" && is_member "$NODE" <"$WORK/members" | grep -qv '"isLearner":true'; }
-api_ready() { [ "$(kubectl_admin get --raw /readyz)" = ok ]; }
 unit_active() { unit_is ActiveState active; }
 
 # --- before a restart: the rest must be able to do without this master ------------------------------------------------------

@@ -16,19 +16,7 @@ export interface StackInput extends CheckedSpec {
 }
 
 /** Settings whose config value is one text; all others are structures or numbers in YAML. */
-const TEXT: ReadonlySet<string> = new Set([
-    "cluster",
-    "version",
-    "readiness",
-    "caHash",
-    "token",
-    "agentToken",
-    "statsPassword",
-    "sshPrivateKey",
-    "sshPrivateKeyPassword",
-    "s3AccessKey",
-    "s3SecretKey",
-]);
+const TEXT: ReadonlySet<string> = new Set(["cluster", "version", "readiness", "caHash", ...SECRET_SETTINGS]);
 
 /**
  * Reads and checks the configuration of the current stack.

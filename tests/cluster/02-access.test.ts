@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { HOSTS, MASTERS, NET, eventually, kubectl, lab, mainCluster, mainStack, on, whole } from "./support";
+import { HOSTS, MASTERS, NET, anonymousCode, eventually, kubectl, mainCluster, mainStack, on, whole } from "./support";
 
 const PATHS = {
     "/healthz": 200,
@@ -10,14 +10,6 @@ const PATHS = {
     "/metrics": 403,
 } as const;
 
-/** What a client without credentials gets from a master, from the deployer. */
-function anonymous(address: string, path: string): number {
-    return Number(
-        lab(["exec", "--", "curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", `https://${address}:6443${path}`])
-            .stdout,
-    );
-}
-
 describe("who may see what", function () {
     this.timeout(300_000);
     before(mainCluster);
@@ -25,7 +17,7 @@ describe("who may see what", function () {
     const surface = (): void => {
         for (const n of [11, 12, 13]) {
             for (const [path, code] of Object.entries(PATHS))
-                assert.equal(anonymous(`${NET}.${n}`, path), code, `${path} on ${NET}.${n}`);
+                assert.equal(anonymousCode(`${NET}.${n}`, path), String(code), `${path} on ${NET}.${n}`);
         }
     };
 

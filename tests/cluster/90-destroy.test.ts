@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { untouched } from "./01-first-up.test";
-import { HOSTS, NET, Stack, lab, mainStack, mastersUp, on } from "./support";
+import { HOSTS, NET, Stack, anonymousCode, mainStack, mastersUp, on } from "./support";
 import { differences, snapshot } from "./host-snapshot";
 
 describe("destroy", function () {
@@ -37,23 +37,8 @@ describe("readiness modes", function () {
             );
             stack.init().up();
             for (const host of ["master-1", "agent-1"]) assert.deepEqual(mastersUp(host), ["master-1"]);
-            for (const [path, code] of Object.entries(anonymous)) {
-                assert.equal(
-                    lab([
-                        "exec",
-                        "--",
-                        "curl",
-                        "-sk",
-                        "-o",
-                        "/dev/null",
-                        "-w",
-                        "%{http_code}",
-                        `https://${NET}.11:6443${path}`,
-                    ]).stdout,
-                    String(code),
-                    path,
-                );
-            }
+            for (const [path, code] of Object.entries(anonymous))
+                assert.equal(anonymousCode(`${NET}.11`, path), String(code), path);
             stack.pulumi(["destroy", "--yes", "--skip-preview"]);
             stack.forget();
             assert.equal(on("master-1", "command -v haproxy k3s || true").stdout, "");

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { parse } from "yaml";
 import { anonymousSurface } from "../../components/access/anonymous-surface";
 import { authenticationConfig, k3sFiles, k3sUnit, nodeConfig, quotedYaml } from "../../components/k3s/config";
-import { k3sBundle, stageBundle } from "../../components/k3s/plan";
+import { fenceBundle, k3sBundle, nodesBundle, stageBundle } from "../../components/k3s/plan";
 import { haproxyBundle, prepareBundle } from "../../components/proxy/plan";
 import { renderBundle } from "../../components/remote/bundle";
 import type { ClusterSpec, NodeSpec } from "../../components/spec/spec";
@@ -137,5 +137,57 @@ describe("k3s plan", () => {
         assert.deepEqual([codes("anonymous")["/readyz"], codes("anonymous")["/version"]], [200, 403]);
         assert.deepEqual([codes("scoped")["/readyz"], codes("scoped")["/version"]], [200, 401]);
         assert.deepEqual([codes("unauthorized")["/readyz"], codes("unauthorized")["/version"]], [401, 401]);
+    });
+
+    it("snapshot settings are k3s's own, and credentials are in no public file", () => {
+        const s = spec({
+            snapshots: {
+                schedule: "0 */6 * * *",
+                retention: 7,
+                s3: { bucket: "backups", endpoint: "s3.example.com", folder: "prod" },
+            },
+            s3AccessKey: "AKIA-SECRET",
+            s3SecretKey: "SECRET/+key",
+        });
+        const config = nodeConfig(s, of(s, "master-2"));
+        assert.deepEqual(Object.fromEntries(Object.entries(config).filter(([k]) => k.startsWith("etcd-"))), {
+            "etcd-snapshot-schedule-cron": "0 */6 * * *",
+            "etcd-snapshot-retention": 7,
+            "etcd-s3": true,
+            "etcd-s3-bucket": "backups",
+            "etcd-s3-endpoint": "s3.example.com",
+            "etcd-s3-folder": "prod",
+        });
+        assert.ok(!Object.keys(nodeConfig(s, of(s, "agent-1"))).some((k) => k.startsWith("etcd-")));
+        for (const n of s.nodes) assert.ok(!renderBundle(k3sBundle(s, n)).includes("SECRET"), n.name);
+    });
+
+    it("a lost node is no master for the proxies, no member, and is fenced", () => {
+        const s = spec({
+            nodes: [
+                node("master-1", "server", "10.90.0.11", { lost: true }),
+                node("master-2", "server", "10.90.0.12"),
+                node("agent-1", "agent", "10.90.0.21", { lost: true, labels: { a: "b" } }),
+                node("agent-2", "agent", "10.90.0.22", { labels: { c: "d" }, taints: ["k=v:NoSchedule"] }),
+            ],
+        });
+        const live = of(s, "master-2");
+        assert.doesNotMatch(renderBundle(haproxyBundle(s, live)), /10\.90\.0\.11/);
+        assert.equal(renderBundle(fenceBundle(s, live)), "node: master-2\nlost: agent-1\nlost: master-1\n");
+        assert.equal(
+            renderBundle(nodesBundle(s, live)),
+            "node: master-2\nleave-seconds: 300\nmember: agent-2 agent\nmember: master-2 server\nlabel: agent-2 c=d\ntaint: agent-2 k=v:NoSchedule\n",
+        );
+    });
+
+    it("only the first master of the chain snapshots and rotates; drains are asked of all or none", () => {
+        const s = spec({ rollout: { drain: true, drainTimeout: "90s" } });
+        const lines = (name: string): string => renderBundle(k3sBundle(s, of(s, name)));
+        assert.match(lines("master-1"), /^snapshot: before-upgrade\nrotates: yes\ndrain-seconds: 90$/m);
+        assert.doesNotMatch(lines("master-2"), /^(snapshot|rotates):/m);
+        assert.match(lines("agent-1"), /^drain-seconds: 90$/m);
+        assert.doesNotMatch(renderBundle(k3sBundle(spec(), of(spec(), "agent-1"))), /drain-seconds/);
+        const none = spec({ snapshots: { beforeUpgrade: false } });
+        assert.doesNotMatch(renderBundle(k3sBundle(none, of(none, "master-1"))), /^snapshot:/m);
     });
 });

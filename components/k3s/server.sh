@@ -55,6 +55,11 @@ decide_membership() {
         systemctl stop "$UNIT" 2>/dev/null || true
         rm -rf "$DATA/server/db" "$DATA/server/tls" "$DATA/server/cred" "$DATA/server/token" /etc/rancher/node
     fi
+    if [ -e "$STATE/founding" ] && has_etcd_data && journalctl -u "$UNIT" -n 200 --no-pager -o cat 2>/dev/null | grep -q 'no bootstrap data found in datastore'; then
+        # k3s was killed between making etcd and saving what it starts from. Nobody has joined yet, so nothing is lost.
+        systemctl stop "$UNIT" 2>/dev/null || true
+        rm -rf "$DATA/server"
+    fi
     if has_etcd_data; then
         # k3s ignores both keys now; a founding that was interrupted carries on from its data.
         mode=member
@@ -111,12 +116,13 @@ before_upgrade() {
 # known_ca_hash: as this server's own token file has it.
 known_ca_hash() { sed -n 's/^K10\([0-9a-f]\{64\}\)::.*/\1/p' "$DATA/server/token" 2>/dev/null; }
 
-# The first server in the chain changes the cluster's token; the others start with what has been changed.
+# The first server in the chain changes the cluster's token; the others start with what has been changed. The file that this
+# program wrote tells what is in use: k3s changes its own before the datastore, also when that fails (pkg/server/handlers/token.go).
 rotate_token() {
-    if [ ! -s "$DATA/server/token" ] || [ "$(password "$DATA/server/token")" = "$(cat "$SECRETS/server-token")" ]; then return 0; fi
+    if [ ! -s "$CONF/token" ] || [ "$(password "$CONF/token")" = "$(cat "$SECRETS/server-token")" ]; then return 0; fi
     if [ "$(setting rotates)" = yes ]; then
         printf '{"newToken":"%s"}' "$(cat "$SECRETS/server-token")" >"$WORK/new-token"
-        code=$(supervisor server "$DATA/server/token" https://127.0.0.1:6443/v1-k3s/token -X PUT -H 'Content-Type: application/json' \
+        code=$(supervisor server "$CONF/token" https://127.0.0.1:6443/v1-k3s/token -X PUT -H 'Content-Type: application/json' \
             --data-binary "@$WORK/new-token" -o "$WORK/answer" -w '%{http_code}') || code="none: $(tail -n 1 "$WORK/curl.err")"
         [ "$code" = 200 ] || fail "k3s did not take the new server token (answer $code: $(mask <"$WORK/answer" | head -c 300))" \
             "the old token stays in use; look whether all masters are ready, and run pulumi up again"
@@ -195,7 +201,10 @@ run() {
             # Left by the step prepare, which refuses etcd data with another id.
             put "$STATE/cluster-id" "$ID_FILE" 0600
             case $mode in
-                found) if on_etcd; then write_membership found; else write_membership sqlite; fi ;;
+                found)
+                    : >"$STATE/founding"
+                    if on_etcd; then write_membership found; else write_membership sqlite; fi
+                    ;;
                 restore) rm -f "$MEMBERSHIP"; restore_snapshot ;;
                 join) write_membership join ;;
             esac
@@ -209,6 +218,7 @@ run() {
     stage_wait "process up" process_up
     if on_etcd; then stage_wait "etcd voter" etcd_voter; fi
     stage_wait "API ready" api_ready
+    rm -f "$STATE/founding"
     if [ "$mode" = restore ]; then stage_wait "the snapshot's Nodes forgotten" forget_old_nodes; fi
     stage_wait "Node Ready" node_ready
     stage_wait "unit active" unit_active

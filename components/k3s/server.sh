@@ -263,7 +263,7 @@ remove() {
     lock k3s 120
     leave
     remove_k3s
-    rm -f "$STATE/rebuilt"
+    rm -f "$STATE/rebuilt" "$STATE/founding"
     echo "server: removed"
 }
 

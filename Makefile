@@ -47,7 +47,7 @@ unit: deps ## unit tests only: no hosts, no root
 	npx mocha 'tests/unit/**/*.test.ts'
 
 .PHONY: test-cluster
-test-cluster: deps ## the cluster scenarios only; ONLY=name runs those whose title has it
+test-cluster: deps ## the cluster scenarios only; ONLY=name runs one: grow, shrink, lost, upgrade, config, readiness, rotation, snapshots, majority, sqlite, destroy, …
 	node tests/run.mjs setup cluster
 
 .PHONY: bench

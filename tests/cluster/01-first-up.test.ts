@@ -1,9 +1,6 @@
 import assert from "node:assert/strict";
-import { readdirSync, rmSync } from "node:fs";
-import { join } from "node:path";
 import {
     HOSTS,
-    ROOT,
     MASTERS,
     AGENTS,
     OLD_VERSION,
@@ -16,6 +13,7 @@ import {
     voters,
     whole,
     eventually,
+    freshLab,
     NET,
 } from "./support";
 import { snapshot, type Snapshot } from "./host-snapshot";
@@ -40,9 +38,7 @@ describe("first up", function () {
     this.timeout(900_000);
 
     before(() => {
-        // What an earlier, interrupted run left.
-        lab(["down"]);
-        for (const file of readdirSync(ROOT)) if (/^Pulumi\.test-.*\.yaml$/.test(file)) rmSync(join(ROOT, file));
+        freshLab();
         lab(["hosts", "up"], { timeout: 180 });
         for (const host of HOSTS) untouched.set(host, snapshot(host));
     });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { untouched } from "./01-first-up.test";
-import { HOSTS, NET, Stack, anonymousCode, lab, mainCluster, mainStack, mastersUp, on } from "./support";
+import { HOSTS, NET, Stack, anonymousCode, freshLab, lab, mainCluster, mainStack, mastersUp, on } from "./support";
 import { differences, snapshot } from "./host-snapshot";
 
 describe("destroy", function () {
@@ -9,7 +9,7 @@ describe("destroy", function () {
     before(async () => {
         if (untouched.size > 0) return;
         // Run by itself: the comparison needs hosts that nothing has touched.
-        lab(["down"]);
+        freshLab();
         lab(["hosts", "up"], { timeout: 300 });
         for (const host of HOSTS) untouched.set(host, snapshot(host));
         await mainCluster();

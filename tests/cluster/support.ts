@@ -1,7 +1,7 @@
 /** What the cluster tests share: the lab's commands, pulumi, kubectl, and a client that asks the API all the time. */
 import assert from "node:assert/strict";
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse, stringify } from "yaml";
@@ -310,11 +310,18 @@ export async function whole(seconds = 120): Promise<void> {
     });
 }
 
+/** No hosts and no stack files: what an earlier run left is gone. */
+export function freshLab(): void {
+    lab(["down"]);
+    for (const file of readdirSync(ROOT)) if (/^Pulumi\.test-.*\.yaml$/.test(file)) rmSync(join(ROOT, file));
+}
+
 let brought = false;
 
 /** The main cluster, brought up where a scenario runs by itself. */
 export async function mainCluster(): Promise<void> {
     if (brought) return;
+    if (!existsSync(`/run/netns/${LAB_NAME}-router`)) freshLab();
     lab(["hosts", "up"], { timeout: 300 });
     mainStack().up();
     kubeconfig();

@@ -61,7 +61,11 @@ type Etcd struct {
 
 func (o Options) dir() string       { return filepath.Join(o.DBDir, "etcd") }
 func (o Options) tombstone() string { return filepath.Join(o.dir(), "tombstone") }
-func (o Options) nameFile() string  { return filepath.Join(o.dir(), "name") }
+
+// newName is a member's name as k3s makes it, also after a reset or restore.
+func (o Options) newName() string { return o.NodeName + "-" + string(uuid.NewUUID())[:8] }
+
+func (o Options) nameFile() string { return filepath.Join(o.dir(), "name") }
 
 // SQLiteFile is where a server without etcd keeps its data.
 func (o Options) SQLiteFile() string { return filepath.Join(o.DBDir, "state.db") }
@@ -124,7 +128,7 @@ func New(o Options, newName bool) (*Etcd, error) {
 	e := &Etcd{Options: o, Gone: make(chan struct{})}
 	name, err := os.ReadFile(o.nameFile())
 	if os.IsNotExist(err) || newName {
-		e.Name = o.NodeName + "-" + string(uuid.NewUUID())[:8]
+		e.Name = o.newName()
 		if err := pki.WriteFile(o.nameFile(), []byte(e.Name), 0o600); err != nil {
 			return nil, err
 		}

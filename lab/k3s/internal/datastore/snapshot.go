@@ -243,7 +243,7 @@ func restoreInto(o Options, path string) error {
 		}
 	}
 	// etcdutl wants to make the folder itself; the name file is written into it afterwards.
-	name := o.NodeName + "-restored"
+	name := o.newName()
 	if err := snapshot.NewV3(quietLogger()).Restore(snapshot.RestoreConfig{
 		SnapshotPath: path, Name: name, OutputDataDir: o.dir(), PeerURLs: []string{o.peerURL()},
 		InitialCluster: name + "=" + o.peerURL(), InitialClusterToken: "etcd-cluster", SkipHashCheck: false,

@@ -7,6 +7,7 @@
 #
 # In the template (components/haproxy/render.ts):
 #   @@stats-password@@, @@stats-password-hash@@, @@metrics-password-hash@@   filled in from the folder SECRETS
+#   @@state-file@@                                                           STATE_FILE
 #   a line that ends in `# haproxy >= X.Y`                                   left out on older versions
 #   `verify required ca-file $CA_FILE check-sni N verifyhost N`              `verify none` while CA_FILE is missing
 #   `# file PATH OWNER GROUP MODE`, `# | line`..., `# end of file`           ACL files, written to PATH
@@ -25,6 +26,7 @@ CA_FILE=${CA_FILE:-}                            # the cluster's CA; empty: nothi
 LISTEN=${LISTEN:-}                              # lines `ADDRESS PORT` that must accept connections at the end
 SECRETS=${SECRETS:-/var/lib/k3s-ha/secrets}     # stats-password, stats-salt, metrics-password
 APPLIED=${APPLIED:-/var/lib/k3s-ha/haproxy.applied}     # sum of the file that haproxy was last seen to run
+STATE_FILE=${STATE_FILE:-/var/lib/k3s-ha/haproxy.servers}    # what the next worker is told of new servers
 HAPROXY_BIN=${HAPROXY_BIN:-haproxy}
 HAPROXY_CFG=${HAPROXY_CFG:-/etc/haproxy/haproxy.cfg}
 MASTER_SOCKET=${MASTER_SOCKET:-/run/haproxy-master.sock}
@@ -267,6 +269,45 @@ ask() {
     printf '%s\n' "$1" | timeout 5 socat -t 5 - "UNIX-CONNECT:$socket" 2>/dev/null
 }
 
+# The next worker takes every server for up until it has checked it, and then cuts what is just being opened to one that it finds
+# down. A master that is new is not there yet as a rule, so it is told that those begin as down.
+hand_over_states() {
+    echo 1 >"$WORK/states"
+    if ask "show servers state" >"$WORK/known" && [ -n "$BACKEND" ]; then
+        awk -v backend="$BACKEND" '
+            NR == FNR { if ($2 == backend) { known[$4] = $5; if (pattern == "") pattern = $0 } else if ($1 == "#") head = $0; next }
+            pattern == "" { next }
+            !begun { print head; begun = 1 }
+            $1 == "backend" || $1 == "listen" || $1 == "frontend" { mine = ($1 == "backend" && $2 == backend); id = 0; next }
+            mine && $1 == "server" {
+                id++
+                port = $3; sub(/.*:/, "", port)
+                address = $3; sub(/:[0-9]+$/, "", address); gsub(/[][]/, "", address)
+                if (($2 in known) && known[$2] == address) next
+                # Operational state and health 0: down. The other fields are as those of a known server.
+                n = split(pattern, field, " ")
+                field[3] = id; field[4] = $2; field[5] = address; field[6] = 0; field[13] = 0; field[19] = port
+                line = field[1]
+                for (i = 2; i <= n; i++) line = line " " field[i]
+                print line
+            }' "$WORK/known" "$1" >>"$WORK/states"
+    fi
+    put_states "$WORK/states"
+}
+
+# put_states FILE: the state file is always there, since haproxy warns of one that is not.
+put_states() {
+    (umask 022 && mkdir -p "$(dirname "$STATE_FILE")")
+    cat "$1" >"$STATE_FILE.new"
+    mv -f "$STATE_FILE.new" "$STATE_FILE"
+}
+
+# A later start knows nothing: what was true at the last reload may not be.
+forget_states() {
+    echo 1 >"$WORK/states"
+    put_states "$WORK/states"
+}
+
 # Pid of the worker that serves the admin socket, or nothing.
 worker_pid() { ask "show info" | sed -n 's/^Pid: //p'; }
 
@@ -442,7 +483,7 @@ apply() {
     done
 
     # shellcheck disable=SC2086
-    adapt $version <"$template" >"$WORK/adapted"
+    sed "s|@@state-file@@|$STATE_FILE|" "$template" | adapt $version >"$WORK/adapted"
     fill "$WORK/adapted" >"$WORK/new.cfg"
     if grep -q '@@[a-z-]*@@' "$WORK/new.cfg"; then
         fail render "nothing is known for $(grep -o '@@[a-z-]*@@' "$WORK/new.cfg" | sort -u | tr '\n' ' ')" \
@@ -464,6 +505,7 @@ apply() {
     fi
 
     make_socket_folder "$WORK/new.cfg"
+    hand_over_states "$WORK/new.cfg"
     if ! "$HAPROXY_BIN" -c -f "$WORK/new.cfg" >"$WORK/check" 2>&1; then
         mask <"$WORK/check" | sed "s|$WORK/new.cfg|haproxy.cfg|; s/^/    /" | grep -E 'ALERT|WARNING|rror' | tail -n 20 >&2 || true
         fail "haproxy -c" "haproxy refuses the new configuration; the old one stays" \
@@ -509,6 +551,7 @@ apply() {
     [ -z "$bad" ] || fail "$action" "haproxy counts $bad failed reloads; the old configuration is back" "look at 'journalctl -u haproxy' on the host"
 
     replaced=no
+    forget_states
     rm -f "$WORK/acl.written"
     if [ "$had_old" = yes ]; then remove_old_acl_files "$WORK/old.cfg" "$WORK/new.cfg"; fi
     (umask 077 && mkdir -p "$(dirname "$APPLIED")")
@@ -520,6 +563,7 @@ apply() {
 cleanup() {
     status=$?
     trap - EXIT
+    if [ "$status" != 0 ] && [ -s "$WORK/states" ]; then forget_states; fi
     restore_acl_files
     if [ "${replaced:-no}" = yes ]; then
         if [ "$had_old" = yes ]; then
@@ -537,7 +581,7 @@ cleanup() {
 
 remove() {
     if [ -f "$HAPROXY_CFG" ]; then acl_paths "$HAPROXY_CFG" | while read -r path; do rm -f "$path"; done; fi
-    rm -f "$APPLIED" /etc/tmpfiles.d/k3s-ha-haproxy.conf "$(dirname "$HAPROXY_CFG")/.k3s-ha.lock"
+    rm -f "$APPLIED" "$STATE_FILE" /etc/tmpfiles.d/k3s-ha-haproxy.conf "$(dirname "$HAPROXY_CFG")/.k3s-ha.lock"
     rm -rf "$(dirname "$HAPROXY_CFG")"/.k3s-ha.??????
 }
 

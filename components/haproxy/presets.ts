@@ -119,6 +119,8 @@ export const placeholders = {
     statsPasswordHash: "@@stats-password-hash@@",
     /** Hash of the scraper's password. */
     metricsPasswordHash: "@@metrics-password-hash@@",
+    /** File in which a new worker is told which masters are new and so begin as down. */
+    stateFile: "@@state-file@@",
 } as const;
 
 /**
@@ -200,7 +202,7 @@ export function recommended(p: ProxyParams): HaproxyConfig {
             group: "haproxy",
             maxconn: 2 * maxconn,
             ssl_default_server_options: "ssl-min-ver TLSv1.2",
-            raw_options: [`hard-stop-after ${timeouts.hardStopAfter}`],
+            raw_options: [`hard-stop-after ${timeouts.hardStopAfter}`, `server-state-file ${placeholders.stateFile}`],
         },
         defaults: {
             log: "global",
@@ -217,9 +219,12 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                 { type: "client-fin", timeout: timeouts.clientFin },
                 { type: "server-fin", timeout: timeouts.serverFin },
             ],
-            raw_options: ["clitcpka", "srvtcpka"].flatMap((side) =>
-                ["idle 30s", "intvl 10s", "cnt 3"].map((value) => since("2.4", `${side}-${value}`)),
-            ),
+            raw_options: [
+                "load-server-state-from-file global",
+                ...["clitcpka", "srvtcpka"].flatMap((side) =>
+                    ["idle 30s", "intvl 10s", "cnt 3"].map((value) => since("2.4", `${side}-${value}`)),
+                ),
+            ],
         },
         userlists: [
             {

@@ -85,7 +85,8 @@ describe("upgrade: a new version goes through the cluster", function () {
         assert.deepEqual(voters("master-1"), [...MASTERS]);
         assert.match(stdout, /agent-1: drained/);
         assert.notEqual(OLD_VERSION, NEW_VERSION);
-        assert.match(on("master-1", "k3s etcd-snapshot ls 2>/dev/null").stdout, /before-v1\.36\.3-k3s1/);
+        const snapshots = MASTERS.map((master) => on(master, "k3s etcd-snapshot ls 2>/dev/null").stdout).join("");
+        assert.match(snapshots, /before-v1\.36\.3-k3s1/);
         for (const host of HOSTS)
             assert.equal(
                 kubectl(["get", "node", host, "-o", "jsonpath={.spec.unschedulable}"]).stdout,

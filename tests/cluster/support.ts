@@ -294,6 +294,7 @@ export function members(): { masters: string[]; hosts: string[] } {
 /** Everything as it should be: all proxies see all masters, all Nodes Ready and no other Node, all masters etcd voters. */
 export async function whole(seconds = 120): Promise<void> {
     const { masters, hosts } = members();
+    kubeconfig();
     await eventually("the cluster is whole", seconds, () => {
         for (const host of hosts) assert.deepEqual(mastersUp(host), masters, `masters up as seen by ${host}`);
         const nodes = JSON.parse(

@@ -270,6 +270,7 @@ export class Node {
             LISTEN: `127.0.0.1 16443\n${NODE} 1936`,
             SECRETS: join(this.folder, "secrets"),
             APPLIED: join(this.folder, "applied"),
+            STATE_FILE: join(this.folder, "servers"),
             HAPROXY_BIN: options.bin ?? this.binary.path,
             HAPROXY_CFG: this.cfg,
             MASTER_SOCKET: masterSocket,

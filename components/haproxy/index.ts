@@ -4,7 +4,6 @@ export {
     backendName,
     caFilePath,
     caVerify,
-    checkDefaults,
     merge,
     placeholders,
     recommended,

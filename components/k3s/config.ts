@@ -1,11 +1,10 @@
 /** What k3s reads on a node: config.yaml, kubelet and registry settings, the anonymous rules, the systemd unit. Pure. */
 import { stringify } from "yaml";
-import { backendName as haproxyBackend, checkDefaults } from "../haproxy";
+import { backendName as haproxyBackend } from "../haproxy";
 import type { BundleFile } from "../remote/bundle";
 import { KIT_DIR } from "../remote/kit-dir";
 import type { K3sConfig } from "../spec/schema";
 import type { ClusterSpec, NodeSpec, Readiness } from "../spec/spec";
-import { durationMs } from "../spec/values";
 
 const CONF = "/etc/rancher/k3s";
 /** k3s leaves it when its etcd member was removed; with `server` set the next start would join again. */
@@ -163,12 +162,6 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
     return files;
 }
 
-/** Seconds within which every proxy has seen what its check finds: the interval, and one more for the check itself. */
-function checkSeconds(spec: ClusterSpec): number {
-    const interval = spec.proxy.check.interval ?? checkDefaults(readyCodes(spec.readiness)).interval;
-    return Math.ceil((durationMs(interval) ?? 1000) / 1000) + 1;
-}
-
 /** The unit k3s's own installer would write, named as it names it, and started after the proxy and the VPN. */
 export function k3sUnit(spec: ClusterSpec, node: NodeSpec): BundleFile {
     const name = node.role === "server" ? "k3s" : "k3s-agent";
@@ -177,7 +170,7 @@ export function k3sUnit(spec: ClusterSpec, node: NodeSpec): BundleFile {
     const script = `-/bin/sh ${KIT_DIR}/drain.sh`;
     const serverOnly =
         node.role === "server"
-            ? `ExecStop=${script} begin ${node.name} ${node.address} ${haproxyBackend(spec)} ${checkSeconds(spec)}
+            ? `ExecStop=${script} begin ${node.name} ${node.address} ${haproxyBackend(spec)}
 ExecStartPre=${script} absent
 ExecStartPost=${script} end ${node.address}
 ExecCondition=/bin/sh -c 'test ! -e ${TOMBSTONE} || { echo "k3s-ha: this master was removed from its cluster and does not join again by itself"; exit 1; }'

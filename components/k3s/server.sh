@@ -248,7 +248,7 @@ leave() {
     printf '[Service]\nRestart=no\n' >"/run/systemd/system/$UNIT.d/50-leaving.conf"
     systemctl daemon-reload
     address=$(sed -n 's/^"node-ip": "\(.*\)"$/\1/p' "$CONF/config.yaml")
-    MAINPID=$(systemctl show -p MainPID --value "$UNIT") sh "$KIT/drain.sh" begin "$NODE" "$address" "$(cat "$STATE/haproxy/backend" 2>/dev/null)" 2
+    MAINPID=$(systemctl show -p MainPID --value "$UNIT") sh "$KIT/drain.sh" begin "$NODE" "$address" "$(cat "$STATE/haproxy/backend" 2>/dev/null)"
     timeout 30 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" delete node "$NODE" --wait=false --ignore-not-found >&2 || true
     if wait_for 60 gone; then
         say "$NODE: left the cluster, $(grep -c '"name"' "$WORK/members") etcd members remain"

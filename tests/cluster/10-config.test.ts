@@ -106,11 +106,12 @@ describe("config: settings of a running cluster", function () {
 
     it("haproxy: check, allowed networks and password change by a reload; open streams survive", async () => {
         const before = HOSTS.map((host) => pidOf(host, "haproxy"));
+        const k3s = pids(HOSTS);
         const old = mainStack().output("statsPassword").trim();
         const seen = await underLoad("haproxy", () => {
             mainStack().upWith((config) => {
                 config["k3s-ha:proxy"] = {
-                    check: { interval: "900ms" },
+                    check: { interval: "2500ms" },
                     stats: { allowedNetworks: ["10.0.0.0/8"], metricsPassword: true },
                 };
                 config["k3s-ha:rotate"] = { statsPassword: 1 };
@@ -122,6 +123,7 @@ describe("config: settings of a running cluster", function () {
             before,
             "haproxy was restarted",
         );
+        assert.deepEqual(pids(HOSTS), k3s, "k3s was restarted");
         const password = mainStack().output("statsPassword").trim();
         assert.notEqual(password, old);
         const [url] = JSON.parse(

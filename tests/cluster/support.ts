@@ -314,6 +314,8 @@ export async function whole(seconds = 120): Promise<void> {
 /** No hosts and no stack files: what an earlier run left is gone. */
 export function freshLab(): void {
     lab(["down"]);
+    // What the set-up copied is gone with it.
+    if (process.env["LAB_K3S"]) lab(["setup"], { timeout: 300 });
     for (const file of readdirSync(ROOT)) if (/^Pulumi\.test-.*\.yaml$/.test(file)) rmSync(join(ROOT, file));
 }
 

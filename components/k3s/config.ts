@@ -7,6 +7,11 @@ import type { K3sConfig } from "../spec/schema";
 import type { ClusterSpec, NodeSpec, Readiness } from "../spec/spec";
 
 const CONF = "/etc/rancher/k3s";
+/**
+ * k3s writes it anew from its tokens at each start, but ends ("newer than datastore") when it finds one that differs from the copy
+ * in etcd and is younger, which is so from a change of the agent token on (k3s 1.36.3, pkg/cluster/bootstrap.go; seen).
+ */
+const PASSWD = "/var/lib/rancher/k3s/server/cred/passwd";
 /** k3s leaves it when its etcd member was removed; with `server` set the next start would join again. */
 const TOMBSTONE = "/var/lib/rancher/k3s/server/db/etcd/tombstone";
 
@@ -172,6 +177,7 @@ export function k3sUnit(spec: ClusterSpec, node: NodeSpec): BundleFile {
         node.role === "server"
             ? `ExecStop=${script} begin ${node.name} ${node.address} ${haproxyBackend(spec)}
 ExecStartPre=${script} absent
+ExecStartPre=-/bin/rm -f ${PASSWD}
 ExecStartPost=${script} end ${node.address}
 ExecCondition=/bin/sh -c 'test ! -e ${TOMBSTONE} || { echo "k3s-ha: this master was removed from its cluster and does not join again by itself"; exit 1; }'
 `

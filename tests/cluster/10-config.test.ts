@@ -211,7 +211,8 @@ describe("rotation: secrets change by one setting", function () {
                 },
             ).stdout;
         assert.equal(code(now), "200");
-        assert.equal(code(old), "401");
+        // The stand-in says 401, k3s 1.36.3 says 403.
+        assert.match(code(old), /^40[13]$/);
         // Written with the new token, readable by a start from nothing but it.
         on("master-3", "systemctl restart k3s", { timeout: 180 });
         await whole();

@@ -141,7 +141,20 @@ stage_wait() {
 
 process_up() { unit_is SubState running || { unit_is ActiveState activating && ! unit_is MainPID 0; }; }
 api_ready() { [ "$(kube get --raw /readyz)" = ok ]; }
-node_ready() { [ "$(kube get node "$NODE" -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}')" = True ]; }
+
+# A Node stays Ready over a short restart: what counts is that the kubelet of this version has spoken since.
+node_ready() {
+    [ "$(kube get node "$NODE" -o 'jsonpath={.status.nodeInfo.kubeletVersion} {.status.conditions[?(@.type=="Ready")].status}')" = "$(setting version) True" ] && reported
+}
+
+# The kubelet renews its lease as soon as it runs, by this host's own clock.
+reported() {
+    [ "${outcome-}" != unchanged ] || return 0
+    renewed=$(kube -n kube-node-lease get lease "$NODE" -o 'jsonpath={.spec.renewTime}') || return 1
+    # A date command that cannot read it (busybox) is no reason to wait.
+    renewed=$(date -d "$renewed" +%s 2>/dev/null) || return 0
+    [ "$renewed" -ge "$started" ]
+}
 
 # masters_up: names of the masters that the local proxy sees up.
 masters_up() {

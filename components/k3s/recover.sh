@@ -50,6 +50,7 @@ begin
 : >"$WORK/manifest"
 NODE=$(cat "$STATE/haproxy/node" 2>/dev/null || uname -n)
 cp "$STATE/haproxy/backend" "$WORK/set.backend"
+installed_version >"$WORK/set.version"
 lock k3s 900
 case $command in
     cluster-reset) reset ;;

@@ -204,7 +204,13 @@ describe("lost: hosts that are gone for good", function () {
         const up = mainStack().upWith(remove("agent-2"));
         console.log(`      up: ${up.seconds.toFixed(0)} s`);
         assert.ok(up.seconds < 60, `up took ${up.seconds} s`);
-        assert.doesNotMatch(mainStack().pulumi(["stack", "export"]).stdout, /agent-2-/);
+        const { deployment } = JSON.parse(mainStack().pulumi(["stack", "export"]).stdout) as {
+            deployment: { resources: { urn: string }[] };
+        };
+        assert.deepEqual(
+            deployment.resources.map((r) => r.urn).filter((urn) => /::agent-2(-|$)/.test(urn)),
+            [],
+        );
     });
 
     it("replacements with the same names and empty disks join", async () => {

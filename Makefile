@@ -50,6 +50,10 @@ unit: deps ## unit tests only: no hosts, no root
 test-cluster: deps ## the cluster scenarios only; ONLY=name runs one: grow, shrink, lost, upgrade, config, readiness, rotation, snapshots, majority, sqlite, destroy, …
 	node tests/run.mjs setup cluster
 
+.PHONY: test-long
+test-long: deps ## scenarios that make test has no time for; ONLY=name runs one
+	node tests/run.mjs setup long
+
 .PHONY: bench
 bench: deps ## seconds of a preview and an unchanged up, for stacks of several sizes
 	node --import tsx tests/bench.ts

@@ -1,5 +1,5 @@
 // Runs the test suites one after the other with their output visible, adds up their results, ends with `N passed, N failed`.
-// usage: node tests/run.mjs [SUITE…]; without names all of them.
+// usage: node tests/run.mjs [SUITE…]; without names all of them but `long`.
 import { spawn } from "node:child_process";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -16,6 +16,16 @@ const lab = {
 const grep = process.env.ONLY ? ["--grep", process.env.ONLY] : [];
 const mocha = (...files) => ["npx", "mocha", ...files];
 
+/** Scenarios in a lab that the suite removes at its end. */
+const scenarios = (name, ...files) => ({
+    name,
+    command: [...mocha(...files), ...grep],
+    env: { LAB_STACK_FILE: process.env.LAB_STACK_FILE ?? "tests/cluster/hosts.yaml" },
+    after: ["lab/lab", "down"],
+});
+const SHORT = "tests/cluster/*.test.ts";
+const LONG = "tests/long/*.test.ts";
+
 /** name, command; `tests: false` counts as one test that passes when the command does. */
 const suites = [
     { name: "setup", command: ["lab/lab", "setup"], counts: false },
@@ -24,12 +34,9 @@ const suites = [
     { name: "lab-k3s", command: ["go", "test", "-v", "-count=1", "./..."], cwd: "lab/k3s", env: { CGO_ENABLED: "0" } },
     { name: "lab-pulumi", command: mocha(), cwd: "lab/pulumi" },
     { name: "integration", command: mocha("tests/integration/**/*.test.ts") },
-    {
-        name: "cluster",
-        command: [...mocha("tests/cluster/**/*.test.ts"), ...grep],
-        env: { LAB_STACK_FILE: process.env.LAB_STACK_FILE ?? "tests/cluster/hosts.yaml" },
-        after: ["lab/lab", "down"],
-    },
+    // A scenario that is asked for by its name may be of either kind.
+    scenarios("cluster", SHORT, ...(process.env.ONLY ? [LONG] : [])),
+    { ...scenarios("long", LONG), onDemand: true },
 ];
 
 const wanted = process.argv.slice(2);
@@ -66,7 +73,7 @@ let passed = 0;
 let failed = 0;
 const summary = [];
 for (const suite of suites) {
-    if (wanted.length > 0 && !wanted.includes(suite.name)) continue;
+    if (wanted.length > 0 ? !wanted.includes(suite.name) : suite.onDemand) continue;
     console.log(`\n=== ${suite.name}: ${suite.command.join(" ")}`);
     const started = Date.now();
     const { code, text } = await run(suite.command, suite);

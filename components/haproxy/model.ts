@@ -403,6 +403,22 @@ export function checkReferences(config: HaproxyConfig): Problem[] {
             missing(`use_backend[${position}]`, line.split(/\s+/)[0] ?? ""),
         );
     });
+    // What the preset's backend of last resort asks about, which sections of the user's may have replaced.
+    const servers = new Set(
+        [...(config.backend ?? []), ...(config.listen ?? [])].flatMap((section) =>
+            (section.server ?? []).map((server) => `${section.name}/${server.name}`),
+        ),
+    );
+    config.backend?.forEach((backend, index) =>
+        backend.raw_options?.forEach((line, position) => {
+            const asked = /^use-server .*\bsrv_is_up\(([^)]+)\)/.exec(line)?.[1];
+            if (asked !== undefined && !servers.has(asked))
+                problems.push({
+                    path: `backend[${index}].raw_options[${position}]`,
+                    message: `there is no server "${asked}"; where a backend of your own replaces that one, replace "${backend.name}" too`,
+                });
+        }),
+    );
     return problems;
 }
 

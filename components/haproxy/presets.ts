@@ -18,7 +18,7 @@ export interface CheckParams {
     readonly downInterval?: string;
     /** Successes until a master is up. Default 2. */
     readonly rise?: number;
-    /** Failures until a master is down. Default 2 when 401 is accepted, else 3: see `checkDefaults`. */
+    /** Failures until a master is down: no connection, no TLS, no answer. Default 2. Another answer than the expected one drains. */
     readonly fall?: number;
     /** Limit of the HTTP answer alone. Default 3s when 401 is accepted, else 5s. */
     readonly timeout?: string;
@@ -124,11 +124,12 @@ export const placeholders = {
 } as const;
 
 /**
- * Defaults of the check by expected codes. A check that expects 401 sees only whether the process answers, so two
- * failures are proof enough. /readyz 200 also depends on etcd: during an election of a leader every master says 500
- * (after 2 to 4 s) at the same time, and marking all of them down would cut every watch; three failures and 5 s
- * ride that out. The shorter `fastInterval` keeps a silent master's detection below 5 s nevertheless:
- * interval + T + (fall - 1) x (fastInterval + T), with T = 1 s: 1 + 1 + 2 x 1.25 = 4.5 s.
+ * Defaults of the check by expected codes. Two failures in a row are a dead or silent master: detected after at most
+ * interval + T + (fall - 1) x (fastInterval + T), with T = 1 s (timeout connect): 1 + 1 + 1.25 = 3.25 s.
+ *
+ * A master that answers, but not as expected, is no failure. /readyz 200 depends on etcd: while etcd elects a leader (5 to 10 s in
+ * k3s) all masters say 500 at the same time, and marking them down would cut every watch and every request that waits for the new
+ * leader. Such an answer drains instead (`error-status L7OKC`, from haproxy 2.4 on): nothing new goes there, what is open stays.
  */
 export function checkDefaults(expect: readonly number[]): Required<Omit<CheckParams, "verify">> {
     const strict = !expect.includes(401);
@@ -137,7 +138,7 @@ export function checkDefaults(expect: readonly number[]): Required<Omit<CheckPar
         fastInterval: strict ? "250ms" : "500ms",
         downInterval: "2s",
         rise: 2,
-        fall: strict ? 3 : 2,
+        fall: 2,
         timeout: strict ? "5s" : "3s",
         path: "/readyz",
         host: "kubernetes",
@@ -182,6 +183,7 @@ export function recommended(p: ProxyParams): HaproxyConfig {
         },
         p.timeouts,
     );
+    const codes = [...p.expect].sort((a, b) => a - b).join(",");
     const maxconn = p.maxconn ?? 2000;
     const loopback = p.stats.address.includes(":") ? "127.0.0.0/8 ::1" : "127.0.0.0/8";
     const networks = [loopback, ...p.stats.allowedNetworks].join(" ");
@@ -303,7 +305,8 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                     "disable-on-404",
                     "connect default",
                     `send meth GET uri ${check.path} ver HTTP/1.1 hdr Host ${check.host}`,
-                    `expect status ${[...p.expect].sort((a, b) => a - b).join(",")}`,
+                    since("2.4", `expect status ${codes} error-status L7OKC`),
+                    `expect status ${codes}`,
                     "connect default",
                     `send meth GET uri ${SERVING_PATH} ver HTTP/1.1 hdr Host ${check.host}`,
                     "expect status 200-299",
@@ -326,12 +329,19 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                 })),
             },
             {
+                // Where nobody is ready: at random one of those that still answer (`srv_is_up` is true of a drained one too), else any.
                 name: unchecked,
                 balance: p.balance ?? "leastconn",
                 server: masters.map((master) => ({
                     name: master.name,
                     listen: hostPort(master.address, master.port),
                 })),
+                raw_options: [` { rand(${masters.length}) eq `, undefined].flatMap((drawn) =>
+                    masters.map(
+                        ({ name }, i) =>
+                            `use-server ${name} if { srv_is_up(${backend}/${name}) }${drawn === undefined ? "" : `${drawn}${i} }`}`,
+                    ),
+                ),
             },
         ],
     };

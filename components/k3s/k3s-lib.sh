@@ -144,14 +144,19 @@ api_ready() { [ "$(kube get --raw /readyz)" = ok ]; }
 
 # A Node stays Ready over a short restart: what counts is that the kubelet of this version has spoken since.
 node_ready() {
-    [ "$(kube get node "$NODE" -o 'jsonpath={.status.nodeInfo.kubeletVersion} {.status.conditions[?(@.type=="Ready")].status}')" = "$(setting version) True" ] && reported
+    kube get node "$NODE" -o 'jsonpath={.metadata.creationTimestamp} {.status.nodeInfo.kubeletVersion} {.status.conditions[?(@.type=="Ready")].status}' >"$WORK/node" || return 1
+    IFS= read -r told <"$WORK/node" || [ -n "$told" ]
+    [ "${told#* }" = "$(setting version) True" ] && reported "${told%% *}"
 }
 
-# The kubelet renews its lease as soon as it runs, by this host's own clock.
+# reported CREATED: since this start, by this host's own clock. A Node that is new has; one that was there has when its lease was
+# renewed, which a kubelet does as soon as it runs (and makes only some seconds after a new Node).
 reported() {
     [ "${outcome-}" != unchanged ] || return 0
-    renewed=$(kube -n kube-node-lease get lease "$NODE" -o 'jsonpath={.spec.renewTime}') || return 1
     # A date command that cannot read it (busybox) is no reason to wait.
+    created=$(date -d "$1" +%s 2>/dev/null) || return 0
+    [ "$created" -lt "$started" ] || return 0
+    renewed=$(kube -n kube-node-lease get lease "$NODE" -o 'jsonpath={.spec.renewTime}') || return 1
     renewed=$(date -d "$renewed" +%s 2>/dev/null) || return 0
     [ "$renewed" -ge "$started" ]
 }

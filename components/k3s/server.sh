@@ -238,6 +238,25 @@ run() {
 members_elsewhere() { supervisor server "$CONF/token" "$(sed -n 's/^"server": "\(.*\)"$/\1/p' "$MEMBERSHIP")/db/info" | sed 's/},{/}\n{/g'; }
 gone() { members_elsewhere >"$WORK/members" && grep -q '"name"' "$WORK/members" && ! is_member "$NODE" <"$WORK/members" >/dev/null; }
 
+# etcd_api PATH BODY: etcd's own HTTP API on this master; k3s has it on port 2382, releases before 2024 beside gRPC on 2379.
+etcd_api() {
+    for port in 2382 2379; do
+        curl -sf --max-time 5 --cacert "$DATA/server/tls/etcd/server-ca.crt" --cert "$DATA/server/tls/etcd/client.crt" --key "$DATA/server/tls/etcd/client.key" \
+            -d "$2" "https://127.0.0.1:$port/v3/$1" 2>/dev/null && return 0
+    done
+    return 1
+}
+
+# A leader that leaves is missed until the others have elected one, 5 to 10 s by k3s's settings; one that hands over is not.
+hand_over_leadership() {
+    etcd_api maintenance/status '{}' >"$WORK/etcd" || return 0
+    me=$(sed -n 's/.*"member_id":"\([0-9]*\)".*/\1/p' "$WORK/etcd")
+    grep -q "\"leader\":\"$me\"" "$WORK/etcd" || return 0
+    etcd_api cluster/member/list '{}' | sed 's/},{/}\n{/g' >"$WORK/etcd" || return 0
+    next=$(grep -v '"isLearner":true' "$WORK/etcd" | sed -n 's/.*"ID":"\([0-9]*\)","name":"..*/\1/p' | grep -vx "$me" | head -n 1)
+    if [ -n "$next" ] && etcd_api maintenance/transfer-leadership "{\"targetID\":\"$next\"}" >/dev/null; then say "$NODE: hands etcd's leadership over"; fi
+}
+
 # Leaves an intact cluster as `kubectl delete node` does: the etcd member goes with the Node. k3s would join again at its next
 # start, so it is not started again. It runs until the member is gone, since two members are needed to let one of two go.
 leave() {
@@ -249,6 +268,7 @@ leave() {
     systemctl daemon-reload
     address=$(sed -n 's/^"node-ip": "\(.*\)"$/\1/p' "$CONF/config.yaml")
     MAINPID=$(systemctl show -p MainPID --value "$UNIT") sh "$KIT/drain.sh" begin "$NODE" "$address" "$(cat "$STATE/haproxy/backend" 2>/dev/null)"
+    hand_over_leadership
     timeout 30 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" delete node "$NODE" --wait=false --ignore-not-found >&2 || true
     if wait_for 60 gone; then
         say "$NODE: left the cluster, $(grep -c '"name"' "$WORK/members") etcd members remain"

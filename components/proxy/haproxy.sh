@@ -40,7 +40,7 @@ order_after_vpn() {
 # The file as it is in force: while masters change their readiness mode, the check accepts the former code too.
 in_force() {
     if [ -s "$KEPT/also-expect" ]; then
-        sed "s/^\( *http-check expect status \)\([0-9]*\)\$/\1\2,$(cat "$KEPT/also-expect")/" "$KEPT/desired.cfg"
+        sed "s/^\( *http-check expect status [0-9]*\)\( .*\)*\$/\1,$(cat "$KEPT/also-expect")\2/" "$KEPT/desired.cfg"
     else
         cat "$KEPT/desired.cfg"
     fi >"$WORK/in-force.cfg"

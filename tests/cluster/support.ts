@@ -269,12 +269,12 @@ export async function eventually(what: string, seconds: number, check: () => voi
 }
 
 /** Names of the masters that a host's proxy sees up, by the admin socket. */
-export function mastersUp(host: string): string[] {
+export function mastersUp(host: string, backend = "dev-kube-api"): string[] {
     const csv = on(host, "echo 'show stat' | socat - /run/haproxy/admin.sock").stdout;
     return csv
         .split("\n")
         .map((l) => l.split(","))
-        .filter((f) => f[0] === "dev-kube-api" && f[1] !== "BACKEND" && /^UP/.test(f[17] ?? ""))
+        .filter((f) => f[0] === backend && f[1] !== "BACKEND" && /^UP/.test(f[17] ?? ""))
         .map((f) => f[1] as string)
         .sort();
 }

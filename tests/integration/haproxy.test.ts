@@ -71,6 +71,9 @@ for (const [index, binary] of binaries().entries()) {
         let network: Network;
         let node: Node;
         let masters: FakeMaster[];
+        /** What becomes of a master that answers with another code than the expected one. */
+        const drains = Number(binary.version.split(".")[0]) > 2 || Number(binary.version.split(".")[1]) >= 4;
+        const NOT_READY = drains ? "NOLB" : "DOWN";
 
         const applied = async (config: HaproxyConfig | string, result: string) => {
             const run = await node.apply(config);
@@ -286,12 +289,12 @@ for (const [index, binary] of binaries().entries()) {
 
             it("takes only the expected code for ready", async () => {
                 await masters[1]?.answer(401);
-                await states({ ...ALL_UP, "master-2": "DOWN" });
+                await states({ ...ALL_UP, "master-2": NOT_READY });
                 assert.match((await node.apply(recommended(params(node)))).out, /unchanged; 2 of 3 masters up/);
                 await applied(recommended(params(node, { expect: [200, 401] })), "reloaded; 3 of 3 masters up");
                 await applied(recommended(params(node, { expect: [401] })), "reloaded; 1 of 3 masters up");
                 await masters[1]?.answer(503);
-                await states({ "master-1": "DOWN", "master-2": "DOWN", "master-3": "DOWN" });
+                await states({ "master-1": NOT_READY, "master-2": NOT_READY, "master-3": NOT_READY });
                 await answers(200);
                 await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
             });
@@ -325,12 +328,16 @@ for (const [index, binary] of binaries().entries()) {
                 await states(ALL_UP);
             });
 
-            it("sends connections to masters of unknown health when none is ready, and says so on /healthz", async () => {
+            it("sends connections to masters that still answer when none is ready, and says so on /healthz", async () => {
                 assert.equal(network.get(`${STATS}/healthz`, { from: FOREIGN }).code, 200);
                 await answers(500);
-                await states({ "master-1": "DOWN", "master-2": "DOWN", "master-3": "DOWN" });
+                await states({ "master-1": NOT_READY, "master-2": NOT_READY, "master-3": NOT_READY });
                 assert.equal(network.get(`${STATS}/healthz`).code, 503);
-                assert.equal(network.get("https://127.0.0.1:16443/api").code, 200);
+                masters[0]?.freeze();
+                await states({ "master-1": "DOWN", "master-2": NOT_READY, "master-3": NOT_READY }, 8);
+                if (drains)
+                    for (let i = 0; i < 20; i++) assert.equal(network.get("https://127.0.0.1:16443/api").code, 200);
+                masters[0]?.thaw();
                 await answers(200);
                 await states(ALL_UP);
                 assert.equal(network.get(`${STATS}/healthz`).code, 200);
@@ -464,10 +471,16 @@ for (const [index, binary] of binaries().entries()) {
                 await states(ALL_UP);
             });
 
-            it("rides out an election of etcd: 500 from all of them for five seconds cuts no stream", async () => {
+            it("rides out an election of etcd: 500 from all of them for ten seconds cuts no stream", async function () {
+                // Before 2.4 an answer cannot drain; docs/operations.md says so.
+                if (!drains) return this.skip();
                 const end = await load(network, 20, 6);
                 await answers(500, 2000);
                 await new Promise((resolve) => setTimeout(resolve, 5000));
+                // What was found is told at once for two seconds (Kubernetes, storage factory's health check).
+                await answers(500);
+                await states({ "master-1": NOT_READY, "master-2": NOT_READY, "master-3": NOT_READY });
+                await new Promise((resolve) => setTimeout(resolve, 4000));
                 await answers(200);
                 await states(ALL_UP);
                 const report = await end();

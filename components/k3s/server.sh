@@ -238,11 +238,14 @@ run() {
 members_elsewhere() { supervisor server "$CONF/token" "$(sed -n 's/^"server": "\(.*\)"$/\1/p' "$MEMBERSHIP")/db/info" | sed 's/},{/}\n{/g'; }
 gone() { members_elsewhere >"$WORK/members" && grep -q '"name"' "$WORK/members" && ! is_member "$NODE" <"$WORK/members" >/dev/null; }
 
-# etcd_api PATH BODY: etcd's own HTTP API on this master; k3s has it on port 2382, releases before 2024 beside gRPC on 2379.
+# etcd_api PATH BODY: etcd's own HTTP API on this master; k3s has it on port 2382, older releases beside gRPC on 2379. JSON in one line.
 etcd_api() {
     for port in 2382 2379; do
-        curl -sf --max-time 5 --cacert "$DATA/server/tls/etcd/server-ca.crt" --cert "$DATA/server/tls/etcd/client.crt" --key "$DATA/server/tls/etcd/client.key" \
-            -d "$2" "https://127.0.0.1:$port/v3/$1" 2>/dev/null && return 0
+        if curl -sf --max-time 5 --cacert "$DATA/server/tls/etcd/server-ca.crt" --cert "$DATA/server/tls/etcd/client.crt" \
+            --key "$DATA/server/tls/etcd/client.key" -d "$2" "https://127.0.0.1:$port/v3/$1" >"$WORK/etcd.answer" 2>/dev/null; then
+            tr -d ' ' <"$WORK/etcd.answer"
+            return 0
+        fi
     done
     return 1
 }

@@ -353,6 +353,16 @@ export function voters(master: string): string[] {
         .sort();
 }
 
+/** Whether this master is etcd's leader, as its own etcd says (k3s has that API on 2382, the stand-in on 2379). */
+export function leads(master: string): boolean {
+    const text = on(
+        master,
+        'cd /var/lib/rancher/k3s/server/tls/etcd; for port in 2382 2379; do curl -s --max-time 5 --cacert server-ca.crt --cert client.crt --key client.key -d "{}" https://127.0.0.1:$port/v3/maintenance/status && break; done',
+    ).stdout;
+    const status = JSON.parse(text) as { header: { member_id: string }; leader: string };
+    return status.header.member_id === status.leader;
+}
+
 /** What a client without credentials gets from a master, from the deployer. */
 export function anonymousCode(address: string, path: string): string {
     const url = `https://${address}:6443${path}`;

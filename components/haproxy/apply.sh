@@ -197,7 +197,7 @@ write_acl_files() {
             /^# file / { on = ($3 == path); next }
             /^# end of file$/ { on = 0 }
             on && /^# \| / { print substr($0, 5) }' "$1" >"$path.k3s-ha"
-        chown "$owner:$group" "$path.k3s-ha" 2>"$WORK/chown" || {
+        chown -- "$owner:$group" "$path.k3s-ha" 2>"$WORK/chown" || {
             rm -f "$path.k3s-ha"
             fail "ACL files" "$(cat "$WORK/chown")" "correct owner and group of $path in acl_files"
         }

@@ -45,7 +45,7 @@ const deadLines: readonly (readonly [RegExp, string])[] = [
 ];
 
 function hint(key: string): string {
-    const known = replaced[key];
+    const known = Object.hasOwn(replaced, key) ? replaced[key] : undefined;
     if (known !== undefined) return `"${key}" is not supported: ${known}`;
     if (key.startsWith("haproxy_")) return `unknown key "${key}": write the role's keys without the prefix haproxy_`;
     const nested = /^(global|defaults)_(.+)$/.exec(key);
@@ -91,8 +91,17 @@ const name = text.pipe(z.string().regex(/^[A-Za-z0-9_.:-]+$/, "may contain only 
 /** haproxy's time format; without a unit milliseconds. */
 const duration = z.preprocess(
     numberAsText,
-    z.string().regex(/^[0-9]+(us|ms|s|m|h|d)?$/, "must be a number with an optional unit us, ms, s, m, h or d"),
+    z
+        .string()
+        .regex(/^[0-9]+(us|ms|s|m|h|d)?$/, "must be a number with an optional unit us, ms, s, m, h or d")
+        .refine((text) => !(milliseconds(text) >= 2 ** 31), "must be less than 25 days, as haproxy's timers are"),
 );
+
+const UNITS: Readonly<Record<string, number>> = { us: 0.001, ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
+function milliseconds(text: string): number {
+    const [, number, unit] = /^([0-9]+)([a-z]*)$/.exec(text) ?? [];
+    return Number(number) * (UNITS[unit || "ms"] ?? 1);
+}
 
 /** haproxy's size format; without a unit bytes. */
 const size = z.preprocess(
@@ -114,13 +123,20 @@ const oneOrMore = z.preprocess((value) => (value === undefined || Array.isArray(
 
 /** `false` leaves the directive out; a plain union would report any mistake inside as "invalid input". */
 function orFalse<T extends z.ZodType>(schema: T) {
-    return z.unknown().transform((value, ctx): z.output<T> | false => {
-        if (value === false) return false;
-        const result = schema.safeParse(value);
-        if (result.success) return result.data;
-        for (const issue of result.error.issues) ctx.issues.push({ ...issue, input: value } as z.core.$ZodRawIssue);
-        return z.NEVER;
-    });
+    return (
+        z
+            .unknown()
+            .transform((value, ctx): z.output<T> | false => {
+                if (value === false) return false;
+                const result = schema.safeParse(value);
+                if (result.success) return result.data;
+                for (const issue of result.error.issues)
+                    ctx.issues.push({ ...issue, input: value } as z.core.$ZodRawIssue);
+                return z.NEVER;
+            })
+            // For those that walk the schema: the transformation hides what is inside.
+            .meta({ orFalse: schema })
+    );
 }
 
 const bind = strict({ listen: word, param: texts.optional() });

@@ -129,7 +129,7 @@ wait_for() {
 # fetch URL FILE SECONDS: downloads with whichever of curl and wget is there.
 fetch() {
     if command -v curl >/dev/null 2>&1; then
-        curl -fsSL --retry 3 --retry-delay 1 --connect-timeout 10 --max-time "$3" -o "$2" "$1" 2>"$WORK/fetch.err"
+        curl -gfsSL --retry 3 --retry-delay 1 --connect-timeout 10 --max-time "$3" -o "$2" "$1" 2>"$WORK/fetch.err"
     else
         timeout "$3" wget -q --tries 3 --timeout 10 -O "$2" "$1" 2>"$WORK/fetch.err"
     fi

@@ -50,8 +50,10 @@ apply_sysctl() {
     new=$(content "$SYSCTL_FILE") || return 0
     if [ -f "$SYSCTL_FILE" ] && cmp -s "$new" "$SYSCTL_FILE"; then return 0; fi
     while IFS='= ' read -r key _; do
-        grep -q "^$key = " "$STATE/sysctl.before" 2>/dev/null || sysctl "$key" >>"$STATE/sysctl.before" 2>/dev/null ||
-            fail "the kernel has no sysctl $key" "correct k3s-ha:host.sysctl"
+        # In the stack's spelling: sysctl itself prints a/b as a.b.
+        if awk -v key="$key" '$1 == key { found = 1 } END { exit !found }' "$STATE/sysctl.before" 2>/dev/null; then continue; fi
+        value=$(sysctl -n "$key" 2>/dev/null) || fail "the kernel has no sysctl $key" "correct k3s-ha:host.sysctl"
+        printf '%s = %s\n' "$key" "$value" >>"$STATE/sysctl.before"
     done <"$new"
     put "$new" "$SYSCTL_FILE" 0644
     sysctl -q -p "$SYSCTL_FILE" >"$WORK/sysctl.out" 2>&1 || fail "sysctl refused $SYSCTL_FILE: $(tail -n 3 "$WORK/sysctl.out")" "correct k3s-ha:host.sysctl"

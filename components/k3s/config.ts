@@ -25,13 +25,18 @@ export function joinUrl(spec: ClusterSpec): string {
  * keys sorted, so that the order in the stack file changes nothing.
  */
 export function quotedYaml(value: unknown): string {
-    return stringify(value, {
+    const text = stringify(value, {
         version: "1.1",
         defaultStringType: "QUOTE_DOUBLE",
         defaultKeyType: "PLAIN",
         sortMapEntries: true,
         lineWidth: 0,
     });
+    // In quotes by now (keys are ASCII). YAML 1.1 takes some for the end of a line and others for an error.
+    return text.replace(
+        /[\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]/g,
+        (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    );
 }
 
 /** The kube-apiserver flags that a readiness mode needs. */

@@ -3,6 +3,7 @@ import { checkReferences, inlineSecrets, placeholders } from "../haproxy";
 import { haproxyModel } from "../proxy/plan";
 import { SpecError, configPath, problemsOf, shown, type Problem } from "./errors";
 import { EQUAL_ON_SERVERS, K3S_KEYS, K3S_PORTS, MANAGED_KEYS } from "./k3s-keys";
+import { isKubeletLabel } from "./kubelet-labels";
 import { knownHostKey } from "./known-hosts";
 import { stackSchema, type K3sConfig, type NodeSettings, type StackSettings } from "./schema";
 import type { BastionSpec, ClusterSpec, NodeSpec, Role, SshSpec } from "./spec";
@@ -62,14 +63,27 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkDatastore(settings, report);
     checkSnapshots(settings, report);
     checkSecrets(settings, report);
+    checkHost(settings, report);
     const nodes = settings.nodes.map((node, i) => nodeSpec(node, i, settings, around, report));
     warnAboutTrust(settings, warnings);
     if (problems.length > 0) throw new SpecError(problems);
 
     const spec = fill(settings, nodes);
+    if (spec.vpn.networks.length > 50)
+        throw new SpecError([
+            {
+                path: "k3s-ha:vpn.networks",
+                message: `is missing: the nodes' addresses lie in ${spec.vpn.networks.length} networks, and the proxies take at most 50; name the networks that may read stats and metrics`,
+            },
+        ]);
     checkProxy(spec, problems);
     if (problems.length > 0) throw new SpecError(problems);
     return { spec, warnings };
+}
+
+/** What a table has under a key of the user's, which may be called `constructor`. */
+function entry<T>(table: Readonly<Record<string, T>>, key: string): T | undefined {
+    return Object.hasOwn(table, key) ? table[key] : undefined;
 }
 
 type Report = (path: readonly PropertyKey[], value: unknown, message: string) => void;
@@ -133,6 +147,14 @@ function checkNodes(nodes: readonly NodeSettings[], report: Report, warnings: st
                 node.address,
                 "is a loopback or unspecified address; the other nodes must reach it over the VPN",
             );
+        if (isMulticast(node.address)) report(["nodes", i, "address"], node.address, "is no address of one host");
+        for (const key of Object.keys(node.labels ?? {}))
+            if (!isKubeletLabel(key))
+                report(
+                    ["nodes", i, "labels", key],
+                    node.labels?.[key],
+                    "is a label that a kubelet may not give its own Node, and it would not start: in kubernetes.io and k8s.io only node.kubernetes.io/… and a few others are open to it. Use a name of your own, or kubectl label",
+                );
         if (node.externalAddress !== undefined && isIPv6Address(node.externalAddress) !== isIPv6Address(node.address)) {
             report(
                 ["nodes", i, "externalAddress"],
@@ -141,6 +163,10 @@ function checkNodes(nodes: readonly NodeSettings[], report: Report, warnings: st
             );
         }
     });
+}
+
+function isMulticast(address: string): boolean {
+    return /^(22[4-9]|2[34]\d|25[0-5])\./.test(address) || canonicalAddress(address).startsWith("[ff");
 }
 
 function isLoopback(address: string): boolean {
@@ -199,9 +225,9 @@ function checkK3sConfig(settings: StackSettings, report: Report): void {
         for (const [key, value] of Object.entries(config ?? {})) {
             const at = [...path, key];
             const name = key.replace(/\+$/, "");
-            const kind = K3S_KEYS[role][name];
+            const kind = entry(K3S_KEYS[role], name);
             if (kind === undefined) {
-                const other = K3S_KEYS[role === "server" ? "agent" : "server"][name] !== undefined;
+                const other = entry(K3S_KEYS[role === "server" ? "agent" : "server"], name) !== undefined;
                 report(
                     at,
                     value,
@@ -209,8 +235,8 @@ function checkK3sConfig(settings: StackSettings, report: Report): void {
                         ? `is a setting of k3s ${role === "server" ? "agents" : "servers"} only; k3s ${role}s ${role === "agent" ? "die of it" : "ignore it"}`
                         : `is not a k3s setting; a server would ignore it and an agent would not start`,
                 );
-            } else if (MANAGED_KEYS[name] !== undefined) {
-                report(at, value, `cannot be set by hand: ${MANAGED_KEYS[name]}`);
+            } else if (entry(MANAGED_KEYS, name) !== undefined) {
+                report(at, value, `cannot be set by hand: ${entry(MANAGED_KEYS, name)}`);
             } else if (perNode && role === "server" && EQUAL_ON_SERVERS.has(name)) {
                 report(at, value, "must be equal on all servers; put it under k3s-ha:server.config");
             } else if (key.endsWith("+")) {
@@ -233,7 +259,7 @@ function kindProblem(kind: string, value: unknown): string | undefined {
         case "bool":
             return typeof value === "boolean" ? undefined : "must be true or false, without quotes";
         case "int":
-            return typeof value === "number" && Number.isInteger(value) && value >= 0
+            return typeof value === "number" && Number.isSafeInteger(value) && value >= 0
                 ? undefined
                 : "must be a whole number";
         case "duration":
@@ -293,7 +319,7 @@ function checkSnapshots(settings: StackSettings, report: Report): void {
         "etcd-snapshot-compress": snapshots.compress,
     };
     for (const key of Object.keys(settings.server.config ?? {})) {
-        if (typed[key] !== undefined || (snapshots.s3 !== undefined && key.startsWith("etcd-s3")))
+        if (entry(typed, key) !== undefined || (snapshots.s3 !== undefined && key.startsWith("etcd-s3")))
             report(
                 ["server", "config", key],
                 settings.server.config?.[key],
@@ -344,6 +370,26 @@ function checkSecrets(settings: StackSettings, report: Report): void {
     }
 }
 
+/** Files that the program or k3s writes itself. */
+const MANAGED_FILES =
+    /^\/(var\/lib\/(k3s-ha|rancher)|usr\/local\/lib\/k3s-ha|etc\/rancher)\/|^\/etc\/(haproxy\/(haproxy\.cfg|[a-z0-9-]+-server-ca\.crt)|sysctl\.d\/90-k3s-ha\.conf|systemd\/system\/(k3s(-agent)?\.service|haproxy\.service\.d\/k3s-ha\.conf))$|^\/usr\/local\/bin\/(k3s|k3s-killall\.sh)$/;
+
+function checkHost(settings: StackSettings, report: Report): void {
+    const first = new Map<string, number>();
+    settings.host.files?.forEach(({ path }, i) => {
+        const before = first.get(path);
+        if (before !== undefined)
+            report(["host", "files", i, "path"], path, `is also the path of host.files[${before}]`);
+        else first.set(path, i);
+        if (MANAGED_FILES.test(path))
+            report(
+                ["host", "files", i, "path"],
+                path,
+                "is written by the program or by k3s itself, and would be fought over",
+            );
+    });
+}
+
 /** Mistakes in the user's own haproxy sections that show only beside the preset's. */
 function checkProxy(spec: ClusterSpec, problems: Problem[]): void {
     const own = spec.proxy.haproxy;
@@ -355,8 +401,26 @@ function checkProxy(spec: ClusterSpec, problems: Problem[]): void {
             message: `holds a password in the stack file; write ${placeholders.statsPassword} (or ${placeholders.statsPasswordHash} for its hash) and set the secret k3s-ha:statsPassword`,
         });
     }
-    for (const { path, message } of checkReferences(haproxyModel(spec, spec.nodes[0] as NodeSpec)))
-        problems.push({ path: at(path), message });
+    // Sections are found by name in the merged configuration; the user knows them by their place in the stack file.
+    const merged = haproxyModel(spec, spec.nodes[0] as NodeSpec);
+    const placeOf = (path: string): string =>
+        path.replace(/^(\w+)\[(\d+)\]/, (whole, key: keyof typeof merged, i: string) => {
+            const name = (merged[key] as readonly { name?: string }[])[Number(i)]?.name;
+            const place = (own[key] as readonly { name?: string }[] | undefined)?.findIndex((s) => s.name === name);
+            return place === undefined || place < 0 ? whole : `${key}[${place}]`;
+        });
+    for (const { path, message } of checkReferences(merged)) problems.push({ path: at(placeOf(path)), message });
+    // Of two sections with one name the merge would keep the last without a word.
+    for (const { path, message } of checkReferences(own))
+        if (message.endsWith("is used twice") && /^\w+\[\d+\]\.name$/.test(path))
+            problems.push({ path: at(path), message });
+    own.backend?.forEach((backend, i) => {
+        if (backend.server_dynamic !== undefined)
+            problems.push({
+                path: at(`backend[${i}].server_dynamic`),
+                message: "takes its servers from Ansible's inventory, which is not there: list them in server",
+            });
+    });
 }
 
 function sshSpec(

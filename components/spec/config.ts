@@ -1,12 +1,12 @@
 /** Reads the stack's configuration: the one place that knows pulumi.Config and the files a stack file names. */
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { isAbsolute, join } from "node:path";
 import { homedir } from "node:os";
 import * as pulumi from "@pulumi/pulumi";
 import type { SshAccess } from "../remote/node-command";
 import type { GivenSecrets } from "../secrets";
 import { checkSpec, type CheckedSpec } from "./check";
-import { SECRET_SETTINGS, SpecError } from "./errors";
+import { SECRET_SETTINGS, SpecError, shown, type Problem } from "./errors";
 import { stackSchema } from "./schema";
 
 /** Everything the program is told. */
@@ -38,7 +38,8 @@ export function readStack(folder: string): StackInput {
 
 function read(folder: string): StackInput {
     const config = new pulumi.Config();
-    const raw: Record<string, unknown> = {};
+    // Without a prototype, so that a setting called __proto__ is one like any other.
+    const raw = Object.create(null) as Record<string, unknown>;
     for (const key of keysOf(config.name)) {
         const text = config.get(key);
         if (text === undefined || text === "") continue;
@@ -47,19 +48,16 @@ function read(folder: string): StackInput {
     // Which keys are encrypted: the engine says so here (SDK: runtime/config, configSecretKeysEnvKey), but exports no question for it.
     const encrypted = new Set(JSON.parse(process.env["PULUMI_CONFIG_SECRET_KEYS"] ?? "[]") as string[]);
     const open = Object.keys(raw).filter((key) => SECRET_SETTINGS.has(key) && !encrypted.has(`${config.name}:${key}`));
-    if (open.length > 0) {
-        throw new SpecError(
-            open.map((key) => ({
-                path: `k3s-ha:${key}`,
-                message: `stands in the stack file in clear; set it with: pulumi config set --secret k3s-ha:${key}, and change it where it was used`,
-            })),
-        );
-    }
+    const problems: Problem[] = open.map((key) => ({
+        path: `k3s-ha:${key}`,
+        message: `stands in the stack file in clear; set it with: pulumi config set --secret k3s-ha:${key}, and change it where it was used`,
+    }));
     const ssh = (raw["ssh"] ?? {}) as { knownHosts?: unknown; privateKeyFile?: unknown };
-    const checked = checkSpec(raw, { knownHosts: fileText(folder, ssh.knownHosts, "ssh.knownHosts") });
+    const knownHosts = fileText(folder, ssh.knownHosts, "ssh.knownHosts", problems);
+    const keyFile = fileText(folder, ssh.privateKeyFile, "ssh.privateKeyFile", problems);
+    const checked = withProblems(problems, () => checkSpec(raw, { knownHosts }));
     const secret = (key: string): pulumi.Output<string> | undefined =>
         raw[key] === undefined ? undefined : pulumi.secret(raw[key] as string);
-    const keyFile = fileText(folder, ssh.privateKeyFile, "ssh.privateKeyFile");
     return {
         ...checked,
         access: {
@@ -90,17 +88,36 @@ function structure(text: string): unknown {
     }
 }
 
-function fileText(folder: string, name: unknown, setting: string): string | undefined {
-    if (typeof name !== "string") return undefined;
+/** What the check returns; where it or others found mistakes, one error with all of them. */
+function withProblems(others: readonly Problem[], check: () => CheckedSpec): CheckedSpec {
+    let checked: CheckedSpec;
+    try {
+        checked = check();
+    } catch (error) {
+        if (!(error instanceof SpecError)) throw error;
+        throw new SpecError([...others, ...error.problems]);
+    }
+    if (others.length > 0) throw new SpecError(others);
+    return checked;
+}
+
+/** Text of the file that a setting names; a file that cannot be read is a mistake of the setting. */
+function fileText(folder: string, name: unknown, setting: string, problems: Problem[]): string | undefined {
+    if (typeof name !== "string" || name.includes("\0")) return undefined;
     const expanded = name.replace(/^~(?=\/)/, homedir());
     const path = isAbsolute(expanded) ? expanded : join(folder, expanded);
-    if (!existsSync(path))
-        throw new SpecError([
-            {
-                path: `k3s-ha:${setting}`,
-                value: JSON.stringify(name),
-                message: "names a file that does not exist (relative names start at the project's folder)",
-            },
-        ]);
-    return readFileSync(path, "utf8");
+    try {
+        // Not a device, which may have no end.
+        if (statSync(path).isFile()) return readFileSync(path, "utf8");
+        problems.push({ path: `k3s-ha:${setting}`, value: shown(name), message: "must name a file, and this is none" });
+    } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        const why = code === "ENOENT" ? "does not exist" : `cannot be read (${code})`;
+        problems.push({
+            path: `k3s-ha:${setting}`,
+            value: shown(name),
+            message: `names a file that ${why} (relative names start at the project's folder)`,
+        });
+    }
+    return undefined;
 }

@@ -11,10 +11,18 @@ export interface Problem {
     readonly message: string;
 }
 
+/** Mistakes that one message tells; a list with thousands of them is wrong as a whole. */
+const MOST = 100;
+
 /** Thrown before any resource is registered; its message lists every problem of the stack file. */
 export class SpecError extends Error {
     public constructor(public readonly problems: readonly Problem[]) {
-        const lines = problems.map((p) => `  ${p.path}: ${p.value === undefined ? "" : `${p.value} `}${p.message}`);
+        const told = [
+            ...new Set(
+                problems.map((p) => visible(`  ${p.path}: ${p.value === undefined ? "" : `${p.value} `}${p.message}`)),
+            ),
+        ];
+        const lines = told.length <= MOST ? told : [...told.slice(0, MOST), `  … and ${told.length - MOST} more`];
         super(
             `the stack's configuration has ${problems.length} mistake${problems.length === 1 ? "" : "s"}; no host was touched:\n${lines.join("\n")}`,
         );
@@ -36,30 +44,44 @@ export const SECRET_SETTINGS: ReadonlySet<string> = new Set([
 /** A path in the user's spelling. */
 export function configPath(path: readonly PropertyKey[]): string {
     return path.reduce<string>((text, key, i) => {
-        if (i === 0) return `k3s-ha:${String(key)}`;
+        if (i === 0) return `k3s-ha:${visible(String(key))}`;
         if (typeof key === "number") return `${text}[${key}]`;
-        return /^[A-Za-z0-9_-]+$/.test(String(key))
-            ? `${text}.${String(key)}`
-            : `${text}[${JSON.stringify(String(key))}]`;
+        return /^[A-Za-z0-9_-]+$/.test(String(key)) ? `${text}.${String(key)}` : `${text}[${shown(String(key))}]`;
     }, "k3s-ha:");
 }
 
-/** A value as it appears in a message: JSON, at most 80 characters. */
+/** Characters that a terminal would act on, or that turn text around, as escapes; the rest of a message stays as it is. */
+function visible(text: string): string {
+    return text.replace(
+        /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
+        (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    );
+}
+
+const PASSWORDS: ReadonlySet<string> = new Set(["passwd", "password", "insecure_password"]);
+
+/** A value as it appears in a message: JSON without passwords, at most 80 characters. */
 export function shown(value: unknown): string {
-    const text = JSON.stringify(value) ?? String(value);
+    const text = visible(
+        JSON.stringify(value, (key, v: unknown) => (PASSWORDS.has(key) ? "[secret]" : v)) ?? String(value),
+    );
     return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 
 function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
     return path.reduce<unknown>(
-        (at, key) => (at !== null && typeof at === "object" ? (at as Record<PropertyKey, unknown>)[key] : undefined),
+        (at, key) =>
+            at !== null && typeof at === "object" && Object.hasOwn(at, key)
+                ? (at as Record<PropertyKey, unknown>)[key]
+                : undefined,
         root,
     );
 }
 
 function problem(root: unknown, path: readonly PropertyKey[], message: string): Problem {
     const value = valueAt(root, path);
-    const hide = value === undefined || SECRET_SETTINGS.has(String(path[0]));
+    const hide =
+        value === undefined || SECRET_SETTINGS.has(String(path[0])) || PASSWORDS.has(String(path[path.length - 1]));
     return { path: configPath(path), value: hide ? undefined : shown(value), message };
 }
 
@@ -75,12 +97,16 @@ export function problemsOf(error: z.ZodError, root: unknown): Problem[] {
         if (issue.code === "invalid_type" && valueAt(root, issue.path) === undefined) {
             return [{ path: configPath(issue.path), message: `is missing; it must be ${kind(issue.expected)}` }];
         }
-        const message =
-            issue.code === "invalid_type" && issue.message.startsWith("Invalid input")
-                ? `must be ${kind(issue.expected)}`
-                : issue.message;
-        return [problem(root, issue.path, message)];
+        return [problem(root, issue.path, allowed(issue))];
     });
+}
+
+/** What is allowed, in words where zod has only its own. */
+function allowed(issue: z.core.$ZodIssue): string {
+    if (!issue.message.startsWith("Invalid ")) return issue.message;
+    if (issue.code === "invalid_type") return `must be ${kind(issue.expected)}`;
+    if (issue.code === "invalid_value") return `must be ${issue.values.map(String).join(" or ")}`;
+    return "has a wrong type";
 }
 
 function kind(expected: string): string {

@@ -6,7 +6,8 @@ import { z } from "zod";
 import { haproxyConfigSchema } from "../haproxy";
 import { K3S_VERSION_FORM, durationMs, isAddress, isCidr, isHost, isNodeName, parseK3sVersion } from "./values";
 
-const PRINTABLE = /^[^\u0000-\u001f\u007f\u2028\u2029]*$/;
+/** No control characters, neither of ASCII nor of Unicode, and none that YAML takes for the end of a line. */
+const PRINTABLE = /^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ufeff]*$/;
 
 /** One line of text: no control characters, so that no value can become a second line of a file. */
 const line = z
@@ -24,7 +25,7 @@ const networks = z.array(cidr).max(50, "must list at most 50 networks; join them
 const host = refined(isHost, "a DNS name or an address");
 const duration = refined(
     (t) => durationMs(t) !== undefined,
-    "a duration such as 500ms, 2s, 1m, 4h (number and unit, above 0)",
+    "a duration such as 500ms, 2s, 1m, 4h (number and unit, above 0, at most 24d)",
 );
 const port = z
     .int("must be a whole number")
@@ -33,9 +34,9 @@ const port = z
 const count = z.int("must be a whole number").min(1, "must be 1 or more").max(1_000_000, "must be at most 1000000");
 const bool = z.boolean("must be true or false");
 const generation = z.int("must be a whole number").min(0, "must be 0 or more");
-const path = refined(
-    (t) => /^\/[A-Za-z0-9._/+@-]+$/.test(t) && !t.split("/").includes(".."),
-    "an absolute path of letters, digits and . _ - + @",
+const hostFile = refined(
+    (t) => /^(\/[A-Za-z0-9._+@-]+)+$/.test(t) && !t.split("/").some((part) => part === ".." || part === "."),
+    "the absolute path of a file, of letters, digits and . _ - + @",
 );
 const fileName = refined((t) => /^[A-Za-z0-9._/~+@-]+$/.test(t), "a file name of letters, digits and . _ - + @ / ~");
 const unit = refined(
@@ -49,7 +50,7 @@ const url = refined((t) => {
             /^https?:\/\/[^\s'"\\]+$/.test(t) &&
             !/[?#]/.test(t) &&
             new URL(t).username === "" &&
-            new URL(t).hostname !== ""
+            isHost(new URL(t).hostname.replace(/^\[|\]$/g, ""))
         );
     } catch {
         return false;
@@ -89,7 +90,25 @@ const credential = refined(
 export const ALLOWABLE = ["lessTolerance", "downgrade", "skipMinor"] as const;
 
 /** k3s's own settings, checked key by key against the role in check.ts. */
-const k3sConfig = z.record(z.string(), z.union([line, z.number(), z.boolean(), z.array(z.union([line, z.number()]))]));
+const k3sConfig = z.record(
+    z.string(),
+    z.union([line, z.number(), z.boolean(), z.array(z.union([line, z.number()]))], {
+        error: "must be text (one line), a number, true or false, or a list of texts and numbers",
+    }),
+);
+
+/** Content of a YAML file that others read; its keys are one word or line of ASCII, as all of theirs are. */
+const yamlContent = z.record(z.string(), z.unknown()).superRefine((content, ctx) => {
+    const look = (value: unknown, path: readonly (string | number)[]): void => {
+        if (value === null || typeof value !== "object") return;
+        for (const [key, inner] of Object.entries(value)) {
+            const at = [...path, Array.isArray(value) ? Number(key) : key];
+            if (/^[ -~]+$/.test(key)) look(inner, at);
+            else ctx.addIssue({ code: "custom", path: at, message: "must have a name of printable ASCII characters" });
+        }
+    };
+    look(content, []);
+});
 
 const bastion = z.strictObject({
     host,
@@ -165,7 +184,8 @@ const proxy = z.strictObject({
             error: "must be leastconn, roundrobin, random, source or first",
         })
         .optional(),
-    maxconn: count.optional(),
+    // The process takes twice as many, each with two descriptors, and the kernel's own limit is 1048576 (fs.nr_open).
+    maxconn: count.max(250_000, "must be at most 250000").optional(),
     slowstart: duration.optional(),
     observe: bool.optional(),
     timeouts: z
@@ -207,15 +227,15 @@ export const stackSchema = z.strictObject({
         })
         .default({}),
     agent: z.strictObject({ config: k3sConfig.optional(), throughProxy: bool.optional() }).default({}),
-    kubelet: z.record(z.string(), z.unknown()).default({}),
-    registries: z.record(z.string(), z.unknown()).default({}),
+    kubelet: yamlContent.default({}),
+    registries: yamlContent.default({}),
     download: z
         .strictObject({
             baseUrl: url.optional(),
             sha256: z
                 .strictObject({ amd64: sha256.optional(), arm64: sha256.optional(), arm: sha256.optional() })
                 .optional(),
-            file: path.optional(),
+            file: hostFile.optional(),
         })
         .default({}),
     kubeconfig: z.strictObject({ context: word.optional(), server: url.optional() }).default({}),
@@ -224,17 +244,32 @@ export const stackSchema = z.strictObject({
         .default({}),
     host: z
         .strictObject({
-            packages: z.array(refined((t) => /^[a-z0-9][a-z0-9+._-]{0,127}$/.test(t), "a package name")).optional(),
+            packages: z
+                .array(
+                    // apt removes what ends in a minus.
+                    refined((t) => /^[a-z0-9]([a-z0-9+._-]{0,126}[a-z0-9+])?$/.test(t), "a package name"),
+                )
+                .optional(),
             sysctl: z
                 .record(
                     refined((t) => /^[a-z0-9][a-z0-9._/-]{0,127}$/.test(t), "a sysctl key such as net.ipv4.ip_forward"),
-                    z.union([z.number(), line.regex(/^[ -~]+$/, "must be one line of printable ASCII")]),
+                    z.union(
+                        [
+                            z
+                                .number()
+                                .refine((n) => !/e/.test(String(n)), "must be a number or one line of printable ASCII"),
+                            line.regex(/^[ -~]+$/),
+                        ],
+                        {
+                            error: "must be a number or one line of printable ASCII",
+                        },
+                    ),
                 )
                 .optional(),
             files: z
                 .array(
                     z.strictObject({
-                        path,
+                        path: hostFile,
                         mode: refined(
                             (t) => /^0[0-7]{3}$/.test(t),
                             'four octal digits in quotes, such as "0644"',

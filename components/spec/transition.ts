@@ -70,7 +70,8 @@ function nodeRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
         });
     }
     for (const [name, text] of Object.entries(to.nodes)) {
-        const before = from.nodes[name];
+        // A node may be called constructor.
+        const before = Object.hasOwn(from.nodes, name) ? from.nodes[name] : undefined;
         if (before === undefined) continue;
         const [role, address] = text.split(" ") as [string, string];
         const [oldRole, oldAddress] = before.split(" ") as [string, string];

@@ -56,17 +56,20 @@ export function urlHost(address: string): string {
 
 /** The same address in one spelling, to find duplicates (IPv6 has many). */
 export function canonicalAddress(address: string): string {
-    return isIPv6(address) ? new URL(`http://[${address}]/`).hostname : address;
+    return isIPv6(address) && isAddress(address) ? new URL(`http://[${address}]/`).hostname : address;
 }
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
-/** Milliseconds of a haproxy-style duration (`500ms`, `2s`, `1m`, `4h`, `1d`), or undefined when malformed or zero. */
+/**
+ * Milliseconds of a haproxy-style duration (`500ms`, `2s`, `1m`, `4h`, `1d`), or undefined when malformed, zero or longer than
+ * haproxy's timers reach (2^31 ms, almost 25 days).
+ */
 export function durationMs(text: string): number | undefined {
     const m = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text);
     if (!m) return undefined;
     const ms = Number(m[1]) * UNIT_MS[m[2] as string]!;
-    return ms > 0 ? ms : undefined;
+    return ms > 0 && ms < 2 ** 31 ? ms : undefined;
 }
 
 /** True for a lower-case DNS label or name, as Kubernetes wants node names (RFC 1123, at most 63 characters here). */

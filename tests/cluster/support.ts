@@ -325,7 +325,7 @@ let brought = false;
 export async function mainCluster(): Promise<void> {
     if (brought) return;
     if (!existsSync(`/run/netns/${LAB_NAME}-router`)) freshLab();
-    lab(["hosts", "up", ...(process.env["LAB_MAIN_HOSTS"] ?? "").split(" ").filter(Boolean)], { timeout: 300 });
+    lab(["hosts", "up"], { timeout: 300 });
     mainStack().up();
     kubeconfig();
     await whole();

@@ -348,6 +348,8 @@ check_listeners() {
             0.0.0.0 | ::) ;;
             *)
                 case $address in *:*) nonlocal=/proc/sys/net/ipv6/ip_nonlocal_bind ;; *) nonlocal=/proc/sys/net/ipv4/ip_nonlocal_bind ;; esac
+                # transparent lets haproxy start without the address; what must answer at the end has to be there now.
+                if printf '%s\n' "$LISTEN" | grep -qxF "$address $port"; then flag=-; fi
                 if [ "$flag" != transparent ] && [ "$(cat "$nonlocal" 2>/dev/null)" != 1 ] && ! is_local "$address"; then
                     fail "listeners" "$address, to which haproxy is to bind port $port, is not an address of this host" \
                         "bring the VPN up on the host, or correct the node's address or k3s-ha:proxy.stats.address"
@@ -471,6 +473,7 @@ apply() {
     WORK=$(mktemp -d "$folder/.k3s-ha.XXXXXX")
     trap cleanup EXIT
     trap 'exit 129' HUP
+    trap 'exit 141' PIPE
     trap 'exit 130' INT
     trap 'exit 143' TERM
     exec 8>"$folder/.k3s-ha.lock"
@@ -521,7 +524,10 @@ apply() {
     fi
     rm -f "$APPLIED"
     chmod 0600 "$WORK/new.cfg"
-    cp "$WORK/new.cfg" "$folder/.k3s-ha.new"
+    cp "$WORK/new.cfg" "$folder/.k3s-ha.new" || fail "write" "haproxy.cfg could not be written ($(df -Pk "$folder" | awk 'NR == 2 { print $4 }') KiB free below $folder)" \
+        "free some space on the host and run pulumi up again"
+    # Else a power cut may leave an empty file under the new name.
+    sync "$folder/.k3s-ha.new" 2>/dev/null || true
     mv -f "$folder/.k3s-ha.new" "$HAPROXY_CFG"
     replaced=yes
 
@@ -563,6 +569,7 @@ apply() {
 cleanup() {
     status=$?
     trap - EXIT
+    trap '' PIPE
     if [ "$status" != 0 ] && [ -s "$WORK/states" ]; then forget_states; fi
     restore_acl_files
     if [ "${replaced:-no}" = yes ]; then
@@ -576,6 +583,7 @@ cleanup() {
         fi
     fi
     rm -rf "$WORK"
+    rm -f "$folder/.k3s-ha.new"
     exit "$status"
 }
 

@@ -81,6 +81,13 @@ refresh_packages() {
     ! grep -qiE 'could not get lock|unable to lock|is locked' "$WORK/packages.out"
 }
 
+# What is special when another program held the packages all the time.
+lock_advice() {
+    if grep -qiE 'could not get lock|unable to lock|is locked' "$WORK/packages.out" "$WORK/packages.refresh"; then
+        echo "another package manager held the lock for 120 s: wait until it has ended (often unattended-upgrades; ps -ef) and run pulumi up again; else "
+    fi
+}
+
 # install_packages PACKAGE…: installs what is missing, and notes everything new on the host for remove_packages.
 install_packages() {
     installed_packages >"$WORK/packages.before"
@@ -93,7 +100,7 @@ install_packages() {
     if ! plan_run install $missing >"$WORK/packages.out" 2>&1; then
         note_new_packages
         fail "could not install $missing: $(grep -hE '^(E|Err|Error|ERROR|W|No match|Problem)' "$WORK/packages.refresh" "$WORK/packages.out" | tail -n 5 | tr '\n' ' ')" \
-            "run '$(plan_step install) $missing' on the host; often its package sources are wrong or cannot be reached"
+            "$(lock_advice)run '$(plan_step install) $missing' on the host; often its package sources are wrong or cannot be reached"
     fi
     note_new_packages
 }

@@ -74,7 +74,7 @@ export interface ProxyParams {
         readonly metricsPassword: boolean;
         /** Buttons on the stats page, from the host itself only. Any page in a browser there can press them (CSRF). */
         readonly admin: boolean;
-        /** Bind before the address exists: for hosts whose VPN comes up after haproxy. Default false. */
+        /** Bind before the address exists: for hosts whose VPN comes up after haproxy. Default false; the program sets it. */
         readonly transparent?: boolean;
     };
     /** HTTP codes of a ready master: [401], [200], or [200, 401] while the mode changes. */

@@ -35,11 +35,15 @@ mask() {
         }'
 }
 
+# told: the failure has been; a mark that outlives a subshell.
+told() { [ -z "$WORK" ] || : >"$WORK/told"; }
+
 # fail WHAT REMEDY: which host, which step, what was seen, what to do next; ends the script.
 fail() {
+    told
     {
         say "k3s-ha: FAILED on node $NODE, step $STEP: $1"
-        if [ -n "$UNIT" ] && command -v journalctl >/dev/null 2>&1; then
+        if [ -n "$UNIT" ] && [ -n "$WORK" ] && command -v journalctl >/dev/null 2>&1; then
             say "  last log lines of $UNIT:"
             journalctl -u "$UNIT" -n 12 --no-pager -o cat 2>/dev/null | cut -c 1-400 | mask | sed 's/^/    /' >&2
         fi
@@ -48,16 +52,47 @@ fail() {
     exit 1
 }
 
-# begin: a private folder for this run, removed at its end, and one run at a time per host.
+# free_space PATH: for messages.
+free_space() { echo "$(df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print $4 }') KiB free below $1"; }
+
+# remove_stale PREFIX: temporary files PREFIX<pid>.* of runs that are over: killed, or the host lost its power.
+remove_stale() {
+    for stale in "$1"*.??????; do
+        stale_pid=${stale#"$1"}
+        stale_pid=${stale_pid%.??????}
+        case $stale_pid in "" | *[!0-9]*) continue ;; esac
+        kill -0 "$stale_pid" 2>/dev/null || rm -rf "$stale"
+    done
+}
+
+# ended STATUS: whatever ends the run, nothing is left behind, and no failure is without its host and step.
+ended() {
+    trap '' PIPE
+    trap - EXIT
+    if [ "$1" != 0 ] && [ -n "$WORK" ] && [ ! -e "$WORK/told" ]; then
+        case $1 in
+            129 | 130 | 141 | 143) say "k3s-ha: FAILED on node $NODE, step $STEP: the run was cut off" ;;
+            *) say "k3s-ha: FAILED on node $NODE, step $STEP: a command ended with status $1 ($(free_space "$STATE"))" ;;
+        esac
+        say "  next: see the lines above; if no space is free, make some; then run pulumi up again"
+    fi
+    rm -rf "$WORK"
+    exit "$1"
+}
+
+# begin: a private folder for this run, removed at its end.
 begin() {
     [ "$(id -u)" -eq 0 ] || { say "k3s-ha: $STEP must run as root"; exit 1; }
-    mkdir -p "$STATE" "$SECRETS"
-    WORK=$(mktemp -d "$STATE/run.XXXXXX")
+    remove_stale "$STATE/run."
+    { mkdir -p "$STATE" "$SECRETS" && WORK=$(mktemp -d "$STATE/run.$$.XXXXXX"); } ||
+        fail "nothing can be written ($(free_space "${STATE%/*}"))" "free some space on the host and run pulumi up again"
     # kubectl keeps a cache in its home.
     HOME=$WORK
     export HOME
-    trap 'rm -rf "$WORK"' EXIT
+    trap 'ended $?' EXIT
     trap 'exit 129' HUP
+    # The SSH session is gone and nobody reads any more.
+    trap 'exit 141' PIPE
     trap 'exit 130' INT
     trap 'exit 143' TERM
 }
@@ -93,16 +128,21 @@ content() {
 # folder PATH…: readable by all, parents too, whatever this script's umask.
 folder() { (umask 022 && mkdir -p "$@"); }
 
+# on_disk FILE: before it takes another one's place; else a power cut may leave an empty file under the new name.
+on_disk() { sync "$1" 2>/dev/null || true; }
+
 # put SOURCE DEST MODE: replaces DEST atomically when content or mode differ; counts in CHANGED.
 put() {
+    remove_stale "$(dirname "$2")/.k3s-ha."
     if [ -f "$2" ] && [ ! -L "$2" ] && cmp -s "$1" "$2" && [ "$(stat -c %a "$2")" = "${3#0}" ]; then return 0; fi
     folder "$(dirname "$2")"
-    put_new=$(mktemp "$(dirname "$2")/.k3s-ha.XXXXXX")
-    if ! cat "$1" >"$put_new"; then
+    put_new=$(mktemp "$(dirname "$2")/.k3s-ha.$$.XXXXXX") || put_new=""
+    if [ -z "$put_new" ] || ! cat "$1" >"$put_new"; then
         rm -f "$put_new"
-        fail "could not write $2 ($(df -Pk "$(dirname "$2")" | awk 'NR == 2 { print $4 }') KiB free there)" "free some space on the host and run pulumi up again"
+        fail "could not write $2 ($(free_space "$(dirname "$2")"))" "free some space on the host and run pulumi up again"
     fi
     chmod "$3" "$put_new"
+    on_disk "$put_new"
     mv -f "$put_new" "$2"
     CHANGED=$((CHANGED + 1))
 }

@@ -28,6 +28,7 @@ apply() {
     limit=$(setting wait-seconds 300)
     [ -n "$ca_hash" ] || fail "the cluster's CA hash is not known" "run pulumi up again; without it nobody proves to this agent that the cluster is yours"
     try_token
+    joined || check_clock
     install_binary
     folder "$CONF"
     put_token agent-token "$CONF/token" node

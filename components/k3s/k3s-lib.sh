@@ -18,8 +18,9 @@ install_binary() {
     printf '%s\n' "$ROLE" >"$STATE/k3s-role"
     [ -x "$staged" ] || fail "the binary $staged is not there" "run pulumi up again; if it stays so: pulumi up --replace the resource $NODE-stage"
     if ! cmp -s "$staged" "$BIN"; then
-        ln -f "$staged" "$BIN.new" 2>/dev/null || cp "$staged" "$BIN.new" || fail "could not write $BIN.new" "free some space below /usr/local"
+        ln -f "$staged" "$BIN.new" 2>/dev/null || cp "$staged" "$BIN.new" || { rm -f "$BIN.new"; fail "could not write $BIN.new ($(free_space /usr/local))" "free some space there and run pulumi up again"; }
         chmod 0755 "$BIN.new"
+        on_disk "$BIN.new"
         mv -f "$BIN.new" "$BIN"
         RESTART=1
     fi
@@ -167,6 +168,24 @@ masters_up() {
         awk -F, -v be="$(setting backend)" '$1 == be && $2 != "BACKEND" && $18 ~ /^UP/ { print $2 }'
 }
 
+# masters_down: those that it does not.
+masters_down() {
+    masters_up >"$WORK/up"
+    awk '$1 == "server" { print $2 }' /etc/haproxy/haproxy.cfg | sort -u | grep -vxF -f "$WORK/up" | tr '\n' ' '
+}
+
+# check_clock: before a join. Certificates are valid from the moment they are made, and etcd wants clocks that agree; a master's
+# answer says what time it is there. No answer is no statement about clocks.
+check_clock() {
+    there=$(curl -sk -o /dev/null -D - --max-time 5 "$(setting join-url)/ping" 2>/dev/null | tr -d '\r' | sed -n 's/^[Dd]ate: //p')
+    there=$(date -d "$there" +%s 2>/dev/null) || return 0
+    here=$(now)
+    skew=$((here - there))
+    if [ "$skew" -ge -30 ] && [ "$skew" -le 30 ]; then return 0; fi
+    fail "the clock of this host is ${skew#-} s $(if [ "$skew" -lt 0 ]; then echo behind; else echo ahead of; fi) the masters' (here $(date -u "-d@$here"), there $(date -u "-d@$there"))
+  layer: clock" "set the clocks (is time synchronisation running? timedatectl) and run pulumi up again; k3s was not started"
+}
+
 # True on a node that needs another master to start: an agent, or a server that joins.
 joins() { [ "$ROLE" = agent ] || grep -qs server "$MEMBERSHIP"; }
 
@@ -244,7 +263,7 @@ diagnose() {
     fi
     fail "$1
   layer: $layer
-  seen: unit $(systemctl show -p ActiveState --value "$UNIT")/$(systemctl show -p SubState --value "$UNIT"), restarted $(restarts) times, local proxy sees ${up:-?} masters up" "$remedy"
+  seen: unit $(systemctl show -p ActiveState --value "$UNIT")/$(systemctl show -p SubState --value "$UNIT"), restarted $(restarts) times, local proxy sees ${up:-?} masters up; not up: $(masters_down)" "$remedy"
 }
 
 # trust_ca FILE: the proxies check the masters' certificates from now on.
@@ -253,7 +272,7 @@ trust_ca() {
     [ -n "$dest" ] || return 0
     if ! cmp -s "$1" "$dest"; then
         put "$1" "$dest" 0644
-        sh "$KIT/haproxy.sh" render >&2
+        sh "$KIT/haproxy.sh" render >&2 || { told; exit 1; }
     fi
 }
 

@@ -180,6 +180,7 @@ run() {
     mode=""
     : >"$WORK/answering"
     decide_membership
+    if [ "$mode" = 'join' ]; then check_clock; fi
     if [ "$mode" = found ] && [ -n "$restore" ]; then mode=restore; fi
     if [ "$mode" = member ]; then
         rotate_token

@@ -48,16 +48,21 @@ EOF
     fi
     sum=$(expected_sum)
     folder "$STATE/bin" "$dir"
+    # What a run left that was killed.
+    rm -f "$dir/k3s.new"
     local_file=$(setting file)
     if [ -n "$local_file" ]; then
         [ -r "$local_file" ] || fail "there is no readable file $local_file" "put the k3s binary of $version there (k3s-ha:download.file)"
         source=$local_file
-        cp "$local_file" "$dir/k3s.new" || fail "could not copy $local_file ($(df -Pk "$dir" | awk 'NR == 2 { print $4 }') KiB free)" "free some space below $STATE"
+        if ! cp "$local_file" "$dir/k3s.new"; then
+            rm -f "$dir/k3s.new"
+            fail "could not copy $local_file ($(free_space "$STATE"))" "free some space there and run pulumi up again"
+        fi
     else
         source=$base/$name
         if ! fetch "$source" "$dir/k3s.new" "$(setting download-seconds 600)"; then
             rm -f "$dir/k3s.new"
-            fail "could not download $source: $(tail -n 2 "$WORK/fetch.err")" "check that the host reaches the server and has space below $STATE ($(df -Pk "$STATE" | awk 'NR == 2 { print $4 }') KiB free)"
+            fail "could not download $source: $(tail -n 2 "$WORK/fetch.err")" "check that the host reaches the server and has space ($(free_space "$STATE"))"
         fi
     fi
     got=$(sha256_of "$dir/k3s.new")
@@ -70,8 +75,10 @@ EOF
         rm -f "$dir/k3s.new"
         fail "$source calls itself '$(head -n 1 "$WORK/version")' and not $version" "check the mirror and k3s-ha:version"
     fi
+    on_disk "$dir/k3s.new"
     mv -f "$dir/k3s.new" "$dir/k3s"
-    echo "$sum" >"$dir/sha256"
+    echo "$sum" >"$WORK/sum"
+    put "$WORK/sum" "$dir/sha256" 0600
     echo "stage: $version staged"
 }
 

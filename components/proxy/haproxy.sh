@@ -23,18 +23,18 @@ keep_original() {
     : >"$KEPT/kept"
 }
 
-order_after_vpn() {
-    unit=$(setting vpn-unit)
-    if [ -n "$unit" ]; then
-        printf '[Unit]\nAfter=%s\nWants=%s\n' "$unit" "$unit" >"$WORK/dropin"
-        before=$CHANGED
-        put "$WORK/dropin" "$DROPIN" 0644
-        [ "$CHANGED" = "$before" ] || systemctl daemon-reload
-    elif [ -f "$DROPIN" ]; then
-        rm -f "$DROPIN"
-        rmdir "${DROPIN%/*}" 2>/dev/null || true
-        systemctl daemon-reload
-    fi
+# After a boot an address may come late, and the package's unit gives up after five tries: here it tries on. The page's own
+# address does not stop haproxy (`transparent`), one in the user's sections may.
+write_dropin() {
+    {
+        unit=$(setting vpn-unit)
+        echo "[Unit]"
+        [ -z "$unit" ] || printf 'After=%s\nWants=%s\n' "$unit" "$unit"
+        printf 'StartLimitIntervalSec=0\n\n[Service]\nRestart=always\nRestartSec=1\n'
+    } >"$WORK/dropin"
+    before=$CHANGED
+    put "$WORK/dropin" "$DROPIN" 0644
+    [ "$CHANGED" = "$before" ] || systemctl daemon-reload
 }
 
 # The file as it is in force: while masters change their readiness mode, the check accepts the former code too.
@@ -77,7 +77,7 @@ settle() {
 render() {
     in_force
     BACKEND=$(cat "$KEPT/backend") CA_FILE=$(cat "$KEPT/ca-file") NODE_NAME=$NODE LISTEN=$(cat "$KEPT/listen") \
-        sh "$KIT/apply.sh" "$WORK/in-force.cfg"
+        sh "$KIT/apply.sh" "$WORK/in-force.cfg" || { told; exit 1; }
 }
 
 apply() {
@@ -88,7 +88,7 @@ apply() {
     keep_original
     install_packages haproxy
     check_haproxy
-    order_after_vpn
+    write_dropin
     setting backend >"$KEPT/backend"
     setting ca-file >"$KEPT/ca-file"
     setting listen >"$KEPT/listen"

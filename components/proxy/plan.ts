@@ -38,7 +38,12 @@ export function proxyParams(spec: ClusterSpec, node: NodeSpec): ProxyParams {
         backend: backendName(spec),
         masters: servers(spec).map((n) => ({ name: n.name, address: n.address, port: 6443 })),
         frontend: { port: proxy.port, ipv6: proxy.ipv6 },
-        stats: { ...proxy.stats, address: statsAddress(spec, node) },
+        stats: {
+            ...proxy.stats,
+            address: statsAddress(spec, node),
+            // At boot haproxy, and the API with it, does not wait for the VPN.
+            transparent: !["0.0.0.0", "::"].includes(statsAddress(spec, node)),
+        },
         expect: readyCodes(spec.readiness),
         check: { ...check, verify: verify ? { caFile: caFile(spec) } : "none" },
         balance: proxy.balance,

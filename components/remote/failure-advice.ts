@@ -26,7 +26,7 @@ export function sshAdvice(node: NodeSpec, error: string): string | undefined {
     }
     if (/no such host|server misbehaving/.test(error))
         return by("the name does not resolve; use an address in ssh.host.");
-    if (/dial|ssh:|connection reset|EOF/.test(error) && !/k3s-ha:/.test(error))
+    if (/dial|ssh:|connection reset|EOF|exited without exit status/.test(error) && !/k3s-ha:/.test(error))
         return by("the connection broke. Run pulumi up again; it carries on from here.");
     return undefined;
 }

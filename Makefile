@@ -54,6 +54,10 @@ test-cluster: deps ## the cluster scenarios only; ONLY=name runs one: grow, shri
 test-long: deps ## scenarios that make test has no time for; ONLY=name runs one
 	node tests/run.mjs setup long
 
+.PHONY: drill
+drill: deps ## fail-over measured in the lab: masters stopped, killed, frozen, cut off, beside two baselines; prints a table
+	ONLY=drill: node tests/run.mjs setup long
+
 .PHONY: bench
 bench: deps ## seconds of a preview and an unchanged up, for stacks of several sizes
 	node --import tsx tests/bench.ts

@@ -80,7 +80,7 @@ export function nodeConfig(spec: ClusterSpec, node: NodeSpec): Record<string, un
         own["flannel-iface"] = spec.vpn.interface;
     if (node.role === "agent") {
         own["server"] = joinUrl(spec);
-        if (spec.throughProxy) own["disable-apiserver-lb"] = true;
+        if (node.throughProxy) own["disable-apiserver-lb"] = true;
         return own;
     }
     own["agent-token-file"] = `${CONF}/agent-token`;

@@ -155,6 +155,8 @@ function checkNodes(nodes: readonly NodeSettings[], report: Report, warnings: st
                     node.labels?.[key],
                     "is a label that a kubelet may not give its own Node, and it would not start: in kubernetes.io and k8s.io only node.kubernetes.io/… and a few others are open to it. Use a name of your own, or kubectl label",
                 );
+        if (node.throughProxy !== undefined && node.role === "server")
+            report(["nodes", i, "throughProxy"], node.throughProxy, "is for agents; a master asks its own API");
         if (node.externalAddress !== undefined && isIPv6Address(node.externalAddress) !== isIPv6Address(node.address)) {
             report(
                 ["nodes", i, "externalAddress"],
@@ -487,6 +489,7 @@ function nodeSpec(
         config: joined(shared, node.config ?? {}),
         rebuilt: node.rebuilt ?? 0,
         lost: node.lost ?? false,
+        throughProxy: node.throughProxy ?? settings.agent.throughProxy ?? true,
     };
 }
 
@@ -571,7 +574,6 @@ function fill(settings: StackSettings, nodes: readonly NodeSpec[]): ClusterSpec 
             observe: proxy.observe ?? false,
             haproxy: proxy.haproxy,
         },
-        throughProxy: settings.agent.throughProxy ?? true,
         kubelet: settings.kubelet,
         registries: settings.registries,
         download: {

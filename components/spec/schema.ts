@@ -139,6 +139,7 @@ const node = z.strictObject({
     config: k3sConfig.optional(),
     rebuilt: generation.optional(),
     lost: bool.optional(),
+    throughProxy: bool.optional(),
 });
 
 const sshDefaults = z.strictObject({

@@ -46,6 +46,8 @@ export interface NodeSpec {
     readonly rebuilt: number;
     /** The host is gone for good: the cluster forgets it, and nothing is asked of it any more. */
     readonly lost: boolean;
+    /** Of an agent: its kubelet stays behind the local proxy; else k3s's agent connects to masters itself after its join. */
+    readonly throughProxy: boolean;
 }
 
 /** The user's wishes for the check; what is absent has the default of components/haproxy, which depends on the readiness. */
@@ -134,7 +136,6 @@ export interface ClusterSpec {
     readonly rotate: Readonly<Record<"token" | "agentToken" | "statsPassword" | "metricsPassword", number>>;
     readonly vpn: { readonly interface?: string; readonly unit?: string; readonly networks: readonly string[] };
     readonly proxy: ProxySpec;
-    readonly throughProxy: boolean;
     readonly kubelet: Readonly<Record<string, unknown>>;
     readonly registries: Readonly<Record<string, unknown>>;
     readonly download: {

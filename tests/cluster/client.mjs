@@ -1,5 +1,6 @@
 // A client that opens a new TLS connection for every request, RATE times a second, until stdin ends. Beside that it keeps a watch
 // open, and looks twice a second at the Nodes and at Deployment default/web. Prints one JSON line.
+// The watch tells when it first saw each number that ConfigMap default/beat counts (tests/long/drill.test.ts), if that is there.
 // usage: client.mjs KUBECONFIG URL RATE PATH
 import { readFileSync } from "node:fs";
 import { request } from "node:https";
@@ -15,6 +16,7 @@ const tls = {
 };
 
 const started = performance.now();
+const began = Date.now();
 const since = () => Math.round(performance.now() - started);
 const failures = [];
 let requests = 0;
@@ -58,6 +60,13 @@ function ask() {
 let ending = false;
 let watchBreaks = -1;
 
+/** [number of the beat, milliseconds since the epoch] as the watch learned of it. */
+const beats = [];
+function learn(line) {
+    const data = /"beat":"(\d+)"/.exec(line);
+    if (data) beats.push([Number(data[1]), Date.now()]);
+}
+
 /** One watch, opened again when it breaks. */
 function watch() {
     if (ending) return;
@@ -67,7 +76,15 @@ function watch() {
         ...tls,
         agent: false,
     });
-    req.on("response", (res) => res.resume().on("close", again));
+    req.on("response", (res) => {
+        let rest = "";
+        res.setEncoding("utf8").on("data", (chunk) => {
+            const lines = (rest + chunk).split("\n");
+            rest = lines.pop();
+            lines.forEach(learn);
+        });
+        res.on("close", again);
+    });
     req.on("error", again);
     req.end();
     watching = req;
@@ -113,7 +130,7 @@ process.stdin.resume().on("end", () => {
     const finish = setInterval(() => {
         if (open > 0) return;
         clearInterval(finish);
-        const seen = { notReady: [...notReady], leastReady, watchBreaks };
+        const seen = { notReady: [...notReady], leastReady, watchBreaks, beats, began };
         console.log(JSON.stringify({ requests, failed: failures.length, failures, longestGap, slowest, ...seen }));
     }, 50);
 });

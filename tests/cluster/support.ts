@@ -82,6 +82,7 @@ export interface StackNode {
     address: string;
     rebuilt?: number;
     lost?: boolean;
+    throughProxy?: boolean;
     labels?: Record<string, string>;
     taints?: string[];
     config?: Record<string, unknown>;
@@ -384,6 +385,19 @@ export interface Seen {
     readonly leastReady: number | null;
     /** How often a watch that was opened at the beginning had to be opened again. */
     readonly watchBreaks: number;
+    /** What the watch learned of ConfigMap default/beat: its number, and when (milliseconds since the epoch). */
+    readonly beats: readonly (readonly [beat: number, at: number])[];
+    /** When the client began, in milliseconds since the epoch. */
+    readonly began: number;
+}
+
+/** What a {@link Client} does otherwise than usual. */
+export interface ClientOptions {
+    /** Default the host's own proxy. */
+    readonly url?: string;
+    /** New connections a second; default 50. */
+    readonly rate?: number;
+    readonly path?: string;
 }
 
 /** A client in a host's network that asks through the host's own proxy until it is stopped. */
@@ -391,7 +405,7 @@ export class Client {
     private readonly child: ChildProcess;
     private text = "";
 
-    public constructor(host: string, config = kubeconfig()) {
+    public constructor(host: string, config = kubeconfig(), how: ClientOptions = {}) {
         const netns = `/run/netns/${LAB_NAME}.${host}`;
         assert.ok(existsSync(netns), `${netns} is missing`);
         this.child = spawn(
@@ -402,9 +416,9 @@ export class Client {
                 process.execPath,
                 join(__dirname, "client.mjs"),
                 config,
-                "https://127.0.0.1:16443",
-                "50",
-                "/api/v1/namespaces/default",
+                how.url ?? "https://127.0.0.1:16443",
+                String(how.rate ?? 50),
+                how.path ?? "/api/v1/namespaces/default",
             ],
             {
                 stdio: ["pipe", "pipe", "inherit"],

@@ -5,6 +5,7 @@ import { authenticationConfig, k3sFiles, k3sUnit, nodeConfig, quotedYaml } from 
 import { fenceBundle, k3sBundle, nodesBundle, stageBundle } from "../../components/k3s/plan";
 import { haproxyBundle, prepareBundle } from "../../components/proxy/plan";
 import { renderBundle } from "../../components/remote/bundle";
+import { checkSpec } from "../../components/spec/check";
 import type { ClusterSpec, NodeSpec } from "../../components/spec/spec";
 import { assertGolden } from "./golden";
 import { node, settings, spec } from "./settings";
@@ -110,6 +111,13 @@ describe("k3s plan", () => {
         const s = spec({ agent: { throughProxy: false } });
         assert.equal("disable-apiserver-lb" in nodeConfig(s, of(s, "agent-1")), false);
         assert.equal(nodeConfig(spec(), of(spec(), "agent-1"))["disable-apiserver-lb"], true);
+        const one = settings();
+        Object.assign((one["nodes"] as { name: string }[]).find((n) => n.name === "agent-1") as object, {
+            throughProxy: false,
+        });
+        const { spec: mixed } = checkSpec(one);
+        assert.equal("disable-apiserver-lb" in nodeConfig(mixed, of(mixed, "agent-1")), false);
+        assert.equal(nodeConfig(mixed, of(mixed, "agent-2"))["disable-apiserver-lb"], true);
     });
 
     it("units carry k3s's names and come after the proxy and the VPN", () => {

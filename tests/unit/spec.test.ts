@@ -294,7 +294,7 @@ describe("spec", () => {
         assert.equal(s.proxy.port, 16443);
         assert.equal(s.proxy.stats.port, 1936);
         assert.equal(s.kubeconfig.server, "https://10.90.0.11:6443");
-        assert.equal(s.throughProxy, true);
+        assert.equal(s.nodes[0]?.throughProxy, true);
         assert.throws(() => ((s.nodes as unknown[])[0] = undefined));
     });
 

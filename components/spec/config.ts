@@ -1,22 +1,17 @@
 /** Reads the stack's configuration: the one place that knows pulumi.Config and the files a stack file names. */
-import { existsSync, readFileSync } from "node:fs";
-import { isAbsolute, join } from "node:path";
-import { homedir } from "node:os";
 import * as pulumi from "@pulumi/pulumi";
 import type { SshAccess } from "../remote/node-command";
 import type { GivenSecrets } from "../secrets";
 import { checkSpec, type CheckedSpec } from "./check";
 import { SECRET_SETTINGS, SpecError } from "./errors";
 import { stackSchema } from "./schema";
+import { fileText, settingOf } from "./source";
 
 /** Everything the program is told. */
 export interface StackInput extends CheckedSpec {
     readonly access: SshAccess;
     readonly given: GivenSecrets;
 }
-
-/** Settings whose config value is one text; all others are structures or numbers in YAML. */
-const TEXT: ReadonlySet<string> = new Set(["cluster", "version", "readiness", "caHash", ...SECRET_SETTINGS]);
 
 /**
  * Reads and checks the configuration of the current stack.
@@ -42,7 +37,7 @@ function read(folder: string): StackInput {
     for (const key of keysOf(config.name)) {
         const text = config.get(key);
         if (text === undefined || text === "") continue;
-        raw[key] = TEXT.has(key) ? text : structure(text);
+        raw[key] = settingOf(key, text);
     }
     // Which keys are encrypted: the engine says so here (SDK: runtime/config, configSecretKeysEnvKey), but exports no question for it.
     const encrypted = new Set(JSON.parse(process.env["PULUMI_CONFIG_SECRET_KEYS"] ?? "[]") as string[]);
@@ -80,27 +75,4 @@ function read(folder: string): StackInput {
 function keysOf(project: string): string[] {
     const set = Object.keys(pulumi.runtime.allConfig()).filter((k) => k.startsWith(`${project}:`));
     return [...new Set([...Object.keys(stackSchema.shape), ...set.map((k) => k.slice(project.length + 1))])];
-}
-
-function structure(text: string): unknown {
-    try {
-        return JSON.parse(text) as unknown;
-    } catch {
-        return text;
-    }
-}
-
-function fileText(folder: string, name: unknown, setting: string): string | undefined {
-    if (typeof name !== "string") return undefined;
-    const expanded = name.replace(/^~(?=\/)/, homedir());
-    const path = isAbsolute(expanded) ? expanded : join(folder, expanded);
-    if (!existsSync(path))
-        throw new SpecError([
-            {
-                path: `k3s-ha:${setting}`,
-                value: JSON.stringify(name),
-                message: "names a file that does not exist (relative names start at the project's folder)",
-            },
-        ]);
-    return readFileSync(path, "utf8");
 }

@@ -54,6 +54,10 @@ test-cluster: deps ## the cluster scenarios only; ONLY=name runs one: grow, shri
 test-long: deps ## scenarios that make test has no time for; ONLY=name runs one
 	node tests/run.mjs setup long
 
+.PHONY: drift
+drift: node_modules ## what differs on the hosts of a stack from what its steps left; STACK=name, ARGS=--mark
+	npm run --silent drift -- --stack "$(STACK)" $(ARGS)
+
 .PHONY: bench
 bench: deps ## seconds of a preview and an unchanged up, for stacks of several sizes
 	node --import tsx tests/bench.ts

@@ -43,6 +43,7 @@ EOF
         pinned=$(setting "sha256-$arch")
         if [ -z "$pinned" ] || [ "$pinned" = "$(cat "$dir/sha256")" ]; then
             echo "stage: $version unchanged"
+            files "$dir/k3s" | remember stage
             return
         fi
     fi
@@ -73,11 +74,12 @@ EOF
     mv -f "$dir/k3s.new" "$dir/k3s"
     echo "$sum" >"$dir/sha256"
     echo "stage: $version staged"
+    files "$dir/k3s" | remember stage
 }
 
 remove() {
     begin
-    rm -rf "${STATE:?}/bin" "$STATE/stage.lock"
+    rm -rf "${STATE:?}/bin" "$STATE/stage.lock" "$STATE/applied/stage"
     echo "stage: removed"
 }
 

@@ -178,6 +178,7 @@ masters_down() {
 # answer says what time it is there. No answer is no statement about clocks.
 check_clock() {
     there=$(curl -sk -o /dev/null -D - --max-time 5 "$(setting join-url)/ping" 2>/dev/null | tr -d '\r' | sed -n 's/^[Dd]ate: //p')
+    [ -n "$there" ] || return 0
     there=$(date -d "$there" +%s 2>/dev/null) || return 0
     here=$(now)
     skew=$((here - there))

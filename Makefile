@@ -58,6 +58,10 @@ test-long: deps ## scenarios that make test has no time for; ONLY=name runs one
 drill: deps ## fail-over measured in the lab: masters stopped, killed, frozen, cut off, beside two baselines; prints a table
 	ONLY=drill: node tests/run.mjs setup long
 
+.PHONY: drift
+drift: node_modules ## what differs on the hosts of a stack from what its steps left; STACK=name, ARGS=--mark
+	npm run --silent drift -- --stack "$(STACK)" $(ARGS)
+
 .PHONY: bench
 bench: deps ## seconds of a preview and an unchanged up, for stacks of several sizes
 	node --import tsx tests/bench.ts

@@ -5,7 +5,7 @@ import type { ClusterStepArgs } from "../k3s/server";
 import { renderBundle } from "../remote/bundle";
 import { nodeCommand } from "../remote/node-command";
 import { servers, type Readiness } from "../spec/spec";
-import { PUBLIC_PATHS } from "./public-info-viewer";
+import { PUBLIC_PATHS } from "./public-paths";
 
 /** Path and HTTP code that a client without credentials must get in a readiness mode. */
 export function anonymousSurface(readiness: Readiness): (readonly [path: string, code: number])[] {

@@ -5,11 +5,9 @@ import { renderBundle } from "../remote/bundle";
 import { nodeCommand } from "../remote/node-command";
 import { quotedYaml } from "../k3s/config";
 import type { ClusterStepArgs } from "../k3s/server";
+import { PUBLIC_PATHS } from "./public-paths";
 
 const ROLE = "system:public-info-viewer";
-
-/** What stays readable without credentials. */
-export const PUBLIC_PATHS: readonly string[] = ["/healthz", "/livez", "/readyz"];
 
 const RULES = [{ nonResourceURLs: [...PUBLIC_PATHS], verbs: ["get"] }];
 

@@ -154,6 +154,23 @@ put_files() {
     done <"$WORK/manifest"
 }
 
+# remember STEP: what the step leaves, for drift.sh; stdin has lines `file PATH`, `unit NAME`, `sysctl KEY`, `package NAME`. Only root
+# may read it: it holds digests of secrets.
+remember() {
+    mkdir -p "$STATE/applied"
+    while read -r kind what; do
+        case $kind in
+            file) printf 'file %s %s %s\n' "$(stat -c %a "$what")" "$(sha256sum <"$what" | cut -d ' ' -f 1)" "$what" ;;
+            sysctl) printf 'sysctl %s %s\n' "$what" "$(sysctl -n "$what" | tr '\t' ' ')" ;;
+            *) printf '%s %s\n' "$kind" "$what" ;;
+        esac
+    done >"$WORK/applied"
+    put "$WORK/applied" "$STATE/applied/$1" 0600
+}
+
+# files PATH…: those that are there, as lines for remember.
+files() { for path in "$@"; do [ ! -f "$path" ] || echo "file $path"; done; }
+
 now() { date +%s; }
 
 # wait_for SECONDS COMMAND…: until the command succeeds; false when the time is over. Asks about four times a second.

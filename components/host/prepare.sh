@@ -48,7 +48,6 @@ remove_old_secrets() {
 
 apply_sysctl() {
     new=$(content "$SYSCTL_FILE") || return 0
-    if [ -f "$SYSCTL_FILE" ] && cmp -s "$new" "$SYSCTL_FILE"; then return 0; fi
     while IFS='= ' read -r key _; do
         # In the stack's spelling: sysctl itself prints a/b as a.b.
         if awk -v key="$key" '$1 == key { found = 1 } END { exit !found }' "$STATE/sysctl.before" 2>/dev/null; then continue; fi
@@ -72,6 +71,15 @@ apply_files() {
     done <"$WORK/manifest"
 }
 
+left() {
+    files "$KIT"/*.sh "$SECRETS"/* "$STATE/cluster-id" "$SYSCTL_FILE"
+    while read -r _ _ path; do
+        case $path in "$SECRETS"/* | "$SYSCTL_FILE") ;; *) files "$path" ;; esac
+    done <"$WORK/manifest"
+    for package in $(setting packages); do echo "package $package"; done
+    if new=$(content "$SYSCTL_FILE"); then sed -n 's/^\([^ =]*\) *=.*/sysctl \1/p' "$new"; fi
+}
+
 apply() {
     begin
     unpack
@@ -90,6 +98,7 @@ apply() {
     # Proxies look for it; a k3s that runs already (from before this program, say) serves.
     if [ -d /var/lib/rancher/k3s/server/static ] && systemctl -q is-active k3s 2>/dev/null; then sh "$KIT/drain.sh" end 0.0.0.0; fi
     echo "prepare: $CHANGED files changed"
+    left | remember prepare
 }
 
 # A step whose resource never came to be (its create failed) has no removal of its own: what is left of it goes here. haproxy

@@ -43,6 +43,7 @@ apply() {
     stage_wait "Node initialized" initialized
     stage_wait "schedulable again" uncordon
     trust_ca "$DATA/agent/server-ca.crt"
+    remember_k3s
     echo "agent: $outcome, $(setting version)"
 }
 

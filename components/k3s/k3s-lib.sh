@@ -178,6 +178,7 @@ masters_down() {
 # answer says what time it is there. No answer is no statement about clocks.
 check_clock() {
     there=$(curl -sk -o /dev/null -D - --max-time 5 "$(setting join-url)/ping" 2>/dev/null | tr -d '\r' | sed -n 's/^[Dd]ate: //p')
+    [ -n "$there" ] || return 0
     there=$(date -d "$there" +%s 2>/dev/null) || return 0
     here=$(now)
     skew=$((here - there))
@@ -276,6 +277,15 @@ trust_ca() {
     fi
 }
 
+# What drift.sh looks at. The membership is not in it: recover.sh changes it, and it counts only for a start without data.
+remember_k3s() {
+    {
+        files "$BIN" /usr/local/bin/k3s-killall.sh "$CONF/token" "$CONF/agent-token" "$CONF/config.yaml" "$CONF/registries.yaml" "$CONF/authn.yaml" \
+            "$REGISTRATION" "$CONF/config.yaml.d/60-s3.yaml" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT" "$(setting proxy-ca)"
+        echo "unit $UNIT"
+    } | remember k3s
+}
+
 remove_k3s() {
     if [ -x /usr/local/bin/k3s-killall.sh ]; then sh /usr/local/bin/k3s-killall.sh >/dev/null 2>&1; else sh "$KIT/k3s-killall.sh" >/dev/null 2>&1; fi
     # The stop left the rule of drain.sh.
@@ -290,7 +300,7 @@ remove_k3s() {
     fi
     # The data folder may be a mount point; its content goes in any case.
     find "$DATA" -mindepth 1 -delete 2>/dev/null || rm -rf "${DATA:?}"/* 2>/dev/null || true
-    rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STARTED" "$STATE/cordoned"
+    rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STARTED" "$STATE/cordoned" "$STATE/applied/k3s"
     find /var/lib/kubelet -mindepth 1 -delete 2>/dev/null || true
     # What is empty now: k3s's folders, and the one where the kubelet looks for volume plugins.
     plugins=/usr/libexec/kubernetes

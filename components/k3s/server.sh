@@ -228,6 +228,7 @@ run() {
     if on_etcd; then write_membership join; fi
     printf '%s\n' "$(setting rebuilt 0)" >"$STATE/rebuilt"
     trust_ca "$CA"
+    remember_k3s
     case $mode in found) outcome=founded ;; join) outcome=joined ;; restore) outcome=restored ;; convert) outcome="moved from SQLite to etcd" ;; esac
     if on_etcd; then store="$(grep -c '"name"' "$WORK/members") etcd members"; else store=SQLite; fi
     echo "server: $outcome, $(setting version), $store"

@@ -43,6 +43,7 @@ EOF
         pinned=$(setting "sha256-$arch")
         if [ -z "$pinned" ] || [ "$pinned" = "$(cat "$dir/sha256")" ]; then
             echo "stage: $version unchanged"
+            files "$dir/k3s" | remember stage
             return
         fi
     fi
@@ -80,11 +81,12 @@ EOF
     echo "$sum" >"$WORK/sum"
     put "$WORK/sum" "$dir/sha256" 0600
     echo "stage: $version staged"
+    files "$dir/k3s" | remember stage
 }
 
 remove() {
     begin
-    rm -rf "${STATE:?}/bin" "$STATE/stage.lock"
+    rm -rf "${STATE:?}/bin" "$STATE/stage.lock" "$STATE/applied/stage"
     echo "stage: removed"
 }
 

@@ -78,6 +78,7 @@ render() {
     in_force
     BACKEND=$(cat "$KEPT/backend") CA_FILE=$(cat "$KEPT/ca-file") NODE_NAME=$NODE LISTEN=$(cat "$KEPT/listen") \
         sh "$KIT/apply.sh" "$WORK/in-force.cfg" || { told; exit 1; }
+    { echo "package haproxy"; files "$CFG" "$DROPIN"; echo "unit haproxy.service"; } | remember haproxy
 }
 
 apply() {
@@ -114,7 +115,7 @@ remove() {
     rm -f "$DROPIN"
     rmdir "${DROPIN%/*}" 2>/dev/null || true
     systemctl daemon-reload
-    rm -rf "$KEPT" "$STATE/haproxy.lock"
+    rm -rf "$KEPT" "$STATE/haproxy.lock" "$STATE/applied/haproxy"
     echo "haproxy: removed"
 }
 

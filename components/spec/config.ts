@@ -1,22 +1,17 @@
 /** Reads the stack's configuration: the one place that knows pulumi.Config and the files a stack file names. */
-import { readFileSync, statSync } from "node:fs";
-import { isAbsolute, join } from "node:path";
-import { homedir } from "node:os";
 import * as pulumi from "@pulumi/pulumi";
 import type { SshAccess } from "../remote/node-command";
 import type { GivenSecrets } from "../secrets";
 import { checkSpec, type CheckedSpec } from "./check";
-import { SECRET_SETTINGS, SpecError, shown, type Problem } from "./errors";
+import { SECRET_SETTINGS, SpecError, type Problem } from "./errors";
 import { stackSchema } from "./schema";
+import { fileText, settingOf } from "./source";
 
 /** Everything the program is told. */
 export interface StackInput extends CheckedSpec {
     readonly access: SshAccess;
     readonly given: GivenSecrets;
 }
-
-/** Settings whose config value is one text; all others are structures or numbers in YAML. */
-const TEXT: ReadonlySet<string> = new Set(["cluster", "version", "readiness", "caHash", ...SECRET_SETTINGS]);
 
 /**
  * Reads and checks the configuration of the current stack.
@@ -43,7 +38,7 @@ function read(folder: string): StackInput {
     for (const key of keysOf(config.name)) {
         const text = config.get(key);
         if (text === undefined || text === "") continue;
-        raw[key] = TEXT.has(key) ? text : structure(text);
+        raw[key] = settingOf(key, text);
     }
     // Which keys are encrypted: the engine says so here (SDK: runtime/config, configSecretKeysEnvKey), but exports no question for it.
     const encrypted = new Set(JSON.parse(process.env["PULUMI_CONFIG_SECRET_KEYS"] ?? "[]") as string[]);
@@ -80,14 +75,6 @@ function keysOf(project: string): string[] {
     return [...new Set([...Object.keys(stackSchema.shape), ...set.map((k) => k.slice(project.length + 1))])];
 }
 
-function structure(text: string): unknown {
-    try {
-        return JSON.parse(text) as unknown;
-    } catch {
-        return text;
-    }
-}
-
 /** What the check returns; where it or others found mistakes, one error with all of them. */
 function withProblems(others: readonly Problem[], check: () => CheckedSpec): CheckedSpec {
     let checked: CheckedSpec;
@@ -99,25 +86,4 @@ function withProblems(others: readonly Problem[], check: () => CheckedSpec): Che
     }
     if (others.length > 0) throw new SpecError(others);
     return checked;
-}
-
-/** Text of the file that a setting names; a file that cannot be read is a mistake of the setting. */
-function fileText(folder: string, name: unknown, setting: string, problems: Problem[]): string | undefined {
-    if (typeof name !== "string" || name.includes("\0")) return undefined;
-    const expanded = name.replace(/^~(?=\/)/, homedir());
-    const path = isAbsolute(expanded) ? expanded : join(folder, expanded);
-    try {
-        // Not a device, which may have no end.
-        if (statSync(path).isFile()) return readFileSync(path, "utf8");
-        problems.push({ path: `k3s-ha:${setting}`, value: shown(name), message: "must name a file, and this is none" });
-    } catch (error) {
-        const { code } = error as NodeJS.ErrnoException;
-        const why = code === "ENOENT" ? "does not exist" : `cannot be read (${code})`;
-        problems.push({
-            path: `k3s-ha:${setting}`,
-            value: shown(name),
-            message: `names a file that ${why} (relative names start at the project's folder)`,
-        });
-    }
-    return undefined;
 }

@@ -1,0 +1,76 @@
+#!/bin/sh
+# What differs on this host from what the steps left: one line `STEP: WHAT` per difference, nothing when all is as it was. Changes
+# nothing and restarts nothing. Called by the command `npm run drift`, by no step.
+# --public=PATH,…: on a master, also ClusterRole system:public-info-viewer, which leaves these paths.
+. "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
+. "$KIT/packages.sh"
+
+APPLIED=$STATE/applied
+
+# file MODE SHA256 PATH
+check_file() {
+    if [ ! -f "$3" ]; then
+        echo "$3 is missing"
+    elif [ "$(sha256sum <"$3" | cut -d ' ' -f 1)" != "$2" ]; then
+        case $3 in /usr/local/bin/k3s) echo "$3 is another binary" ;; *) echo "$3 was changed" ;; esac
+    elif [ "$(stat -c %a "$3")" != "$1" ]; then
+        echo "$3 has mode $(stat -c %a "$3") and not $1"
+    fi
+}
+
+# A unit that is still starting counts as running: k3s on an agent may say so for minutes.
+check_unit() {
+    state=$(systemctl show -p ActiveState --value "$1")
+    case $state in
+        active | reloading) ;;
+        activating) [ "$(systemctl show -p MainPID --value "$1")" != 0 ] || echo "$1 does not come up" ;;
+        *) echo "$1 is $state" ;;
+    esac
+    enabled=$(systemctl is-enabled "$1" 2>/dev/null) || true
+    [ "$enabled" = enabled ] || echo "$1 is ${enabled:-not there}${enabled:+, not enabled}"
+}
+
+check_sysctl() {
+    value=$(sysctl -n "$1" 2>/dev/null | tr '\t' ' ') || value=""
+    [ "$value" = "$2" ] || echo "sysctl $1 is $value and not $2"
+}
+
+check_package() {
+    [ -s "$WORK/packages.before" ] || installed_packages >"$WORK/packages.before"
+    [ -z "$(missing_packages "$1")" ] || echo "package $1 is not installed"
+}
+
+# differences STEP: against what the step noted at its end (remember in lib.sh).
+differences() {
+    if [ ! -f "$APPLIED/$1" ]; then
+        echo "$1: nothing is known of what this step left"
+        return
+    fi
+    while read -r kind first second rest; do
+        case $kind in
+            file) check_file "$first" "$second" "$rest" ;;
+            unit) check_unit "$first" ;;
+            sysctl) check_sysctl "$first" "$second${rest:+ $rest}" ;;
+            package) check_package "$first" ;;
+        esac
+    done <"$APPLIED/$1" | sed "s|^|$1: |"
+}
+
+# Kubernetes adds the default rules again when the annotation is gone.
+public_role() {
+    found=$(timeout 20 /usr/local/bin/k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --request-timeout=10s get clusterrole system:public-info-viewer \
+        -o 'jsonpath={.rules[*].nonResourceURLs}|{.rules[*].verbs}|{.metadata.annotations.rbac\.authorization\.kubernetes\.io/autoupdate}' 2>"$WORK/err") || {
+        say "k3s-ha: $NODE: ClusterRole system:public-info-viewer could not be read: $(tail -n 1 "$WORK/err")"
+        return 1
+    }
+    wanted="[\"$(printf '%s' "$1" | sed 's/,/","/g')\"]|[\"get\"]|false"
+    [ "$found" = "$wanted" ] || echo "public-info-viewer: ClusterRole system:public-info-viewer is $found and not $wanted"
+}
+
+if [ ! -d "$STATE" ]; then
+    echo "prepare: $STATE is missing"
+    exit 0
+fi
+begin
+for step in prepare haproxy stage k3s; do differences "$step"; done
+case ${1-} in --public=*) public_role "${1#--public=}" ;; esac

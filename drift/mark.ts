@@ -1,0 +1,88 @@
+/**
+ * Marks drifted steps in an exported deployment: a comment line in the recorded data makes them differ from what the program says, so
+ * that the next `up` runs exactly these again, and its preview shows the finding as the line that goes. Pure.
+ */
+import type { Finding } from "./findings";
+
+interface Resource {
+    readonly urn: string;
+    readonly type: string;
+    readonly delete?: boolean;
+    readonly inputs?: Record<string, unknown>;
+    readonly outputs?: Record<string, unknown>;
+}
+
+/** The part of `pulumi stack export` that is read here; all else is passed through. */
+export interface Deployment {
+    readonly deployment: { readonly resources?: readonly Resource[]; readonly pending_operations?: readonly unknown[] };
+}
+
+/** A marked deployment. */
+export interface Marked {
+    readonly deployment: Deployment;
+    /** Names of the resources that the next `up` updates. */
+    readonly marked: readonly string[];
+    /** Resources of the Kubernetes provider, whose refresh asks the API and notes what it sees: nothing to mark. */
+    readonly refresh: readonly string[];
+    /** Steps without a resource in the state; the next `up` makes them anyway. */
+    readonly unknown: readonly string[];
+}
+
+const COMMAND = "command:remote:Command";
+const nameOf = (resource: Resource): string => resource.urn.slice(resource.urn.lastIndexOf("::") + 2);
+const MARK = /^# drift: .*\n/gm;
+
+/** @throws when an operation is pending: what the state says is not what is */
+export function mark(exported: Deployment, findings: readonly Finding[], cluster: string): Marked {
+    const { resources = [], pending_operations: pending = [] } = exported.deployment;
+    if (pending.length > 0)
+        throw new Error(
+            "the stack has pending operations (an up was cut off): run pulumi up first, then look for drift again",
+        );
+    const wanted = new Map<string, string[]>();
+    for (const { node, step, what } of findings) {
+        const name = step === "public-info-viewer" ? `${cluster}-public-info-viewer-patch` : `${node}-${step}`;
+        wanted.set(name, [...(wanted.get(name) ?? []), what]);
+    }
+    const marked: string[] = [];
+    const refresh: string[] = [];
+    const seen = new Set<string>();
+    const changed = resources.map((resource) => {
+        const name = nameOf(resource);
+        const whats = wanted.get(name);
+        if (whats === undefined || resource.delete === true) return resource;
+        if (resource.type === "kubernetes:rbac.authorization.k8s.io/v1:ClusterRolePatch") {
+            seen.add(name);
+            refresh.push(resource.urn);
+            return resource;
+        }
+        if (resource.type !== COMMAND) return resource;
+        seen.add(name);
+        marked.push(name);
+        const lines = whats.map((what) => `# drift: ${what.replace(/[\u0000-\u001f\u007f]/g, " ").slice(0, 300)}\n`);
+        return {
+            ...resource,
+            inputs: withMark(resource.inputs, lines.join("")),
+            outputs: withMark(resource.outputs, lines.join("")),
+        };
+    });
+    return {
+        deployment: { ...exported, deployment: { ...exported.deployment, resources: changed } },
+        marked,
+        refresh,
+        unknown: [...wanted.keys()].filter((name) => !seen.has(name)),
+    };
+}
+
+/**
+ * stdin is what every step has; where it is secret (prepare), it is encrypted here and the command line takes the mark. Not
+ * `triggers`, which would replace the resource, nor a command line elsewhere, which the founding master ignores.
+ */
+function withMark(values: Record<string, unknown> | undefined, lines: string): Record<string, unknown> | undefined {
+    if (values === undefined) return undefined;
+    const key = typeof values["stdin"] === "string" ? "stdin" : "create";
+    const text = values[key];
+    if (typeof text !== "string") return values;
+    const bare = text.replace(MARK, "");
+    return { ...values, [key]: `${bare}${bare.endsWith("\n") ? "" : "\n"}${lines}` };
+}

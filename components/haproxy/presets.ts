@@ -336,11 +336,9 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                     name: master.name,
                     listen: hostPort(master.address, master.port),
                 })),
-                raw_options: [` { rand(${masters.length}) eq `, undefined].flatMap((drawn) =>
-                    masters.map(
-                        ({ name }, i) =>
-                            `use-server ${name} if { srv_is_up(${backend}/${name}) }${drawn === undefined ? "" : `${drawn}${i} }`}`,
-                    ),
+                // The first of these that a coin chooses, else the first of them: lines that stay as they are when another master goes.
+                raw_options: [" { rand(2) eq 0 }", ""].flatMap((drawn) =>
+                    masters.map(({ name }) => `use-server ${name} if { srv_is_up(${backend}/${name}) }${drawn}`),
                 ),
             },
         ],

@@ -51,7 +51,7 @@ Description=a VPN that is up late
 Type=oneshot
 RemainAfterExit=yes
 TimeoutStartSec=120
-ExecStart=/bin/sh -c 'sleep ${seconds}; ss -Hltn >/root/listened; ip address replace ${address}/32 dev host0; ip address delete 192.0.2.1/32 dev host0; ip route replace ${NET}.1 dev host0; ip route replace default via ${NET}.1 dev host0 onlink src ${address}'
+ExecStart=/bin/sh -c 'sleep ${seconds}; ss -Hltn >/run/listened; ip address replace ${address}/32 dev host0; ip address delete 192.0.2.1/32 dev host0; ip route replace ${NET}.1 dev host0; ip route replace default via ${NET}.1 dev host0 onlink src ${address}'
 [Install]
 WantedBy=multi-user.target
 END
@@ -123,7 +123,7 @@ describe("reboot: the cluster comes back by itself", function () {
             }
             await Promise.all(starts);
             await whole(240);
-            const listened = on("master-3", "cat /root/listened").stdout;
+            const listened = on("master-3", "cat /run/listened").stdout;
             assert.match(listened, /127\.0\.0\.1:16443 /, "the API's frontend was there before the VPN");
             for (const host of ["agent-1", "agent-2"]) throughProxy(host);
         } finally {

@@ -18,6 +18,7 @@ const SCRIPTS = {
     k3s: [
         "stage.sh",
         "k3s-lib.sh",
+        "adopt.sh",
         "server.sh",
         "agent.sh",
         "drain.sh",

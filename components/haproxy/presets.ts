@@ -80,7 +80,11 @@ export interface ProxyParams {
     /** HTTP codes of a ready master: [401], [200], or [200, 401] while the mode changes. */
     readonly expect: readonly number[];
     readonly check?: CheckParams;
-    /** Default leastconn: a silent master keeps its connections, so new ones go elsewhere. */
+    /**
+     * Default random(10): of ten masters drawn the one with the fewest connections, in effect leastconn: a silent master keeps its
+     * connections, so new ones go elsewhere. leastconn itself lets a refused connection wait 1 s before it is given to another master
+     * (haproxy before 3.0, back_handle_st_cer), and cuts it when the dead master is marked down meanwhile.
+     */
     readonly balance?: string;
     readonly timeouts?: Timeouts;
     /** Connections that the API frontend takes; the process takes twice as many. Default 2000. */
@@ -185,6 +189,7 @@ export function recommended(p: ProxyParams): HaproxyConfig {
     );
     const codes = [...p.expect].sort((a, b) => a - b).join(",");
     const maxconn = p.maxconn ?? 2000;
+    const balance = p.balance ?? "random(10)";
     const loopback = p.stats.address.includes(":") ? "127.0.0.0/8 ::1" : "127.0.0.0/8";
     const networks = [loopback, ...p.stats.allowedNetworks].join(" ");
     const listeners = [hostPort("127.0.0.1", p.frontend.port)];
@@ -299,7 +304,7 @@ export function recommended(p: ProxyParams): HaproxyConfig {
         backend: [
             {
                 name: backend,
-                balance: p.balance ?? "leastconn",
+                balance,
                 option: ["log-health-checks", "httpchk"],
                 http_check: [
                     "disable-on-404",
@@ -331,7 +336,7 @@ export function recommended(p: ProxyParams): HaproxyConfig {
             {
                 // Where nobody is ready: at random one of those that still answer (`srv_is_up` is true of a drained one too), else any.
                 name: unchecked,
-                balance: p.balance ?? "leastconn",
+                balance,
                 server: masters.map((master) => ({
                     name: master.name,
                     listen: hostPort(master.address, master.port),

@@ -87,7 +87,7 @@ const credential = refined(
 );
 
 /** Changes that are refused unless the stack file allows them. */
-export const ALLOWABLE = ["lessTolerance", "downgrade", "skipMinor"] as const;
+export const ALLOWABLE = ["lessTolerance", "downgrade", "skipMinor", "adopt"] as const;
 
 /** k3s's own settings, checked key by key against the role in check.ts. */
 const k3sConfig = z.record(
@@ -180,11 +180,10 @@ const proxy = z.strictObject({
         })
         .optional(),
     check: check.optional(),
-    balance: z
-        .enum(["leastconn", "roundrobin", "random", "source", "first"], {
-            error: "must be leastconn, roundrobin, random, source or first",
-        })
-        .optional(),
+    balance: refined(
+        (t) => /^(leastconn|roundrobin|source|first|random(\([1-9][0-9]?\))?)$/.test(t),
+        "leastconn, roundrobin, random, random(1) to random(99), source or first",
+    ).optional(),
     // The process takes twice as many, each with two descriptors, and the kernel's own limit is 1048576 (fs.nr_open).
     maxconn: count.max(250_000, "must be at most 250000").optional(),
     slowstart: duration.optional(),

@@ -226,6 +226,7 @@ const SAMPLES: readonly unknown[] = [
     "10.97.0.99",
     "10.97.0.0/24",
     "5s",
+    "roundrobin",
     "v1.36.3+k3s1",
     "/etc/x",
     "a=b:NoSchedule",

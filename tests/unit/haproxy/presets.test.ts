@@ -204,11 +204,11 @@ describe("haproxy: merge", () => {
             merged.backend?.map((backend) => [backend.name, backend.balance]),
             [
                 ["k8s-de1-kube-api", "first"],
-                ["k8s-de1-kube-api-unchecked", "leastconn"],
+                ["k8s-de1-kube-api-unchecked", "random(10)"],
                 ["web", "roundrobin"],
             ],
         );
-        assert.equal(base.backend?.[0]?.balance, "leastconn");
+        assert.equal(base.backend?.[0]?.balance, "random(10)");
         assert.deepEqual(merged.listen, base.listen);
     });
 

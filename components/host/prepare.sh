@@ -18,6 +18,30 @@ check_host() {
     [ "$free" -ge 1048576 ] || fail "only $((free / 1024)) MiB are free below /var/lib" "free at least 1 GiB there and run pulumi up again"
 }
 
+# A k3s that this program did not start: taken over only where the stack says so, and only if it is that cluster's.
+check_adoption() {
+    [ ! -s "$STATE/k3s-role" ] || return 0
+    for unit in k3s k3s-agent; do
+        pid=$(systemctl show -p MainPID --value $unit 2>/dev/null) || pid=0
+        [ "${pid:-0}" = 0 ] || break
+    done
+    [ "${pid:-0}" != 0 ] || return 0
+    read -r role ca_hash <<EOF
+$(setting adopt)
+EOF
+    [ -n "$role" ] || fail "k3s runs on this host already ($unit.service), and this stack did not start it" \
+        "if it is the cluster of this stack: k3s-ha:allow: [adopt] (docs/operations.md, 'Take over a running cluster'); else remove that k3s"
+    case "$(tr '\0' ' ' <"/proc/$pid/cmdline") " in
+        *" server "*) runs=server ca=/var/lib/rancher/k3s/server/tls/server-ca.crt ;;
+        *) runs=agent ca=/var/lib/rancher/k3s/agent/server-ca.crt ;;
+    esac
+    [ "$runs" = "$role" ] || fail "k3s runs on this host as $runs, and the stack file has it as $role" "correct k3s-ha:nodes"
+    got=$(sha256sum <"$ca" 2>/dev/null | cut -d ' ' -f 1) || got=""
+    [ "$got" = "$ca_hash" ] || fail "the k3s on this host is not of the cluster that k3s-ha:caHash names: $ca has SHA-256 ${got:-none}, wanted is $ca_hash" \
+        "compare with another master: sha256sum /var/lib/rancher/k3s/server/tls/server-ca.crt; a data folder elsewhere (data-dir) cannot be taken over"
+    if [ "$role" = server ]; then put "$WORK/cluster-id" "$ID_FILE" 0600; fi
+}
+
 # Prints none, or the id of the cluster whose etcd data lie here.
 etcd_data() {
     if [ ! -d "$ETCD/member" ] && [ ! -f "${ETCD%/*}/state.db" ]; then
@@ -85,10 +109,11 @@ apply() {
     unpack
     lock prepare 120
     check_host
+    setting cluster-id >"$WORK/cluster-id"
+    check_adoption
     check_etcd_data
     put_files "$SECRETS/"
     remove_old_secrets
-    setting cluster-id >"$WORK/cluster-id"
     put "$WORK/cluster-id" "$STATE/cluster-id" 0600
     packages=$(setting packages)
     # shellcheck disable=SC2086

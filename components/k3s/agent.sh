@@ -5,6 +5,7 @@
 ROLE=agent
 UNIT=k3s-agent.service
 . "$KIT/k3s-lib.sh"
+. "$KIT/adopt.sh"
 
 # The kubelet's own rights: they cover its Node and the eviction of its pods, and nothing of other nodes'.
 kube() { timeout 15 "$BIN" kubectl --kubeconfig "$DATA/agent/kubelet.kubeconfig" --request-timeout=10s "$@" 2>"$WORK/kubectl.err"; }
@@ -27,12 +28,14 @@ apply() {
     lock k3s 900
     limit=$(setting wait-seconds 300)
     [ -n "$ca_hash" ] || fail "the cluster's CA hash is not known" "run pulumi up again; without it nobody proves to this agent that the cluster is yours"
+    adopt_begin
     try_token
     joined || check_clock
     install_binary
     folder "$CONF"
     put_token agent-token "$CONF/token" node
     install_files
+    adopt_decide
     note_missed_restart
     drain
     start_unit
@@ -55,6 +58,7 @@ for arg in "$@"; do
 done
 begin
 unpack
+adopt_unit
 case $command in
     apply) apply ;;
     remove)

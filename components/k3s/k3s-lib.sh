@@ -51,11 +51,20 @@ install_files() {
     done
     [ "$CHANGED" = "$before" ] || RESTART=1
     before=$CHANGED
-    put_files /etc/systemd/system/
+    put_unit
     if [ "$CHANGED" != "$before" ]; then
         systemctl daemon-reload
         RESTART=1
     fi
+}
+
+# The unit under its name on this host, which an agent that was taken over has kept (adopt.sh).
+put_unit() {
+    while read -r n mode path; do
+        case $path in /etc/systemd/system/*) ;; *) continue ;; esac
+        sed "s#^\(EnvironmentFile=-/etc/systemd/system/\).*#\1$UNIT.env#" "$WORK/file.$n" >"$WORK/unit"
+        put "$WORK/unit" "/etc/systemd/system/$UNIT" "$mode"
+    done <"$WORK/manifest"
 }
 
 # All that k3s reads at its start and not later.
@@ -300,7 +309,7 @@ remove_k3s() {
     fi
     # The data folder may be a mount point; its content goes in any case.
     find "$DATA" -mindepth 1 -delete 2>/dev/null || rm -rf "${DATA:?}"/* 2>/dev/null || true
-    rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STARTED" "$STATE/cordoned" "$STATE/applied/k3s"
+    rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STATE/k3s-unit" "$STATE/adopted" "$STARTED" "$STATE/cordoned" "$STATE/applied/k3s"
     find /var/lib/kubelet -mindepth 1 -delete 2>/dev/null || true
     # What is empty now: k3s's folders, and the one where the kubelet looks for volume plugins.
     plugins=/usr/libexec/kubernetes

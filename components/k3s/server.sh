@@ -10,6 +10,7 @@
 ROLE=server
 UNIT=k3s.service
 . "$KIT/k3s-lib.sh"
+. "$KIT/adopt.sh"
 
 ID_FILE=$DATA/server/k3s-ha-cluster-id
 
@@ -183,6 +184,7 @@ run() {
     if [ "$mode" = 'join' ]; then check_clock; fi
     if [ "$mode" = found ] && [ -n "$restore" ]; then mode=restore; fi
     if [ "$mode" = member ]; then
+        adopt_begin
         rotate_token
         before_upgrade "$(installed_version)"
     fi
@@ -190,6 +192,7 @@ run() {
     folder "$CONF"
     write_tokens
     install_files
+    adopt_decide
     note_missed_restart
     case $mode in
         member)
@@ -271,7 +274,7 @@ leave() {
     folder "/run/systemd/system/$UNIT.d"
     printf '[Service]\nRestart=no\n' >"/run/systemd/system/$UNIT.d/50-leaving.conf"
     systemctl daemon-reload
-    address=$(sed -n 's/^"node-ip": "\(.*\)"$/\1/p' "$CONF/config.yaml")
+    address=$(sed -n 's/^node-ip: "\(.*\)"$/\1/p' "$CONF/config.yaml")
     MAINPID=$(systemctl show -p MainPID --value "$UNIT") sh "$KIT/drain.sh" begin "$NODE" "$address" "$(cat "$STATE/haproxy/backend" 2>/dev/null)"
     hand_over_leadership
     timeout 30 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" delete node "$NODE" --wait=false --ignore-not-found >&2 || true

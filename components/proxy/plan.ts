@@ -91,6 +91,7 @@ export function prepareBundle(
             node: node.name,
             rebuilt: node.rebuilt || undefined,
             "cluster-id": clusterId,
+            adopt: spec.allow.includes("adopt") ? `${node.role} ${spec.caHash}` : undefined,
             packages: ["curl", "openssl", "socat", ...spec.host.packages].join(" "),
         },
         files: [...files, ...spec.host.files],

@@ -64,6 +64,7 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkSnapshots(settings, report);
     checkSecrets(settings, report);
     checkHost(settings, report);
+    checkAdoption(settings, report);
     const nodes = settings.nodes.map((node, i) => nodeSpec(node, i, settings, around, report));
     warnAboutTrust(settings, warnings);
     if (problems.length > 0) throw new SpecError(problems);
@@ -501,6 +502,17 @@ function joined(shared: K3sConfig, own: K3sConfig): K3sConfig {
         if (Array.isArray(base) && Array.isArray(value)) merged[key] = [...base, ...value];
     }
     return merged;
+}
+
+/** The CA is what tells the cluster that is meant from another one. */
+function checkAdoption(settings: StackSettings, report: Report): void {
+    if (settings.allow.includes("adopt") && settings.caHash === undefined) {
+        report(
+            ["caHash"],
+            undefined,
+            "is missing, and k3s-ha:allow: [adopt] takes over only the cluster that it names: sha256sum /var/lib/rancher/k3s/server/tls/server-ca.crt on a master",
+        );
+    }
 }
 
 function warnAboutTrust(settings: StackSettings, warnings: string[]): void {

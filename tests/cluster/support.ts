@@ -400,18 +400,23 @@ export interface ClientOptions {
     readonly path?: string;
 }
 
+/** The network namespace of a host, for clients that run in it. */
+export function netnsOf(host: string): string {
+    const netns = `/run/netns/${LAB_NAME}.${host}`;
+    assert.ok(existsSync(netns), `${netns} is missing`);
+    return netns;
+}
+
 /** A client in a host's network that asks through the host's own proxy until it is stopped. */
 export class Client {
     private readonly child: ChildProcess;
     private text = "";
 
     public constructor(host: string, config = kubeconfig(), how: ClientOptions = {}) {
-        const netns = `/run/netns/${LAB_NAME}.${host}`;
-        assert.ok(existsSync(netns), `${netns} is missing`);
         this.child = spawn(
             "nsenter",
             [
-                `--net=${netns}`,
+                `--net=${netnsOf(host)}`,
                 "--",
                 process.execPath,
                 join(__dirname, "client.mjs"),

@@ -17,6 +17,7 @@ import {
     lab,
     mainCluster,
     mainStack,
+    netnsOf,
     nodeOf,
     on,
     whole,
@@ -126,7 +127,7 @@ class Heart {
                 const child = spawn(
                     "nsenter",
                     [
-                        `--net=/run/netns/${process.env["LAB_NAME"]}.agent-2`,
+                        `--net=${netnsOf("agent-2")}`,
                         "--",
                         "kubectl",
                         "--kubeconfig",

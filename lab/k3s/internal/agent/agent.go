@@ -58,8 +58,6 @@ type Agent struct {
 	Server bool
 	// APIServerReady, for a server, is closed when its apiserver is.
 	APIServerReady <-chan struct{}
-	// Annotations are added to the Node.
-	Annotations map[string]string
 
 	client   *supervisor.Client
 	balancer *balancer.Balancer
@@ -309,12 +307,10 @@ func (a *Agent) waitNode(ctx context.Context, k node.Kubelet) error {
 	}
 	annotations := map[string]string{
 		"k3s.io/hostname": a.Identity.Name, "k3s.io/internal-ip": strings.Join(a.Identity.IPs, ","),
+		"k3s.io/node-args": nodeArgs(a.Settings.Given), "k3s.io/node-env": nodeEnv(),
 	}
 	if len(a.Identity.ExternalIPs) > 0 {
 		annotations["k3s.io/external-ip"] = strings.Join(a.Identity.ExternalIPs, ",")
-	}
-	for n, v := range a.Annotations {
-		annotations[n] = v
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
 	if err != nil {

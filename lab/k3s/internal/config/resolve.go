@@ -17,6 +17,8 @@ type Settings struct {
 	kinds  map[string]Kind
 	values map[string][]string
 	set    map[string]bool
+	// Given is the role and what it was started with, the files' keys as --key=value before the arguments.
+	Given []string
 	// Warnings holds what k3s logs and then ignores, such as unknown keys in a server's configuration file.
 	Warnings []string
 }
@@ -95,6 +97,7 @@ func Resolve(role string, args []string, getenv func(string) string) (*Settings,
 			merged = append(merged, "--"+e.Key+"="+v)
 		}
 	}
+	s.Given = append(append([]string{role}, merged...), args...)
 	if err := fs.Parse(append(merged, args...)); err != nil {
 		return nil, err
 	}

@@ -388,7 +388,7 @@ func (s *server) start(ctx, apiCtx context.Context, initialized bool, apiDone ch
 	nodeReady := make(chan error, 1)
 	node := &agent.Agent{
 		Settings: s.Settings, Identity: s.id, ServerURL: s.localURL(), Token: s.tokens.node(), DataDir: s.agentDir,
-		Server: true, APIServerReady: kubeAPIReady, Annotations: map[string]string{"k3s.io/node-args": nodeArgs(os.Args[1:])},
+		Server: true, APIServerReady: kubeAPIReady,
 	}
 	go func() { nodeReady <- node.Run(ctx) }()
 
@@ -588,22 +588,4 @@ func (s *server) apiServers(ctx context.Context) ([]string, error) {
 		}
 	}
 	return out, nil
-}
-
-// nodeArgs is the value of the annotation k3s.io/node-args, secrets hidden.
-func nodeArgs(args []string) string {
-	out := append([]string{}, args...)
-	for i, a := range out {
-		name, _, given := strings.Cut(strings.TrimLeft(a, "-"), "=")
-		if name != "token" && name != "t" && name != "agent-token" && name != "datastore-endpoint" {
-			continue
-		}
-		if given {
-			out[i] = "--" + name + "=********"
-		} else if i+1 < len(out) {
-			out[i+1] = "********"
-		}
-	}
-	data, _ := json.Marshal(out)
-	return string(data)
 }

@@ -1,0 +1,75 @@
+/** One SSH server on loopback that plays every host of a stack: takes any key, runs nothing, answers as a node's scripts do. */
+import { generateKeyPairSync } from "node:crypto";
+import { createRequire } from "node:module";
+import type { AddressInfo } from "node:net";
+import { join } from "node:path";
+
+interface Channel {
+    write(text: string): void;
+    exit(code: number): void;
+    end(): void;
+    resume(): void;
+    on(event: "end", listener: () => void): void;
+}
+type Listener = (...args: never[]) => void;
+interface Ssh2 {
+    Server: new (
+        options: { hostKeys: string[] },
+        onConnection: (client: { on(event: string, listener: Listener): void }) => void,
+    ) => { listen(port: number, host: string, ready: () => void): void; address(): AddressInfo; close(): void };
+    utils: { generateKeyPairSync(type: "ed25519"): { public: string; private: string } };
+}
+
+const ssh2 = createRequire(join(__dirname, "../../lab/pulumi/package.json"))("ssh2") as Ssh2;
+
+const KUBECONFIG = `ca-hash: ${"ab".repeat(32)}
+clusters: [{name: default, cluster: {server: "https://127.0.0.1:6443", certificate-authority-data: Q0E=}}]
+users: [{name: default, user: {client-certificate-data: Q0VSVA==, client-key-data: S0VZ}}]
+`;
+
+/** What the script in a command line prints. */
+function answer(command: string): string {
+    if (command.includes("kubeconfig.sh")) return KUBECONFIG;
+    return command.includes("prepare.sh apply") ? "etcd-data: none\n" : "done\n";
+}
+
+export class Hosts {
+    public connections = 0;
+    private constructor(
+        public readonly port: number,
+        /** `type base64`, as ssh.hostKey wants it. */
+        public readonly hostKey: string,
+        private readonly server: InstanceType<Ssh2["Server"]>,
+    ) {}
+
+    public static async start(): Promise<Hosts> {
+        const key = ssh2.utils.generateKeyPairSync("ed25519");
+        const server = new ssh2.Server({ hostKeys: [key.private] }, (client) => {
+            hosts.connections++;
+            client.on("error", () => undefined);
+            client.on("authentication", ((context: { accept(): void }) => context.accept()) as Listener);
+            client.on("session", ((accept: () => { on(event: string, listener: Listener): void }) => {
+                accept().on("exec", ((take: () => Channel, _: unknown, info: { command: string }) => {
+                    const channel = take();
+                    channel.resume();
+                    channel.on("end", () => {
+                        channel.write(answer(info.command));
+                        channel.exit(0);
+                        channel.end();
+                    });
+                }) as Listener);
+            }) as Listener);
+        });
+        await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+        const hosts = new Hosts(server.address().port, key.public.split(" ").slice(0, 2).join(" "), server);
+        return hosts;
+    }
+
+    public stop(): void {
+        this.server.close();
+    }
+}
+
+/** A private key for the stack, which any host here takes. */
+export const privateKey = (): string =>
+    generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ type: "pkcs1", format: "pem" }).toString();

@@ -1,0 +1,85 @@
+/** Faults during `up` that take long: see tests/cluster/71-faults.test.ts for the others. */
+import assert from "node:assert/strict";
+import {
+    NET,
+    eventually,
+    lab,
+    labNode,
+    mainCluster,
+    mainStack,
+    nodesOf,
+    on,
+    underLoad,
+    whole,
+} from "../cluster/support";
+
+/** Holds a lock as apt does (fcntl), until the unit ends. */
+const HOLD = `perl -e 'use Fcntl; open(F, "+>>", "/var/lib/dpkg/lock-frontend") or die; fcntl(F, F_SETLKW, pack("ssx4qqix4", F_WRLCK, 0, 0, 0, 0)) or die; sleep 600'`;
+
+function failingUp(): string {
+    const up = mainStack().pulumi(["up", "--yes", "--skip-preview"], { check: false, timeout: 400 });
+    assert.notEqual(up.status, 0, up.stdout);
+    return up.stdout + up.stderr;
+}
+const without = (name: string): void =>
+    void mainStack().upWith((config) => void (config["k3s-ha:nodes"] = nodesOf(config).filter((n) => n.name !== name)));
+
+describe("faults that take long: during up", function () {
+    this.timeout(900_000);
+    before(mainCluster);
+
+    it("a held apt lock, an artifact server that is down: each named with its remedy, and the next up ends well", () =>
+        underLoad("apt lock and artifact server", async () => {
+            mainStack().set((config) => void nodesOf(config).push(labNode("agent-3")));
+            on("agent-3", `systemd-run -q --unit=holder ${HOLD}`);
+            await eventually("the lock is held", 10, () =>
+                assert.notEqual(on("agent-3", "apt-get -q -y install tree", { check: false }).status, 0),
+            );
+            assert.match(
+                failingUp(),
+                /FAILED on (node )?agent-3, step (prepare|haproxy): could not install .*\n(.*\n)*.*another package manager held the lock for 120 s/,
+            );
+            on("agent-3", "systemctl stop holder");
+
+            const url = mainStack().config()["k3s-ha:download"];
+            mainStack().set(
+                (config) => void (config["k3s-ha:download"] = { baseUrl: `http://${NET}.1:8081/releases` }),
+            );
+            const text = failingUp();
+            assert.match(
+                text,
+                /FAILED on node agent-3, step stage: could not download http:\S+:8081\S+: .*\n(.*\n)*.*check k3s-ha:version and k3s-ha:download\.baseUrl/,
+            );
+            mainStack().upWith((config) => void (config["k3s-ha:download"] = url));
+            await whole();
+            without("agent-3");
+        }));
+
+    it("a master loses its power while another one joins: up ends well or says why, the cluster serves, the next up ends well", async () => {
+        mainStack().set((config) => void nodesOf(config).push(labNode("master-4")));
+        await underLoad(
+            "a master dies while another joins",
+            async () => {
+                const child = mainStack().start(["up", "--yes", "--skip-preview"]);
+                let text = "";
+                for (const stream of [child.stdout, child.stderr])
+                    stream?.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+                const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+                await eventually("k3s starts on master-4", 120, () =>
+                    assert.match(on("master-4", "systemctl show -p MainPID --value k3s").stdout, /^[1-9]/),
+                );
+                lab(["fault", "master-2", "kill"]);
+                const status = await ended;
+                console.log(`      up ended with ${status}`);
+                if (status !== 0) assert.match(text, /FAILED on node \S+, step \S+: |SSH to \S+ failed/);
+                lab(["fault", "master-2", "start"]);
+                mainStack().up();
+                await whole();
+            },
+            // What was on its way to the master that lost its power.
+            { failed: 2, notReady: ["master-2", "master-4"] },
+        );
+        without("master-4");
+        await whole();
+    });
+});

@@ -63,5 +63,6 @@ drift: node_modules ## what differs on the hosts of a stack from what its steps 
 	npm run --silent drift -- --stack "$(STACK)" $(ARGS)
 
 .PHONY: bench
-bench: deps ## seconds, memory and SSH connections of previews and ups for stacks of 5 to 500 nodes, beside the engine's own share; needs no hosts
+bench: deps ## seconds, memory, SSH connections for stacks of 5 to 500 nodes without hosts, beside the engine's own share; then 3 + 2 and 3 + 12 lab hosts
 	node --import tsx tests/bench/main.ts
+	node --import tsx tests/bench/lab.ts

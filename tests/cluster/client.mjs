@@ -1,12 +1,13 @@
 // A client that opens a new TLS connection for every request, RATE times a second, until stdin ends. Beside that it keeps a watch
 // open, and looks twice a second at the Nodes and at Deployment default/web. Prints one JSON line.
 // The watch tells when it first saw each number that ConfigMap default/beat counts (tests/long/drill.test.ts), if that is there.
-// usage: client.mjs KUBECONFIG URL RATE PATH
+// With `beat` it counts that ConfigMap itself, twice a second, and says when the API had taken each number.
+// usage: client.mjs KUBECONFIG URL RATE PATH [beat]
 import { readFileSync } from "node:fs";
 import { request } from "node:https";
 import { parse } from "yaml";
 
-const [file, url, rate, path] = process.argv.slice(2);
+const [file, url, rate, path, beating] = process.argv.slice(2);
 const config = parse(readFileSync(file, "utf8"));
 const data = (text) => Buffer.from(text, "base64");
 const tls = {
@@ -120,9 +121,33 @@ async function look() {
     setTimeout(look, 500);
 }
 
+/** [number of the beat, milliseconds since the epoch] as the API had taken it. */
+const taken = [];
+let beat = 0;
+function count() {
+    if (ending) return;
+    const number = ++beat;
+    const next = () => setTimeout(count, 500);
+    const patch = { ...tls, agent: false, timeout: 15000, method: "PATCH" };
+    const headers = { "content-type": "application/merge-patch+json" };
+    const target = new URL("/api/v1/namespaces/default/configmaps/beat", url);
+    const req = request(target, { ...patch, headers }, (res) => {
+        res.resume();
+        res.on("end", () => {
+            if (res.statusCode === 200) taken.push([number, Date.now()]);
+            next();
+        });
+        res.on("error", next);
+    });
+    req.on("timeout", () => req.destroy());
+    req.on("error", next);
+    req.end(JSON.stringify({ data: { beat: String(number) } }));
+}
+
 const timer = setInterval(ask, 1000 / Number(rate));
 watch();
 void look();
+if (beating) count();
 process.stdin.resume().on("end", () => {
     clearInterval(timer);
     ending = true;
@@ -130,7 +155,7 @@ process.stdin.resume().on("end", () => {
     const finish = setInterval(() => {
         if (open > 0) return;
         clearInterval(finish);
-        const seen = { notReady: [...notReady], leastReady, watchBreaks, beats, began };
+        const seen = { notReady: [...notReady], leastReady, watchBreaks, beats, taken, began };
         console.log(JSON.stringify({ requests, failed: failures.length, failures, longestGap, slowest, ...seen }));
     }, 50);
 });

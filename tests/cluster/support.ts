@@ -387,6 +387,8 @@ export interface Seen {
     readonly watchBreaks: number;
     /** What the watch learned of ConfigMap default/beat: its number, and when (milliseconds since the epoch). */
     readonly beats: readonly (readonly [beat: number, at: number])[];
+    /** With {@link ClientOptions.beat}: each number, and when the API had taken it. */
+    readonly taken: readonly (readonly [beat: number, at: number])[];
     /** When the client began, in milliseconds since the epoch. */
     readonly began: number;
 }
@@ -398,6 +400,8 @@ export interface ClientOptions {
     /** New connections a second; default 50. */
     readonly rate?: number;
     readonly path?: string;
+    /** Count ConfigMap default/beat, which is there, twice a second. */
+    readonly beat?: boolean;
 }
 
 /** The network namespace of a host, for clients that run in it. */
@@ -424,6 +428,7 @@ export class Client {
                 how.url ?? "https://127.0.0.1:16443",
                 String(how.rate ?? 50),
                 how.path ?? "/api/v1/namespaces/default",
+                ...(how.beat === true ? ["beat"] : []),
             ],
             {
                 stdio: ["pipe", "pipe", "inherit"],

@@ -17,7 +17,6 @@ import {
     lab,
     mainCluster,
     mainStack,
-    netnsOf,
     nodeOf,
     on,
     whole,
@@ -110,55 +109,6 @@ function loss(seen: Seen, faultAt: number, taken: readonly Beat[], end: number):
     };
 }
 
-/** Counts ConfigMap default/beat twice a second, by the proxy of a host that no fault hits. */
-class Heart {
-    private readonly taken: [number, number][] = [];
-    private beat = 0;
-    private ended = false;
-    private readonly loop = this.run();
-
-    private async run(): Promise<void> {
-        const { spawn } = await import("node:child_process");
-        const file = kubeconfig();
-        while (!this.ended) {
-            const beat = ++this.beat;
-            // In the background, since the clients' outputs are read meanwhile.
-            const ok = await new Promise<boolean>((resolve) => {
-                const child = spawn(
-                    "nsenter",
-                    [
-                        `--net=${netnsOf("agent-2")}`,
-                        "--",
-                        "kubectl",
-                        "--kubeconfig",
-                        file,
-                        "--server=https://127.0.0.1:16443",
-                        "--tls-server-name=kubernetes",
-                        "--request-timeout=20s",
-                        "patch",
-                        "configmap",
-                        "beat",
-                        "--type=merge",
-                        "-p",
-                        JSON.stringify({ data: { beat: String(beat) } }),
-                    ],
-                    { stdio: "ignore" },
-                );
-                child.on("error", () => resolve(false));
-                child.on("close", (code) => resolve(code === 0));
-            });
-            if (ok) this.taken.push([beat, Date.now()]);
-            await new Promise((resolve) => setTimeout(resolve, 400));
-        }
-    }
-
-    public async stop(): Promise<readonly Beat[]> {
-        this.ended = true;
-        await this.loop;
-        return this.taken;
-    }
-}
-
 const KINDS = ["ours", "seed", "k3s balancer"] as const;
 type Kind = (typeof KINDS)[number];
 const worst: Record<Fault, Record<Kind, Loss | undefined>> = {} as never;
@@ -215,7 +165,7 @@ describe("drill: every master in turn is stopped, killed, frozen and cut off", f
                 ).map((host) => ["ours", host, { rate: host === "agent-1" ? RATE : OTHERS, path: PATH }]);
                 plan.push(["seed", "agent-1", { rate: RATE, path: PATH, url: `https://127.0.0.1:${SEED_PORT}` }]);
                 plan.push(["k3s balancer", "agent-2", { rate: RATE, path: PATH, url: "https://127.0.0.1:6444" }]);
-                const heart = new Heart();
+                const heart = await new Client("agent-2", kubeconfig(), { rate: 5, path: PATH, beat: true }).running();
                 const clients = await Promise.all(
                     plan.map(async ([kind, host, how]) => ({
                         kind,
@@ -230,7 +180,7 @@ describe("drill: every master in turn is stopped, killed, frozen and cut off", f
                 try {
                     await new Promise((resolve) => setTimeout(resolve, UNDER * 1000));
                     const end = Date.now();
-                    const taken = await heart.stop();
+                    const { taken } = await heart.stop();
                     results = await Promise.all(
                         clients.map(async ({ kind, host, client }) => ({
                             kind,

@@ -12,9 +12,15 @@ interface Resource {
     readonly outputs?: Record<string, unknown>;
 }
 
+/** An operation that was cut off. */
+interface Pending {
+    readonly type: string;
+    readonly resource: { readonly urn: string };
+}
+
 /** The part of `pulumi stack export` that is read here; all else is passed through. */
 export interface Deployment {
-    readonly deployment: { readonly resources?: readonly Resource[]; readonly pending_operations?: readonly unknown[] };
+    readonly deployment: { readonly resources?: readonly Resource[]; readonly pending_operations?: readonly Pending[] };
 }
 
 /** A marked deployment. */
@@ -35,9 +41,12 @@ const MARK = /^# drift: .*\n/gm;
 /** @throws when an operation is pending: what the state says is not what is */
 export function mark(exported: Deployment, findings: readonly Finding[], cluster: string): Marked {
     const { resources = [], pending_operations: pending = [] } = exported.deployment;
-    if (pending.length > 0)
+    // A creation stays noted after a later `up` has made the resource; `stack import` drops the note.
+    const made = new Set(resources.map((resource) => resource.urn));
+    const open = pending.filter((op) => op.type !== "creating" || !made.has(op.resource.urn));
+    if (open.length > 0)
         throw new Error(
-            "the stack has pending operations (an up was cut off): run pulumi up first, then look for drift again",
+            `the stack has pending operations (an up was cut off) on ${open.map((op) => op.resource.urn.split("::").at(-1)).join(", ")}: run pulumi up first, then look for drift again`,
         );
     const wanted = new Map<string, string[]>();
     for (const { node, step, what } of findings) {

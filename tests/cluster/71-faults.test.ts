@@ -1,22 +1,12 @@
 import assert from "node:assert/strict";
 import { existsSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-    LAB_DIR,
-    OLD_VERSION,
-    eventually,
-    lab,
-    labNode,
-    mainCluster,
-    mainStack,
-    nodesOf,
-    on,
-    underLoad,
-    whole,
-} from "./support";
+import { LAB_DIR, eventually, lab, labNode, mainCluster, mainStack, nodesOf, on, underLoad, whole } from "./support";
 
 const HOST = "agent-3";
-const RELEASE = join(LAB_DIR, "artifacts/k3s-io/k3s/releases/download", OLD_VERSION);
+/** The release that the cluster has by now, on the lab's artifact server. */
+const release = (): string =>
+    join(LAB_DIR, "artifacts/k3s-io/k3s/releases/download", String(mainStack().config()["k3s-ha:version"]));
 
 /** Seconds until a silent host is given up: the official client's TCP keep-alive (Go's: 15 s, then nine times 15 s), or the stand-in's. */
 const SILENT = process.env["LAB_PULUMI"] ? 200 : 60;
@@ -64,7 +54,7 @@ describe("faults: during up, on a host that is added", function () {
             assert.equal(on(HOST, "ls -d /usr/local/lib/k3s-ha 2>/dev/null || true").stdout, "");
             lab(["fault", HOST, "unfill"]);
 
-            const sums = join(RELEASE, "sha256sum-amd64.txt");
+            const sums = join(release(), "sha256sum-amd64.txt");
             renameSync(sums, `${sums}.aside`);
             try {
                 assert.match(
@@ -75,7 +65,7 @@ describe("faults: during up, on a host that is added", function () {
                 renameSync(`${sums}.aside`, sums);
             }
 
-            const binary = join(RELEASE, "k3s");
+            const binary = join(release(), "k3s");
             renameSync(binary, `${binary}.aside`);
             try {
                 writeFileSync(binary, "half a file");
@@ -111,7 +101,7 @@ describe("faults: during up, on a host that is added", function () {
         }));
 
     after(() => {
-        assert.ok(existsSync(join(RELEASE, "k3s")));
+        assert.ok(existsSync(join(release(), "k3s")));
         mainStack().upWith((config) => void (config["k3s-ha:nodes"] = nodesOf(config).filter((n) => n.name !== HOST)));
     });
 });

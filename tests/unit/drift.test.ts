@@ -85,7 +85,17 @@ describe("drift", () => {
     });
 
     it("refuses a state with pending operations", () => {
-        assert.throws(() => mark(exported([{}]), [finding("agent-1", "k3s", "x")], "prod"), /pending operations/);
+        const pending = (type: string, name: string): unknown => ({
+            type,
+            resource: { urn: urn("command:remote:Command", name) },
+        });
+        const found = [finding("agent-1", "haproxy", "x")];
+        for (const op of [pending("updating", "agent-1-haproxy"), pending("creating", "agent-3-haproxy")])
+            assert.throws(() => mark(exported([op]), found, "prod"), /pending operations .* on agent-[13]-haproxy: /);
+        // Noted when an `up` was cut off, and made by a later one.
+        assert.deepEqual(mark(exported([pending("creating", "agent-1-haproxy")]), found, "prod").marked, [
+            "agent-1-haproxy",
+        ]);
     });
 });
 

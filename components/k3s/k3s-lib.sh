@@ -60,10 +60,10 @@ install_files() {
 
 # The unit under its name on this host, which an agent that was taken over has kept (adopt.sh).
 put_unit() {
-    while read -r n mode path; do
-        case $path in /etc/systemd/system/*) ;; *) continue ;; esac
-        sed "s#^\(EnvironmentFile=-/etc/systemd/system/\).*#\1$UNIT.env#" "$WORK/file.$n" >"$WORK/unit"
-        put "$WORK/unit" "/etc/systemd/system/$UNIT" "$mode"
+    while read -r unit_n unit_mode unit_path; do
+        case $unit_path in /etc/systemd/system/*) ;; *) continue ;; esac
+        sed "s#^\(EnvironmentFile=-/etc/systemd/system/\).*#\1$UNIT.env#" "$WORK/file.$unit_n" >"$WORK/unit"
+        put "$WORK/unit" "/etc/systemd/system/$UNIT" "$unit_mode"
     done <"$WORK/manifest"
 }
 

@@ -357,7 +357,8 @@ function checkSecrets(settings: StackSettings, report: Report): void {
             );
         }
     }
-    if (settings.token !== undefined && settings.token === settings.agentToken) {
+    // A cluster that is taken over may have one token for both.
+    if (settings.token !== undefined && settings.token === settings.agentToken && !settings.allow.includes("adopt")) {
         report(
             ["agentToken"],
             undefined,

@@ -94,13 +94,16 @@ describe("adopt: a cluster of the Ansible role's layout", function () {
         assert.equal(members(), etcd);
         for (const host of HOSTS) assert.deepEqual(mastersUp(host), [MASTER]);
         assert.doesNotMatch(on(MASTER, "cat /etc/rancher/k3s/config.yaml").stdout, /token:/);
-        stack.set((config) => void delete config["k3s-ha:allow"]);
         stack.up();
         assert.deepEqual(pids(), after);
         assert.equal(stack.pulumi(["preview", "--expect-no-changes"], { check: false }).status, 0);
     });
 
     it("is like any other from then on: a changed flag, a restart, the removal", async () => {
+        stack.set((config) => void delete config["k3s-ha:allow"]);
+        const equal = stack.pulumi(["preview"], { check: false });
+        assert.match(equal.stdout + equal.stderr, /k3s-ha:agentToken: must differ from token/);
+        stack.pulumi(["config", "set", "--secret", "k3s-ha:agentToken", "another-token-for-agents"]);
         stack.upWith((config) => void (nodeOf(config, SAME).config = { "kubelet-arg": ["max-pods=99"] }));
         await eventually("the agent is back", 60, () =>
             assert.match(on(SAME, "systemctl is-active k3s", { check: false }).stdout, /^active/),
@@ -111,7 +114,7 @@ describe("adopt: a cluster of the Ansible role's layout", function () {
             assert.equal(
                 on(
                     host,
-                    "ls -d /etc/rancher /var/lib/rancher /usr/local/bin/k3s /etc/systemd/system/k3s.service 2>/dev/null || true",
+                    "ls -d /etc/rancher /var/lib/rancher/k3s /usr/local/bin/k3s /etc/systemd/system/k3s.service 2>/dev/null || true",
                 ).stdout,
                 "",
             );

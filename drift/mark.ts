@@ -28,13 +28,12 @@ export interface Marked {
     readonly deployment: Deployment;
     /** Names of the resources that the next `up` updates. */
     readonly marked: readonly string[];
-    /** Resources of the Kubernetes provider, whose refresh asks the API and notes what it sees: nothing to mark. */
-    readonly refresh: readonly string[];
     /** Steps without a resource in the state; the next `up` makes them anyway. */
     readonly unknown: readonly string[];
 }
 
 const COMMAND = "command:remote:Command";
+const PATCH = "kubernetes:rbac.authorization.k8s.io/v1:ClusterRolePatch";
 const nameOf = (resource: Resource): string => resource.urn.slice(resource.urn.lastIndexOf("::") + 2);
 const MARK = /^# drift: .*\n/gm;
 
@@ -54,20 +53,15 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
         wanted.set(name, [...(wanted.get(name) ?? []), what]);
     }
     const marked: string[] = [];
-    const refresh: string[] = [];
     const seen = new Set<string>();
     const changed = resources.map((resource) => {
         const name = nameOf(resource);
         const whats = wanted.get(name);
         if (whats === undefined || resource.delete === true) return resource;
-        if (resource.type === "kubernetes:rbac.authorization.k8s.io/v1:ClusterRolePatch") {
-            seen.add(name);
-            refresh.push(resource.urn);
-            return resource;
-        }
-        if (resource.type !== COMMAND) return resource;
+        if (resource.type !== COMMAND && resource.type !== PATCH) return resource;
         seen.add(name);
         marked.push(name);
+        if (resource.type === PATCH) return patchWithMark(resource, whats.join("; "));
         const lines = whats.map((what) => `# drift: ${what.replace(/[\u0000-\u001f\u007f]/g, " ").slice(0, 300)}\n`);
         return {
             ...resource,
@@ -78,7 +72,6 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
     return {
         deployment: { ...exported, deployment: { ...exported.deployment, resources: changed } },
         marked,
-        refresh,
         unknown: [...wanted.keys()].filter((name) => !seen.has(name)),
     };
 }
@@ -94,4 +87,25 @@ function withMark(values: Record<string, unknown> | undefined, lines: string): R
     if (typeof text !== "string") return values;
     const bare = text.replace(MARK, "");
     return { ...values, [key]: `${bare}${bare.endsWith("\n") ? "" : "\n"}${lines}` };
+}
+
+/**
+ * An annotation that was never there. The provider compares the program's inputs with those it recorded beside the live object
+ * (`__inputs`), pruned to what both have; a refresh alone makes no difference there (4.34.2, tried).
+ */
+function patchWithMark(resource: Resource, text: string): Resource {
+    const annotated = (object: unknown): unknown => {
+        const { metadata, ...rest } = object as { metadata?: { annotations?: object } };
+        return { ...rest, metadata: { ...metadata, annotations: { ...metadata?.annotations, "k3s-ha/drift": text } } };
+    };
+    const { inputs, outputs } = resource;
+    const recorded = outputs?.["__inputs"];
+    return {
+        ...resource,
+        inputs: annotated(inputs ?? {}) as Record<string, unknown>,
+        outputs: {
+            ...(annotated(outputs ?? {}) as Record<string, unknown>),
+            ...(recorded === undefined ? {} : { __inputs: annotated(recorded) }),
+        },
+    };
 }

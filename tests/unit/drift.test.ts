@@ -29,7 +29,7 @@ const exported = (pending: unknown[] = []): Deployment =>
                     ),
                     type: "kubernetes:rbac.authorization.k8s.io/v1:ClusterRolePatch",
                     inputs: { rules: [] },
-                    outputs: { rules: [] },
+                    outputs: { rules: [], __inputs: { rules: [] } },
                 },
             ],
         },
@@ -51,7 +51,7 @@ describe("drift", () => {
 
     it("marks inputs and outputs of exactly the drifted commands, and nothing else of the state", () => {
         const before = exported();
-        const { deployment, marked, refresh, unknown } = mark(
+        const { deployment, marked, unknown } = mark(
             before,
             [
                 finding("agent-1", "haproxy", "haproxy.cfg was changed"),
@@ -61,8 +61,7 @@ describe("drift", () => {
             ],
             "prod",
         );
-        assert.deepEqual(marked, ["agent-1-haproxy"]);
-        assert.equal(refresh.length, 1);
+        assert.deepEqual(marked, ["agent-1-haproxy", "prod-public-info-viewer-patch"]);
         assert.deepEqual(unknown, ["agent-9-k3s"]);
         const [was, is] = [before.deployment.resources!, deployment.deployment.resources!];
         const stdin = "node: agent-1\n# drift: haproxy.cfg was changed\n# drift: two lines\n";
@@ -71,7 +70,13 @@ describe("drift", () => {
             inputs: { ...was[1]!.inputs, stdin },
             outputs: { ...was[1]!.outputs, stdin },
         });
-        assert.deepEqual([is[0], is[2], is[3]], [was[0], was[2], was[3]]);
+        assert.deepEqual([is[0], is[2]], [was[0], was[2]]);
+        const metadata = { annotations: { "k3s-ha/drift": "differs" } };
+        assert.deepEqual(is[3], {
+            ...was[3],
+            inputs: { rules: [], metadata },
+            outputs: { rules: [], metadata, __inputs: { rules: [], metadata } },
+        });
         const rest = { ...deployment, deployment: { ...deployment.deployment, resources: was } };
         assert.deepEqual(rest, before);
     });

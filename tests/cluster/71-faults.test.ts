@@ -38,6 +38,10 @@ async function cutInStage(fault: () => void): Promise<{ text: string; seconds: n
     } finally {
         lab(["fault", HOST, "heal"]);
         on(HOST, "systemctl stop holder", { check: false });
+        // It runs on without its session, and would be taken for the next one.
+        await eventually("the step has ended", 60, () =>
+            assert.doesNotMatch(on(HOST, "ps -eo args").stdout, /k3s-ha\/stage\.sh apply/),
+        );
     }
 }
 

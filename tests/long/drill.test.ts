@@ -24,17 +24,27 @@ import {
     type Seen,
 } from "../cluster/support";
 
+/** Runs a command on a host and says when it was done, by the host's clock, which is this machine's; the way there takes longer. */
+const done = (host: string, line: string): number => Number(on(host, `${line}; date +%s%3N`).stdout);
+
+/** `begin` returns when the fault was there, in milliseconds since the epoch. */
 const FAULTS = {
     "planned stop": {
-        begin: (m: string) => on(m, "systemctl stop --no-block k3s"),
+        begin: (m: string) => done(m, "systemctl stop --no-block k3s"),
         end: (m: string) => on(m, "systemctl start --no-block k3s"),
     },
-    kill: { begin: (m: string) => on(m, "systemctl kill -s KILL k3s"), end: () => undefined },
+    kill: { begin: (m: string) => done(m, "systemctl kill -s KILL k3s"), end: () => undefined },
     freeze: {
-        begin: (m: string) => on(m, "systemctl kill --kill-who=main -s STOP k3s"),
+        begin: (m: string) => done(m, "systemctl kill --kill-who=main -s STOP k3s"),
         end: (m: string) => on(m, "systemctl kill --kill-who=main -s CONT k3s"),
     },
-    cut: { begin: (m: string) => lab(["fault", m, "cut"]), end: (m: string) => lab(["fault", m, "heal"]) },
+    cut: {
+        begin: (m: string) => {
+            lab(["fault", m, "cut"]);
+            return Date.now();
+        },
+        end: (m: string) => lab(["fault", m, "heal"]),
+    },
 } as const;
 type Fault = keyof typeof FAULTS;
 
@@ -174,8 +184,7 @@ describe("drill: every master in turn is stopped, killed, frozen and cut off", f
                     })),
                 );
                 await new Promise((resolve) => setTimeout(resolve, BEFORE * 1000));
-                const faultAt = Date.now();
-                FAULTS[fault].begin(master);
+                const faultAt = FAULTS[fault].begin(master);
                 let results;
                 try {
                     await new Promise((resolve) => setTimeout(resolve, UNDER * 1000));
@@ -185,17 +194,24 @@ describe("drill: every master in turn is stopped, killed, frozen and cut off", f
                         clients.map(async ({ kind, host, client }) => ({
                             kind,
                             host,
-                            loss: loss(await client.stop(), faultAt, taken, end),
+                            ...(await client.stop().then((seen) => ({
+                                loss: loss(seen, faultAt, taken, end),
+                                failures: seen.failures.map(
+                                    (f) =>
+                                        `${seen.began + f.at - faultAt} ms after the fault, after ${f.ms} ms: ${f.error}`,
+                                ),
+                            }))),
                         })),
                     );
                 } finally {
                     FAULTS[fault].end(master);
                 }
                 const columns = (worst[fault] ??= {} as Record<Kind, Loss | undefined>);
-                for (const { kind, host, loss: l } of results) {
+                for (const { kind, host, loss: l, failures } of results) {
                     console.log(
                         `      ${kind.padEnd(13)} ${host.padEnd(9)} ${String(l.requests).padStart(5)} asked, ${row(l)}`,
                     );
+                    if (kind === "ours") for (const failure of failures.slice(0, 5)) console.log(`        ${failure}`);
                     columns[kind] = worse(columns[kind], l);
                 }
                 await eventually("the cluster is whole", 120, () => whole(5));

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	cadvisorapi "github.com/google/cadvisor/info/v1"
@@ -104,6 +105,7 @@ func (k Kubelet) Run(ctx context.Context) error {
 	fs.Usage = func() {}
 	f.AddFlags(fs)
 	options.AddKubeletConfigFlags(fs, c)
+	c.MaxOpenFiles = openFiles()
 	if err := fs.Parse(config.ComponentArgs(nil, k.Args)); err != nil {
 		return fmt.Errorf("kubelet: %w", err)
 	}
@@ -181,4 +183,15 @@ func parseTaints(items []string) ([]v1.Taint, error) {
 	}
 	out, _, err := taints.ParseTaints(items)
 	return out, err
+}
+
+// openFiles is what the kubelet sets as the process's limit: its own default as far as this host lets it. kubemark's 1024 would hold for the
+// apiserver and the balancer in the same process too.
+func openFiles() int64 {
+	const standard = 1_000_000
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil && limit.Max < standard {
+		return int64(limit.Max)
+	}
+	return standard
 }

@@ -2,12 +2,12 @@
 // open, and looks twice a second at the Nodes and at Deployment default/web. Prints one JSON line.
 // The watch tells when it first saw each number that ConfigMap default/beat counts (tests/long/drill.test.ts), if that is there.
 // With `beat` it counts that ConfigMap itself, twice a second, and says when the API had taken each number.
-// usage: client.mjs KUBECONFIG URL RATE PATH [beat]
+// usage: client.mjs KUBECONFIG URL RATE PATH PATIENCE [beat]; PATIENCE: seconds after which a request has failed
 import { readFileSync } from "node:fs";
 import { request } from "node:https";
 import { parse } from "yaml";
 
-const [file, url, rate, path, beating] = process.argv.slice(2);
+const [file, url, rate, path, patience, beating] = process.argv.slice(2);
 const config = parse(readFileSync(file, "utf8"));
 const data = (text) => Buffer.from(text, "base64");
 const tls = {
@@ -47,13 +47,13 @@ function ask() {
             if (++answered === 10) console.log("running");
         }
     };
-    // The time limit is a user's patience: longer than any fail-over that we promise.
-    const req = request(new URL(path, url), { ...tls, agent: false, timeout: 15000 }, (res) => {
-        res.resume();
-        res.on("end", () => end(res.statusCode === 200 ? undefined : `HTTP ${res.statusCode}`));
+    const req = request(new URL(path, url), { ...tls, agent: false, timeout: patience * 1000 }, (res) => {
+        let text = "";
+        res.setEncoding("utf8").on("data", (chunk) => (text += text.length < 300 ? chunk : ""));
+        res.on("end", () => end(res.statusCode === 200 ? undefined : `HTTP ${res.statusCode} ${text.slice(0, 300)}`));
         res.on("error", (e) => end(e.message));
     });
-    req.on("timeout", () => req.destroy(new Error("no answer within 15 s")));
+    req.on("timeout", () => req.destroy(new Error(`no answer within ${patience} s`)));
     req.on("error", (e) => end(e.code ?? e.message));
     req.end();
 }

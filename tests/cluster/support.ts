@@ -400,6 +400,8 @@ export interface ClientOptions {
     /** New connections a second; default 50. */
     readonly rate?: number;
     readonly path?: string;
+    /** Seconds after which a request has failed; default 15, longer than any fail-over that we promise. */
+    readonly patience?: number;
     /** Count ConfigMap default/beat, which is there, twice a second. */
     readonly beat?: boolean;
 }
@@ -428,6 +430,7 @@ export class Client {
                 how.url ?? "https://127.0.0.1:16443",
                 String(how.rate ?? 50),
                 how.path ?? "/api/v1/namespaces/default",
+                String(how.patience ?? 15),
                 ...(how.beat === true ? ["beat"] : []),
             ],
             {

@@ -1,11 +1,13 @@
-// Load on one proxy: WATCHES open watches, and RATE new TLS connections a second with one request each, until stdin ends. Says when all
-// watches are open; prints one JSON line at the end.
-// usage: load-client.mjs KUBECONFIG URL WATCHES RATE
+// Load on one proxy: WATCHES open watches, REQUESTS new TLS connections a second with one request each, and PLAIN new connections a second that
+// a master answers without TLS ("Client sent an HTTP request to an HTTPS server"), until stdin ends. Says when all watches are open; prints
+// one JSON line at the end.
+// usage: load-client.mjs KUBECONFIG URL WATCHES REQUESTS PLAIN
 import { readFileSync } from "node:fs";
 import { Agent, request } from "node:https";
+import { connect } from "node:net";
 import { parse } from "yaml";
 
-const [file, url, watches, rate] = process.argv.slice(2);
+const [file, url, watches, rate, plainRate] = process.argv.slice(2);
 const config = parse(readFileSync(file, "utf8"));
 const data = (text) => Buffer.from(text, "base64");
 const tls = {
@@ -43,6 +45,21 @@ function ask() {
     req.end();
 }
 
+function knock() {
+    requests++;
+    open++;
+    let [text, error] = ["", ""];
+    const { hostname: host, port } = new URL(url);
+    const socket = connect({ host, port, timeout: 15000 }, () => socket.write("GET / HTTP/1.0\r\n\r\n"));
+    socket.setEncoding("utf8").on("data", (chunk) => (text += chunk));
+    socket.on("timeout", () => socket.destroy(new Error("no answer within 15 s")));
+    socket.on("error", (e) => (error = e.code ?? e.message));
+    socket.on("close", () => {
+        open--;
+        if (error || !text.startsWith("HTTP/1.0 400")) fail(error || `answer ${JSON.stringify(text.slice(0, 40))}`);
+    });
+}
+
 const watching = [];
 function watch() {
     const req = request(new URL("/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=3000", url), {
@@ -62,13 +79,11 @@ function watch() {
 const started = Date.now();
 for (let i = 0; i < Number(watches); i++) setTimeout(watch, i * 10);
 // Timers have milliseconds: as many as are due, every 10 ms.
-let asked = 0;
+const done = { asked: 0, knocked: 0 };
 const timer = setInterval(() => {
-    const due = ((Date.now() - started) / 1000) * Number(rate);
-    while (asked < due) {
-        asked++;
-        ask();
-    }
+    const seconds = (Date.now() - started) / 1000;
+    for (; done.asked < seconds * Number(rate); done.asked++) ask();
+    for (; done.knocked < seconds * Number(plainRate); done.knocked++) knock();
 }, 10);
 process.stdin.resume().on("end", () => {
     clearInterval(timer);

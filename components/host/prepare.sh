@@ -18,9 +18,18 @@ check_host() {
     [ "$free" -ge 1048576 ] || fail "only $((free / 1024)) MiB are free below /var/lib" "free at least 1 GiB there and run pulumi up again"
 }
 
+# A host that lost this program's notes: its k3s was started with a token of this stack's.
+has_our_token() {
+    for secret in server-token agent-token; do
+        file=$(content "$SECRETS/$secret") || continue
+        if [ "$(sed 's/^K10[0-9a-f]*::[a-z]*://' /etc/rancher/k3s/token 2>/dev/null)" = "$(cat "$file")" ]; then return 0; fi
+    done
+    return 1
+}
+
 # A k3s that this program did not start: taken over only where the stack says so, and only if it is that cluster's.
 check_adoption() {
-    [ ! -s "$STATE/k3s-role" ] || return 0
+    if [ -s "$STATE/k3s-role" ] || has_our_token; then return 0; fi
     for unit in k3s k3s-agent; do
         pid=$(systemctl show -p MainPID --value $unit 2>/dev/null) || pid=0
         [ "${pid:-0}" = 0 ] || break

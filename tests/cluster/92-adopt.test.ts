@@ -104,7 +104,14 @@ describe("adopt: a cluster of the Ansible role's layout", function () {
         const equal = stack.pulumi(["preview"], { check: false });
         assert.match(equal.stdout + equal.stderr, /k3s-ha:agentToken: must differ from token/);
         stack.pulumi(["config", "set", "--secret", "k3s-ha:agentToken", "another-token-for-agents"]);
-        stack.upWith((config) => void (nodeOf(config, SAME).config = { "kubelet-arg": ["max-pods=99"] }));
+        stack.up();
+        // A host that lost this program's notes is known by its token.
+        on(SAME, "rm -rf /var/lib/k3s-ha");
+        stack.upWith((config) => {
+            const node = nodeOf(config, SAME);
+            node.rebuilt = 1;
+            node.config = { "kubelet-arg": ["max-pods=99"] };
+        });
         await eventually("the agent is back", 60, () =>
             assert.match(on(SAME, "systemctl is-active k3s", { check: false }).stdout, /^active/),
         );

@@ -68,7 +68,7 @@ function pulumi(cwd: string, args: readonly string[], env: Readonly<Record<strin
         child.on("close", (code) => {
             clearInterval(sampling);
             if (code === 0) resolve({ stdout, seconds: (Date.now() - started) / 1000, memory });
-            else reject(new Error(`pulumi ${args.join(" ")} ended with ${code}: ${stderr}${stdout}`));
+            else reject(new Error(`pulumi ${args.join(" ")} ended with ${code}: ${stderr}${stdout.slice(-2000)}`));
         }),
     );
 }

@@ -1,6 +1,7 @@
 /** Asks the hosts of a stack, each in one SSH session, some at a time. */
 import { PUBLIC_PATHS } from "../components/access/public-paths";
 import { KIT_DIR } from "../components/remote/kit-dir";
+import { asRoot } from "../components/remote/ssh-client";
 import { sideBySide, withSessions } from "../components/remote/ssh-sessions";
 import type { OutsideStack } from "../components/spec/outside";
 import type { ClusterSpec, NodeSpec } from "../components/spec/spec";
@@ -23,8 +24,7 @@ export function question(spec: ClusterSpec, node: NodeSpec): string {
     const script = `${KIT_DIR}/drift.sh`;
     const role =
         spec.readiness === "anonymous" && node.name === spec.founder ? ` --public=${PUBLIC_PATHS.join(",")}` : "";
-    const as = node.ssh.user === "root" ? "" : "sudo -n ";
-    return `if test -e ${script}; then ${as}sh ${script}${role}; else echo "prepare: ${script} is missing"; fi`;
+    return `if test -e ${script}; then ${asRoot(node.ssh)}sh ${script}${role}; else echo "prepare: ${script} is missing"; fi`;
 }
 
 /** Asks all live hosts. */

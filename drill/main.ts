@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import { backendName } from "../components/proxy/plan";
-import { asRoot } from "../components/remote/node-command";
+import { asRoot } from "../components/remote/ssh-client";
 import { sideBySide, withSessions, type Session } from "../components/remote/ssh-sessions";
 import { readOutside } from "../components/spec/outside";
 import { servers, type ClusterSpec, type NodeSpec } from "../components/spec/spec";

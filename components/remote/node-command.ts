@@ -3,6 +3,7 @@ import { remote, types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { NodeSpec, SshSpec } from "../spec/spec";
 import { KIT_DIR, kit } from "./kit";
+import { asRoot } from "./ssh-client";
 
 /** How Pulumi logs in: the key, if it is not the SSH agent's. */
 export interface SshAccess {
@@ -99,9 +100,4 @@ export function rawCommand(
     // Of a lost host nothing is asked any more: no change of an input reaches it, and its resources go without a session.
     const lost = { ignoreChanges: [...Object.keys(inputs), "update", "delete", "triggers"], retainOnDelete: true };
     return new remote.Command(name, inputs, node.lost ? { ...opts, ...lost } : opts);
-}
-
-/** How a command of the login user becomes root's. */
-export function asRoot(ssh: SshSpec): string {
-    return ssh.user === "root" ? "" : "sudo -n ";
 }

@@ -95,6 +95,52 @@ describe("config: settings of a running cluster", function () {
         assert.ok(apart(AGENTS) > 1, "one at a time");
     });
 
+    it("kubelet settings and registries are rolled the same way: masters one at a time, then agents", async () => {
+        const before = pids(HOSTS);
+        await underLoad("kubelet and registries", () => {
+            mainStack().upWith((config) => {
+                config["k3s-ha:kubelet"] = { maxPods: 70 };
+                config["k3s-ha:registries"] = {
+                    mirrors: { "docker.io": { endpoint: ["https://mirror.example.com"] } },
+                };
+            });
+        });
+        await whole();
+        pids(HOSTS).forEach((pid, i) => assert.notEqual(pid, before[i], `${HOSTS[i]} was not restarted`));
+        assert.ok(apart(MASTERS) > 1, "one after the other");
+        for (const host of HOSTS) {
+            const pods = on(host, "cat /etc/rancher/k3s/config.yaml").stdout.includes("max-pods=60") ? "60" : "70";
+            assert.equal(
+                kubectl(["get", "node", host, "-o", "jsonpath={.status.capacity.pods}"]).stdout,
+                pods,
+                `${host}: a kubelet's flag wins over its settings`,
+            );
+            assert.match(
+                on(host, "stat -c %a /etc/rancher/k3s/registries.yaml; cat /etc/rancher/k3s/registries.yaml").stdout,
+                /^600\n(.*\n)*.*https:\/\/mirror\.example\.com/,
+            );
+        }
+        const settled = pids(HOSTS);
+        await underLoad("kubelet and registries as they were", () => {
+            mainStack().upWith((config) => {
+                delete config["k3s-ha:kubelet"];
+                delete config["k3s-ha:registries"];
+            });
+        });
+        await whole();
+        pids(HOSTS).forEach((pid, i) => assert.notEqual(pid, settled[i], `${HOSTS[i]} was not restarted`));
+        for (const host of HOSTS)
+            on(
+                host,
+                "! ls /etc/rancher/k3s/registries.yaml /var/lib/rancher/k3s/agent/etc/kubelet.conf.d/50-k3s-ha.conf",
+            );
+        assert.equal(
+            kubectl(["get", "node", "master-1", "-o", "jsonpath={.status.capacity.pods}"]).stdout,
+            "110",
+            "the kubelet's own default again",
+        );
+    });
+
     it("a run that was cut off between writing and restarting is made good by the next one", async () => {
         // What such a run leaves: the new file is there, k3s still runs with the old one.
         on("master-2", "echo gone > /var/lib/k3s-ha/k3s-started");

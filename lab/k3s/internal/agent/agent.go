@@ -95,7 +95,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		NodeName: a.Identity.Name, NodeIPs: a.Identity.IPs, Labels: a.Settings.List("node-label"),
 		Taints: a.Settings.List("node-taint"), Kubeconfig: a.path("kubelet.kubeconfig"),
 		RootDir: host.Path("/var/lib/kubelet"), StateFile: host.Path("/run/k3s/fake-containers.json"), External: !a.cluster.DisableCloudController,
-		Args: a.Settings.List("kubelet-arg"),
+		Args: a.Settings.List("kubelet-arg"), ConfigDir: a.path("etc/kubelet.conf.d"),
 	}
 	logrus.Infof("Running kubelet %v", config.ComponentArgs(map[string]string{
 		"hostname-override": kubelet.NodeName, "node-ip": strings.Join(kubelet.NodeIPs, ","),

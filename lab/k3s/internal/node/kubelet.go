@@ -44,6 +44,8 @@ type Kubelet struct {
 	// servers' cloud controller removes.
 	External bool
 	Args     []string // kubelet-arg
+	// ConfigDir holds drop-in files; kubelet-arg wins over them, as a kubelet's flags do.
+	ConfigDir string
 }
 
 // Client returns a client with the kubelet's identity.
@@ -100,6 +102,9 @@ func (k Kubelet) Run(ctx context.Context) error {
 		NodeName: k.NodeName, MaxPods: 110, NodeLabels: labels, RegisterWithTaints: nodeTaints,
 	})
 	_ = os.RemoveAll(f.RootDirectory) // a temporary folder made by kubemark
+	if err := mergeDropIns(c, k.ConfigDir); err != nil {
+		return err
+	}
 	// The kubelet's own flags decide what kubelet-arg may hold; what follows is not to be changed by them.
 	fs := pflag.NewFlagSet("kubelet", pflag.ContinueOnError)
 	fs.Usage = func() {}

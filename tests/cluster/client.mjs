@@ -3,18 +3,11 @@
 // The watch tells when it first saw each number that ConfigMap default/beat counts (tests/long/drill.test.ts), if that is there.
 // With `beat` it counts that ConfigMap itself, twice a second, and says when the API had taken each number.
 // usage: client.mjs KUBECONFIG URL RATE PATH PATIENCE [beat]; PATIENCE: seconds after which a request has failed
-import { readFileSync } from "node:fs";
 import { request } from "node:https";
-import { parse } from "yaml";
+import { credentials } from "./credentials.mjs";
 
 const [file, url, rate, path, patience, beating] = process.argv.slice(2);
-const config = parse(readFileSync(file, "utf8"));
-const data = (text) => Buffer.from(text, "base64");
-const tls = {
-    ca: data(config.clusters[0].cluster["certificate-authority-data"]),
-    cert: data(config.users[0].user["client-certificate-data"]),
-    key: data(config.users[0].user["client-key-data"]),
-};
+const tls = credentials(file);
 
 const started = performance.now();
 const began = Date.now();

@@ -2,19 +2,12 @@
 // a master answers without TLS ("Client sent an HTTP request to an HTTPS server"), until stdin ends. Says when all watches are open; prints
 // one JSON line at the end.
 // usage: load-client.mjs KUBECONFIG URL WATCHES REQUESTS PLAIN
-import { readFileSync } from "node:fs";
 import { Agent, request } from "node:https";
 import { connect } from "node:net";
-import { parse } from "yaml";
+import { credentials } from "../cluster/credentials.mjs";
 
 const [file, url, watches, rate, plainRate] = process.argv.slice(2);
-const config = parse(readFileSync(file, "utf8"));
-const data = (text) => Buffer.from(text, "base64");
-const tls = {
-    ca: data(config.clusters[0].cluster["certificate-authority-data"]),
-    cert: data(config.users[0].user["client-certificate-data"]),
-    key: data(config.users[0].user["client-key-data"]),
-};
+const tls = credentials(file);
 // Connections are new ones; their TLS sessions may be resumed, as Go's clients do.
 const agent = new Agent({ ...tls, keepAlive: false, maxCachedSessions: 100 });
 

@@ -1,23 +1,31 @@
 /** A cluster that the Ansible role built is taken over (docs/operations.md, "Take over a running cluster"). */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import { renderHaproxy, seed } from "../../components/haproxy";
-import { NET, OLD_VERSION, Stack, eventually, lab, mastersUp, nodeOf, on, pidOf } from "./support";
+import { MASTERS, NET, OLD_VERSION, Stack, eventually, lab, mastersUp, nodeOf, on, pidOf, underLoad } from "./support";
 
 const TOKEN = "the-token-of-the-old-cluster";
-const MASTER = "master-1";
+/** The one that the role started first. */
+const FIRST = MASTERS[0];
 /** The second agent's k3s lacks what this program sets; the first one's settings are the same. */
 const [SAME, OTHER] = ["agent-1", "agent-2"] as const;
-const HOSTS = [MASTER, SAME, OTHER] as const;
-const ADDRESS: Record<string, string> = { [MASTER]: `${NET}.11`, [SAME]: `${NET}.21`, [OTHER]: `${NET}.22` };
+const HOSTS = [...MASTERS, SAME, OTHER] as const;
+const ADDRESS: Record<string, string> = {
+    "master-1": `${NET}.11`,
+    "master-2": `${NET}.12`,
+    "master-3": `${NET}.13`,
+    [SAME]: `${NET}.21`,
+    [OTHER]: `${NET}.22`,
+};
 
-function install(host: string, config: Record<string, unknown>): void {
+function install(host: string, role: "server" | "agent", config: Record<string, unknown>): void {
     const proxy = renderHaproxy(
         seed({
             cluster: "old",
-            masters: [{ name: MASTER, address: ADDRESS[MASTER] as string, port: 6443 }],
+            masters: MASTERS.map((name) => ({ name, address: ADDRESS[name] as string, port: 6443 })),
             frontend: { port: 16443, ipv6: false },
             stats: { address: "127.0.0.1", port: 1936, allowedNetworks: [], metricsPassword: false, admin: false },
             expect: [200],
@@ -25,7 +33,6 @@ function install(host: string, config: Record<string, unknown>): void {
     ).replace("@@stats-password@@", "old");
     const release = `http://${NET}.1:8080/k3s-io/k3s/releases/download/${OLD_VERSION.replace("+", "%2B")}`;
     const script = readFileSync(join(__dirname, "ansible-layout.sh"), "utf8");
-    const role = config["server"] === undefined ? "server" : "agent";
     on(host, "cat >/tmp/layout.sh", { input: script });
     const data = `${stringify({ token: TOKEN, "node-ip": ADDRESS[host], ...config })}---\n${proxy}`;
     on(host, `sh /tmp/layout.sh ${role} ${release}; rm -f /tmp/layout.sh /tmp/haproxy.cfg`, {
@@ -36,7 +43,7 @@ function install(host: string, config: Record<string, unknown>): void {
 
 const pids = (): string[] => HOSTS.map((host) => pidOf(host, "k3s"));
 const members = (): string =>
-    on(MASTER, "HOME=/tmp k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml get --raw /db/info").stdout;
+    on(FIRST, "HOME=/tmp k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml get --raw /db/info").stdout;
 
 describe("adopt: a cluster of the Ansible role's layout", function () {
     this.timeout(600_000);
@@ -53,15 +60,16 @@ describe("adopt: a cluster of the Ansible role's layout", function () {
 
     before(() => {
         lab(["hosts", "up", ...HOSTS], { timeout: 300 });
-        install(MASTER, {
-            "cluster-init": true,
+        const server = {
             disable: "traefik",
             "write-kubeconfig-mode": "0600",
             "kube-apiserver-arg": ["anonymous-auth=true"],
-        });
-        const agent = { server: "https://127.0.0.1:16443" };
-        install(SAME, { ...agent, "disable-apiserver-lb": true });
-        install(OTHER, agent);
+        };
+        const joins = { server: "https://127.0.0.1:16443" };
+        install(FIRST, "server", { "cluster-init": true, ...server });
+        for (const master of MASTERS.slice(1)) install(master, "server", { ...joins, ...server });
+        install(SAME, "agent", { ...joins, "disable-apiserver-lb": true });
+        install(OTHER, "agent", joins);
         stack.init();
     });
 
@@ -72,7 +80,7 @@ describe("adopt: a cluster of the Ansible role's layout", function () {
             config["k3s-ha:caHash"] = "0".repeat(64);
         });
         assert.match(refused(), /FAILED on node \S+, step prepare: the k3s on this host is not of the cluster/);
-        const hash = on(MASTER, "sha256sum </var/lib/rancher/k3s/server/tls/server-ca.crt").stdout.slice(0, 64);
+        const hash = on(FIRST, "sha256sum </var/lib/rancher/k3s/server/tls/server-ca.crt").stdout.slice(0, 64);
         stack.set((config) => void (config["k3s-ha:caHash"] = hash));
         const text = refused();
         assert.match(
@@ -85,15 +93,18 @@ describe("adopt: a cluster of the Ansible role's layout", function () {
     it("runs on where nothing differs, restarts where something does and says what", async () => {
         for (const key of ["token", "agentToken"]) stack.pulumi(["config", "set", "--secret", `k3s-ha:${key}`, TOKEN]);
         const [before, etcd] = [pids(), members()];
-        const up = stack.up();
+        const kubeconfig = join(mkdtempSync(join(tmpdir(), "k3s-ha-adopt-")), "config");
+        writeFileSync(kubeconfig, on(FIRST, "cat /etc/rancher/k3s/k3s.yaml").stdout, { mode: 0o600 });
+        let up = "";
+        await underLoad("adopt", () => void (up = stack.up().stdout), {}, [SAME, "master-3"], kubeconfig);
         const after = pids();
-        assert.equal(after[0], before[0], `${MASTER} was restarted:\n${up.stdout}`);
-        assert.equal(after[1], before[1], `${SAME} was restarted:\n${up.stdout}`);
-        assert.notEqual(after[2], before[2]);
-        assert.match(up.stdout, /agent-2: restarts for: from now on disable-apiserver-lb=true/);
+        [...MASTERS, SAME].forEach((host, i) => assert.equal(after[i], before[i], `${host} was restarted:\n${up}`));
+        assert.notEqual(after[4], before[4]);
+        assert.match(up, /agent-2: restarts for: from now on disable-apiserver-lb=true/);
         assert.equal(members(), etcd);
-        for (const host of HOSTS) assert.deepEqual(mastersUp(host), [MASTER]);
-        assert.doesNotMatch(on(MASTER, "cat /etc/rancher/k3s/config.yaml").stdout, /token:/);
+        for (const host of HOSTS) assert.deepEqual(mastersUp(host), [...MASTERS]);
+        for (const master of MASTERS)
+            assert.doesNotMatch(on(master, "cat /etc/rancher/k3s/config.yaml").stdout, /token:/);
         stack.up();
         assert.deepEqual(pids(), after);
         assert.equal(stack.pulumi(["preview", "--expect-no-changes"], { check: false }).status, 0);

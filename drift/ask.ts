@@ -22,9 +22,11 @@ const LIMIT = 120_000;
 /** The command line on a host: a kit that is not there is drift of the step that brings it. */
 export function question(spec: ClusterSpec, node: NodeSpec): string {
     const script = `${KIT_DIR}/drift.sh`;
-    const role =
-        spec.readiness === "anonymous" && node.name === spec.founder ? ` --public=${PUBLIC_PATHS.join(",")}` : "";
-    return `if test -e ${script}; then ${asRoot(node.ssh)}sh ${script}${role}; else echo "prepare: ${script} is missing"; fi`;
+    const ofCluster =
+        node.name === spec.founder
+            ? ` --nodes${spec.readiness === "anonymous" ? ` --public=${PUBLIC_PATHS.join(",")}` : ""}`
+            : "";
+    return `if test -e ${script}; then ${asRoot(node.ssh)}sh ${script}${ofCluster}; else echo "prepare: ${script} is missing"; fi`;
 }
 
 /** Asks all live hosts. */

@@ -47,9 +47,13 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
         throw new Error(
             `the stack has pending operations (an up was cut off) on ${open.map((op) => op.resource.urn.split("::").at(-1)).join(", ")}: run pulumi up first, then look for drift again`,
         );
+    const ofCluster = new Map([
+        ["public-info-viewer", `${cluster}-public-info-viewer-patch`],
+        ["nodes-members", `${cluster}-nodes-members`],
+    ]);
     const wanted = new Map<string, string[]>();
     for (const { node, step, what } of findings) {
-        const name = step === "public-info-viewer" ? `${cluster}-public-info-viewer-patch` : `${node}-${step}`;
+        const name = ofCluster.get(step) ?? `${node}-${step}`;
         wanted.set(name, [...(wanted.get(name) ?? []), what]);
     }
     const marked: string[] = [];

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What differs on this host from what the steps left: one line `STEP: WHAT` per difference, nothing when all is as it was. Changes
 # nothing and restarts nothing. Called by the command `npm run drift`, by no step.
-# --public=PATH,…: on a master, also ClusterRole system:public-info-viewer, which leaves these paths.
+# On a master also: --nodes: labels and taints of the Nodes; --public=PATH,…: ClusterRole system:public-info-viewer, which leaves these paths.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"
 
@@ -56,15 +56,32 @@ differences() {
     done <"$APPLIED/$1" | sed "s|^|$1: |"
 }
 
-# Kubernetes adds the default rules again when the annotation is gone.
-public_role() {
-    found=$(timeout 20 /usr/local/bin/k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --request-timeout=10s get clusterrole system:public-info-viewer \
-        -o 'jsonpath={.rules[*].nonResourceURLs}|{.rules[*].verbs}|{.metadata.annotations.rbac\.authorization\.kubernetes\.io/autoupdate}' 2>"$WORK/err") || {
-        say "k3s-ha: $NODE: ClusterRole system:public-info-viewer could not be read: $(tail -n 1 "$WORK/err")"
+# ask_api WHAT ARGUMENTS…: kubectl as this host's admin.
+ask_api() {
+    asked=$1
+    shift
+    timeout 20 /usr/local/bin/k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --request-timeout=10s "$@" 2>"$WORK/err" || {
+        say "k3s-ha: $NODE: $asked could not be read: $(tail -n 1 "$WORK/err")"
         return 1
     }
+}
+
+# Kubernetes adds the default rules again when the annotation is gone.
+public_role() {
+    found=$(ask_api "ClusterRole system:public-info-viewer" get clusterrole system:public-info-viewer \
+        -o 'jsonpath={.rules[*].nonResourceURLs}|{.rules[*].verbs}|{.metadata.annotations.rbac\.authorization\.kubernetes\.io/autoupdate}') || return 1
     wanted="[\"$(printf '%s' "$1" | sed 's/,/","/g')\"]|[\"get\"]|false"
     [ "$found" = "$wanted" ] || echo "public-info-viewer: ClusterRole system:public-info-viewer is $found and not $wanted"
+}
+
+# Of Nodes that are there: one that was deleted is made again by its own k3s.
+node_marks() {
+    [ -f "$APPLIED/nodes" ] || { echo "nodes-members: nothing is known of what this step left"; return 0; }
+    ask_api "the Nodes" get nodes -o 'go-template={{range .items}}{{.metadata.name}} ,'"$MARKS"'{{"\n"}}{{end}}' >"$WORK/nodes" || return 1
+    while read -r kind name mark; do
+        marks=$(awk -v n="$name" '$1 == n { print $2 }' "$WORK/nodes")
+        case $marks in "" | *",$mark,"*) ;; *) echo "nodes-members: Node $name has no $kind $mark" ;; esac
+    done <"$APPLIED/nodes"
 }
 
 if [ ! -d "$STATE" ]; then
@@ -73,4 +90,10 @@ if [ ! -d "$STATE" ]; then
 fi
 begin
 for step in prepare haproxy stage k3s; do differences "$step"; done
-case ${1-} in --public=*) public_role "${1#--public=}" ;; esac
+for also in "$@"; do
+    case $also in
+        --nodes) node_marks ;;
+        --public=*) public_role "${also#--public=}" ;;
+        *) say "usage: drift.sh [--nodes] [--public=PATH,…]"; exit 2 ;;
+    esac
+done

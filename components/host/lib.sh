@@ -171,6 +171,10 @@ remember() {
 # files PATH…: those that are there, as lines for remember.
 files() { for path in "$@"; do [ ! -f "$path" ] || echo "file $path"; done; }
 
+# For kubectl's go-template, of a Node: its labels and taints, each followed by a comma.
+# shellcheck disable=SC2016,SC2034
+MARKS='{{range $key, $value := .metadata.labels}}{{$key}}={{$value}},{{end}}{{range .spec.taints}}{{.key}}{{with .value}}={{.}}{{end}}:{{.effect}},{{end}}'
+
 now() { date +%s; }
 
 # wait_for SECONDS COMMAND…: until the command succeeds; false when the time is over. Asks about four times a second.

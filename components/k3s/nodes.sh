@@ -62,15 +62,18 @@ fence() {
 
 # --- converge ---------------------------------------------------------------------------------------------------------------
 
-# name|member|labels|taints|role|ready of every Node; the three in the middle are annotations that this step left.
+# name|member|labels|taints|role|ready|marks of every Node; member to taints are annotations that this step left, marks what is there.
 list_nodes() {
-    kube get nodes -o 'go-template={{range .items}}{{.metadata.name}}|{{with .metadata.annotations}}{{with index . "k3s-ha/member"}}{{.}}{{end}}|{{with index . "k3s-ha/labels"}}{{.}}{{end}}|{{with index . "k3s-ha/taints"}}{{.}}{{end}}{{else}}||{{end}}|{{with index .metadata.labels "node-role.kubernetes.io/control-plane"}}server{{end}}|{{range .status.conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}}{{"\n"}}{{end}}' >"$WORK/nodes" ||
+    kube get nodes -o 'go-template={{range .items}}{{.metadata.name}}|{{with .metadata.annotations}}{{with index . "k3s-ha/member"}}{{.}}{{end}}|{{with index . "k3s-ha/labels"}}{{.}}{{end}}|{{with index . "k3s-ha/taints"}}{{.}}{{end}}{{else}}||{{end}}|{{with index .metadata.labels "node-role.kubernetes.io/control-plane"}}server{{end}}|{{range .status.conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}}|,'"$MARKS"'{{"\n"}}{{end}}' >"$WORK/nodes" ||
         fail "the Nodes could not be listed: $(tail -n 1 "$WORK/kubectl.err")" "look whether the API answers on this master: k3s kubectl get nodes"
 }
 
 # wanted KIND NODE: its labels or taints, sorted and joined by commas.
 wanted() { setting "$1" | awk -v n="$2" '$1 == n { print $2 }' | sort | paste -sd , -; }
 field() { awk -F'|' -v n="$1" -v f="$2" '$1 == n { print $f }' "$WORK/nodes"; }
+
+# all_there ITEMS MARKS: every item of a list stands in the other one.
+all_there() { printf '%s\n' "$1" | tr , '\n' | while read -r item; do case $2 in *",$item,"*) ;; *) [ -z "$item" ] || exit 1 ;; esac; done; }
 
 # gone_from OLD NEW: entries' keys that are in OLD only, each with the ending that makes kubectl remove it.
 gone_from() { printf '%s\n' "$1" | tr , '\n' | sed 's/=[^:]*//' | sort -u | while read -r key; do [ -z "$key" ] || printf '%s\n' "$2" | tr , '\n' | sed 's/=[^:]*//' | grep -qxF "$key" || echo "$key-"; done; }
@@ -81,7 +84,8 @@ mark() {
     while read -r name _; do
         new=$(wanted "$kind" "$name")
         old=$(field "$name" "$2")
-        if [ "$new" = "$old" ] || ! grep -q "^$name|" "$WORK/nodes"; then continue; fi
+        grep -q "^$name|" "$WORK/nodes" || continue
+        if [ "$new" = "$old" ] && all_there "$new" "$(field "$name" 7)"; then continue; fi
         # shellcheck disable=SC2046
         kube "$kind" node "$name" --overwrite $(printf '%s' "$new" | tr , ' ') >"$WORK/out" 2>&1 || [ -z "$new" ] || fail "kubectl $kind node $name: $(tail -n 1 "$WORK/kubectl.err")" "correct nodes[].${kind}s in the stack file"
         for key in $(gone_from "$old" "$new"); do kube "$kind" node "$name" "$key" >/dev/null || true; done
@@ -92,7 +96,7 @@ mark() {
 
 # Nodes that were this stack's and are no longer: pods leave first. A master leaves etcd by its own removal, which comes after this.
 leaving() {
-    while IFS='|' read -r name member _ _ role ready; do
+    while IFS='|' read -r name member _ _ role ready _; do
         if [ "$member" != true ] || grep -q "^$name " "$WORK/members-wanted"; then continue; fi
         [ "$ready" = True ] || fail "Node $name is to be removed and is not Ready, so its pods cannot leave it in order" \
             "bring the host back, or put the node back into the stack file with lost: true if it is gone for good"
@@ -114,6 +118,7 @@ converge() {
     mark label 3
     mark taint 4
     leaving
+    for kind in label taint; do setting "$kind" | awk -v kind="$kind" 'NF > 0 { print kind, $0 }'; done | remember nodes
     echo "nodes: $(grep -c . "$WORK/members-wanted") members as the stack file has them"
 }
 

@@ -7,6 +7,7 @@ import {
     lab,
     mainCluster,
     mainStack,
+    nodeOf,
     on,
     pidOf,
     underLoad,
@@ -42,8 +43,10 @@ describe("drift: what was changed by hand is found, and the next up repairs just
         assert.deepEqual([lines, found.errors, status], [[], [], 0]);
     });
 
-    it("haproxy.cfg, a stopped service, another k3s and the ClusterRole are found, marked and repaired", async () => {
+    it("haproxy.cfg, a stopped service, another k3s, a label and the ClusterRole are found, marked and repaired", async () => {
+        mainStack().upWith((config) => void (nodeOf(config, "agent-2").labels = { site: "a" }));
         const before = running();
+        kubectl(["label", "node", "agent-2", "site=b", "--overwrite"]);
         on("agent-1", "echo '# by hand' >>/etc/haproxy/haproxy.cfg");
         on("agent-2", "systemctl stop haproxy");
         on("agent-1", "cp /usr/local/bin/k3s /tmp/k3s && echo >>/tmp/k3s && mv /tmp/k3s /usr/local/bin/k3s");
@@ -57,19 +60,26 @@ describe("drift: what was changed by hand is found, and the next up repairs just
         ]);
         const { status, lines, stderr } = drift("--mark");
         assert.equal(status, 2, stderr);
-        assert.equal(lines.length, 4, lines.join("\n"));
+        assert.equal(lines.length, 5, lines.join("\n"));
         assert.deepEqual(lines.slice(0, 3), [
             "agent-1 haproxy /etc/haproxy/haproxy.cfg was changed",
             "agent-1 k3s /usr/local/bin/k3s is another binary",
             "agent-2 haproxy haproxy.service is inactive",
         ]);
-        assert.match(lines[3] ?? "", /^master-1 public-info-viewer .*"\/version"/);
+        assert.equal(lines[3], "master-1 nodes-members Node agent-2 has no label site=a");
+        assert.match(lines[4] ?? "", /^master-1 public-info-viewer .*"\/version"/);
 
         const preview = mainStack().pulumi(["preview", "--diff"]).stdout;
         const updates = [...preview.matchAll(/^ *~ \S+: \(update\)\n(?: *\[id=.*\n)? *\[urn=.*::([^:\]]+)\]/gm)].map(
             (m) => m[1],
         );
-        const expected = ["agent-1-haproxy", "agent-1-k3s", "agent-2-haproxy", "dev-public-info-viewer-patch"];
+        const expected = [
+            "agent-1-haproxy",
+            "agent-1-k3s",
+            "agent-2-haproxy",
+            "dev-nodes-members",
+            "dev-public-info-viewer-patch",
+        ];
         assert.deepEqual(updates.sort(), expected, preview);
         assert.doesNotMatch(preview, /\((create|replace|delete)\)/);
         assert.match(preview, /- *# drift: \/etc\/haproxy\/haproxy.cfg was changed/);
@@ -81,6 +91,7 @@ describe("drift: what was changed by hand is found, and the next up repairs just
             changed.map((line) => line.replace(/ \d+$/, "")),
             ["agent-1 k3s-agent", "agent-2 haproxy"],
         );
+        assert.equal(kubectl(["get", "node", "agent-2", "-o", "jsonpath={.metadata.labels.site}"]).stdout, "a");
         await whole();
         await eventually("no drift", 30, () => assert.deepEqual([drift().lines, drift().status], [[], 0]));
         mainStack().pulumi(["preview", "--expect-no-changes"]);

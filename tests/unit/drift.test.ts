@@ -22,6 +22,7 @@ const exported = (pending: unknown[] = []): Deployment =>
                 command("agent-1-prepare", { create: "boot\n", stdin: secret }),
                 command("agent-1-haproxy", { create: "sh haproxy.sh", stdin: "node: agent-1\n" }),
                 command("agent-2-haproxy", { create: "sh haproxy.sh", stdin: "node: agent-2\n" }),
+                command("prod-nodes-members", { create: "sh nodes.sh converge", stdin: "node: master-1\n" }),
                 {
                     urn: urn(
                         "kubernetes:rbac.authorization.k8s.io/v1:ClusterRolePatch",
@@ -45,6 +46,9 @@ describe("drift", () => {
         assert.deepEqual(parseFindings("agent-1", "haproxy: haproxy.service is inactive\n"), [
             finding("agent-1", "haproxy", "haproxy.service is inactive"),
         ]);
+        assert.deepEqual(parseFindings("master-1", "nodes-members: Node agent-1 has no label site=a\n"), [
+            finding("master-1", "nodes-members", "Node agent-1 has no label site=a"),
+        ]);
         assert.deepEqual(parseFindings("agent-1", ""), []);
         assert.throws(() => parseFindings("agent-1", "sudo: a lecture\n"), /no finding/);
     });
@@ -56,12 +60,13 @@ describe("drift", () => {
             [
                 finding("agent-1", "haproxy", "haproxy.cfg was changed"),
                 finding("agent-1", "haproxy", "two\nlines"),
+                finding("master-1", "nodes-members", "Node agent-1 has no label site=a"),
                 finding("master-1", "public-info-viewer", "differs"),
                 finding("agent-9", "k3s", "x"),
             ],
             "prod",
         );
-        assert.deepEqual(marked, ["agent-1-haproxy", "prod-public-info-viewer-patch"]);
+        assert.deepEqual(marked, ["agent-1-haproxy", "prod-nodes-members", "prod-public-info-viewer-patch"]);
         assert.deepEqual(unknown, ["agent-9-k3s"]);
         const [was, is] = [before.deployment.resources!, deployment.deployment.resources!];
         const stdin = "node: agent-1\n# drift: haproxy.cfg was changed\n# drift: two lines\n";
@@ -71,9 +76,10 @@ describe("drift", () => {
             outputs: { ...was[1]!.outputs, stdin },
         });
         assert.deepEqual([is[0], is[2]], [was[0], was[2]]);
+        assert.equal(is[3]!.inputs!["stdin"], "node: master-1\n# drift: Node agent-1 has no label site=a\n");
         const metadata = { annotations: { "k3s-ha/drift": "differs" } };
-        assert.deepEqual(is[3], {
-            ...was[3],
+        assert.deepEqual(is[4], {
+            ...was[4],
             inputs: { rules: [], metadata },
             outputs: { rules: [], metadata, __inputs: { rules: [], metadata } },
         });

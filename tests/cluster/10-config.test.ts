@@ -97,9 +97,10 @@ describe("config: settings of a running cluster", function () {
 
     it("kubelet settings and registries are rolled the same way: masters one at a time, then agents", async () => {
         const before = pids(HOSTS);
+        const kubelet = mainStack().config()["k3s-ha:kubelet"] as object | undefined;
         await underLoad("kubelet and registries", () => {
             mainStack().upWith((config) => {
-                config["k3s-ha:kubelet"] = { maxPods: 70 };
+                config["k3s-ha:kubelet"] = { ...kubelet, maxPods: 70 };
                 config["k3s-ha:registries"] = {
                     mirrors: { "docker.io": { endpoint: ["https://mirror.example.com"] } },
                 };
@@ -123,7 +124,8 @@ describe("config: settings of a running cluster", function () {
         const settled = pids(HOSTS);
         await underLoad("kubelet and registries as they were", () => {
             mainStack().upWith((config) => {
-                delete config["k3s-ha:kubelet"];
+                if (kubelet === undefined) delete config["k3s-ha:kubelet"];
+                else config["k3s-ha:kubelet"] = kubelet;
                 delete config["k3s-ha:registries"];
             });
         });

@@ -3,7 +3,6 @@ import {
     HOSTS,
     MASTERS,
     AGENTS,
-    OLD_VERSION,
     clusterIsUp,
     kubectl,
     lab,
@@ -16,6 +15,7 @@ import {
     freshLab,
     NET,
 } from "./support";
+import { throughProxy } from "./boot";
 import { snapshot, type Snapshot } from "./host-snapshot";
 
 /** How the hosts were before the first `up`, for the comparison after destroy. */
@@ -122,8 +122,9 @@ describe("first up", function () {
             "-o",
             'jsonpath={range .items[*]}{.metadata.name} {.status.nodeInfo.kubeletVersion}{"\\n"}{end}',
         ]).stdout;
+        const version = mainStack().config()["k3s-ha:version"] as string;
         for (const host of HOSTS)
-            assert.match(nodes, new RegExp(`^${host} ${OLD_VERSION.replaceAll(".", "\\.").replace("+", "\\+")}$`, "m"));
+            assert.match(nodes, new RegExp(`^${host} ${version.replaceAll(".", "\\.").replace("+", "\\+")}$`, "m"));
     });
 
     it("the kubeconfig works as it is, by each of its contexts", () => {
@@ -133,13 +134,7 @@ describe("first up", function () {
     });
 
     it("an agent's connections to the API all go through its own proxy", () => {
-        for (const host of AGENTS) {
-            // Whose connections: everything of k3s, and none of haproxy's. 6443 is only ever spoken by the proxy.
-            const direct = on(host, "ss -Htnp state established '( dport = :6443 )' | grep -v haproxy || true").stdout;
-            assert.equal(direct, "", `direct connections on ${host}`);
-            const through = on(host, "ss -Htnp state established '( dport = :16443 )' | grep -c k3s").stdout.trim();
-            assert.ok(Number(through) >= 1, `no connection of k3s through the proxy on ${host}`);
-        }
+        for (const host of AGENTS) throughProxy(host);
     });
 
     it("masters' certificates are verified by every proxy", () => {

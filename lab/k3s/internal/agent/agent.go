@@ -233,9 +233,7 @@ func (a *Agent) waitAPIServer(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	if a.balancer != nil {
-		go a.followServers(ctx)
-	}
+	go a.followServers(ctx)
 	return nil
 }
 
@@ -247,8 +245,8 @@ func (a *Agent) kube() (*kubernetes.Clientset, error) {
 	return kubernetes.NewForConfig(c)
 }
 
-// followServers asks for the advertised servers, keeps one connection to each as its tunnel, and tells the balancer.
-// With disable-apiserver-lb k3s was seen to have no connection but those to `server`; hence only with the balancer.
+// followServers asks for the advertised servers, keeps one connection to each as its tunnel, and tells the balancer if there is one: as in
+// k3s, tunnels go to the servers themselves with disable-apiserver-lb, too.
 func (a *Agent) followServers(ctx context.Context) {
 	tunnels := map[string]context.CancelFunc{}
 	for {
@@ -260,7 +258,9 @@ func (a *Agent) followServers(ctx context.Context) {
 		if err != nil {
 			logrus.Infof("Failed to retrieve list of apiservers from server: %v", err)
 		} else if len(list) > 0 {
-			a.balancer.Update(list)
+			if a.balancer != nil {
+				a.balancer.Update(list)
+			}
 			known := map[string]bool{}
 			for _, s := range list {
 				known[s] = true
@@ -287,15 +287,21 @@ func (a *Agent) followServers(ctx context.Context) {
 func (a *Agent) tunnel(ctx context.Context, server string) {
 	for ctx.Err() == nil {
 		logrus.Infof("Connecting to proxy url=\"wss://%s/v1-k3s/connect\"", server)
-		err := a.client.Hold(ctx, server, func() { a.balancer.SetHealth(server, true) })
+		err := a.client.Hold(ctx, server, func() { a.setHealth(server, true) })
 		if ctx.Err() != nil {
 			return
 		}
 		logrus.Infof("Remotedialer proxy error; reconnecting: %v url=\"wss://%s/v1-k3s/connect\"", err, server)
-		a.balancer.SetHealth(server, false)
+		a.setHealth(server, false)
 		if !wait(ctx, time.Second) {
 			return
 		}
+	}
+}
+
+func (a *Agent) setHealth(server string, up bool) {
+	if a.balancer != nil {
+		a.balancer.SetHealth(server, up)
 	}
 }
 

@@ -5,6 +5,7 @@ import type { remote } from "@pulumi/command";
 import { types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import { renderBundle } from "../remote/bundle";
+import { withoutComments } from "../remote/comments";
 import { KIT_DIR, kit } from "../remote/kit";
 import { nodeCommand, rawCommand, type SshAccess } from "../remote/node-command";
 import { asRoot } from "../remote/ssh-client";
@@ -26,7 +27,7 @@ export interface LocalProxyArgs {
 }
 
 /** Shown in previews and failures, so without its comments. */
-const bootstrap = readFileSync(join(__dirname, "..", "host", "bootstrap.sh"), "utf8").replace(/^#.*\n/gm, "");
+const bootstrap = withoutComments(readFileSync(join(__dirname, "..", "host", "bootstrap.sh"), "utf8"));
 
 /**
  * Writes /usr/local/lib/k3s-ha (scripts), /var/lib/k3s-ha (secrets, state), /etc/haproxy/haproxy.cfg. haproxy is reloaded when its

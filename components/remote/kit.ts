@@ -1,5 +1,5 @@
 /**
- * The scripts that run on a node, packed to be sent once per node. They are installed to {@link KIT_DIR} by the prepare step,
+ * The scripts that run on a node, without their comments, packed to be sent once per node. They are installed to {@link KIT_DIR} by the prepare step,
  * so that the other steps' commands are one short line: that line is what a failed `pulumi up` prints.
  */
 import { createHash } from "node:crypto";
@@ -7,6 +7,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync, strToU8 } from "fflate";
 import { renderBundle } from "./bundle";
+import { withoutComments } from "./comments";
 
 export { KIT_DIR } from "./kit-dir";
 
@@ -51,7 +52,7 @@ function load(): Kit {
         names.map((name) => ({
             path: `/${name}`,
             mode: "0755",
-            content: readFileSync(join(__dirname, "..", folder, name), "utf8"),
+            content: withoutComments(readFileSync(join(__dirname, "..", folder, name), "utf8")),
         })),
     );
     const packed = Buffer.from(

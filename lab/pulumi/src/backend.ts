@@ -4,7 +4,7 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { rename, writeFile } from "node:fs/promises";
+import { open, rename } from "node:fs/promises";
 import { homedir, hostname, userInfo } from "node:os";
 import path from "node:path";
 import { CommandError } from "./errors";
@@ -17,7 +17,7 @@ export function pulumiHome(): string {
     return path.resolve(process.env.PULUMI_HOME || path.join(homedir(), ".pulumi"));
 }
 
-export function writePrivate(file: string, text: string): void {
+export function writePrivate(file: string, text: string | Uint8Array): void {
     mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });
     const tmp = `${file}.${process.pid}.tmp`;
     writeFileSync(tmp, text, { mode: 0o600 });
@@ -105,20 +105,27 @@ export class Backend {
         return raw.checkpoint?.latest ?? {};
     }
 
-    write(ref: StackRef, text: string): void {
-        writePrivate(this.file(ref), text);
+    write(ref: StackRef, parts: readonly Buffer[]): void {
+        writePrivate(this.file(ref), Buffer.concat(parts));
     }
 
-    async writeAsync(ref: StackRef, text: string): Promise<void> {
+    async writeAsync(ref: StackRef, parts: readonly Buffer[]): Promise<void> {
         const file = this.file(ref);
         const tmp = `${file}.${process.pid}.tmp`;
-        await writeFile(tmp, text, { mode: 0o600 });
+        const handle = await open(tmp, "w", 0o600);
+        try {
+            const { bytesWritten } = await handle.writev(parts);
+            const length = parts.reduce((sum, p) => sum + p.length, 0);
+            if (bytesWritten !== length) throw new Error(`${tmp}: wrote ${bytesWritten} of ${length} bytes`);
+        } finally {
+            await handle.close();
+        }
         await rename(tmp, file);
     }
 
     /** Keeps the state from before an operation beside it, as the official backend does. */
     backup(ref: StackRef): void {
-        if (this.exists(ref)) writePrivate(`${this.file(ref)}.bak`, readFileSync(this.file(ref), "utf8"));
+        if (this.exists(ref)) writePrivate(`${this.file(ref)}.bak`, readFileSync(this.file(ref)));
     }
 
     remove(ref: StackRef): void {

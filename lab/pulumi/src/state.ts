@@ -180,9 +180,12 @@ export function serializeResource(r: ResourceState, secret: (s: Secret) => unkno
     return out;
 }
 
-/** A cache of the text of each resource: only what changed since the last write is serialized again. */
+const INDENT = " ".repeat(16);
+const SEPARATOR = Buffer.from(",\n");
+
+/** Keeps the text of each resource as bytes: only what changed since the last write is serialized again, and nothing is joined or copied. */
 export class SnapshotWriter {
-    private texts = new WeakMap<ResourceState, string>();
+    private texts = new WeakMap<ResourceState, Buffer>();
     constructor(private readonly crypter: Crypter) {}
 
     /** To be called for each resource whose fields changed. */
@@ -190,19 +193,18 @@ export class SnapshotWriter {
         this.texts.delete(r);
     }
 
-    private text(r: ResourceState): string {
+    private text(r: ResourceState): Buffer {
         let t = this.texts.get(r);
         if (t === undefined) {
-            t = JSON.stringify(serializeResource(r, encryptedSecret(this.crypter)), null, 4).replaceAll(
-                "\n",
-                "\n                ",
-            );
+            const json = JSON.stringify(serializeResource(r, encryptedSecret(this.crypter)), null, 4);
+            t = Buffer.from(INDENT + json.replaceAll("\n", `\n${INDENT}`));
             this.texts.set(r, t);
         }
         return t;
     }
 
-    checkpoint(stack: string, s: Snapshot): string {
+    /** The stack's file, in parts to be written one after another. */
+    checkpoint(stack: string, s: Snapshot): Buffer[] {
         const head = JSON.stringify(
             {
                 manifest: manifest(),
@@ -212,19 +214,31 @@ export class SnapshotWriter {
             4,
         );
         const body = head.slice(0, -2).replaceAll("\n", "\n        ");
-        const resources = s.resources.map((r) => "                " + this.text(r)).join(",\n");
-        const ops = s.pendingOperations
-            .map(
-                (o) =>
-                    `                {\n                "resource": ${this.text(o.resource)},\n                "type": ${JSON.stringify(o.type)}\n                }`,
-            )
-            .join(",\n");
-        return (
-            `{\n    "version": 3,\n    "checkpoint": {\n        "stack": ${JSON.stringify(stack)},\n        "latest": ${body}` +
-            (resources ? `,\n            "resources": [\n${resources}\n            ]` : "") +
-            (ops ? `,\n            "pending_operations": [\n${ops}\n            ]` : "") +
-            `,\n            "metadata": {}\n        }\n    }\n}\n`
+        const parts: Buffer[] = [];
+        const add = (text: string): number => parts.push(Buffer.from(text));
+        add(
+            `{\n    "version": 3,\n    "checkpoint": {\n        "stack": ${JSON.stringify(stack)},\n        "latest": ${body}`,
         );
+        if (s.resources.length > 0) {
+            add(`,\n            "resources": [\n`);
+            for (const [i, r] of s.resources.entries()) {
+                if (i > 0) parts.push(SEPARATOR);
+                parts.push(this.text(r));
+            }
+            add("\n            ]");
+        }
+        if (s.pendingOperations.length > 0) {
+            add(`,\n            "pending_operations": [\n`);
+            for (const [i, o] of s.pendingOperations.entries()) {
+                if (i > 0) parts.push(SEPARATOR);
+                add(`${INDENT}{\n${INDENT}"resource":\n`);
+                parts.push(this.text(o.resource));
+                add(`,\n${INDENT}"type": ${JSON.stringify(o.type)}\n${INDENT}}`);
+            }
+            add("\n            ]");
+        }
+        add(`,\n            "metadata": {}\n        }\n    }\n}\n`);
+        return parts;
     }
 }
 

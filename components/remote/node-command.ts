@@ -4,6 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { NodeSpec, SshSpec } from "../spec/spec";
 import { KIT_DIR, kit } from "./kit";
 import { asRoot } from "./ssh-client";
+import { withoutTraces } from "./traces";
 
 /** How Pulumi logs in: the key, if it is not the SSH agent's. */
 export interface SshAccess {
@@ -99,5 +100,5 @@ export function rawCommand(
     const inputs = { connection: connectionTo(node.ssh, access), addPreviousOutputInEnv: false, ...args };
     // Of a lost host nothing is asked any more: no change of an input reaches it, and its resources go without a session.
     const lost = { ignoreChanges: [...Object.keys(inputs), "update", "delete", "triggers"], retainOnDelete: true };
-    return new remote.Command(name, inputs, node.lost ? { ...opts, ...lost } : opts);
+    return withoutTraces(() => new remote.Command(name, inputs, node.lost ? { ...opts, ...lost } : opts));
 }

@@ -8,6 +8,7 @@ import { renderBundle } from "../../components/remote/bundle";
 import { withoutComments } from "../../components/remote/comments";
 import { kit } from "../../components/remote/kit";
 import { sshAdvice } from "../../components/remote/failure-advice";
+import { withoutTraces } from "../../components/remote/traces";
 import { spec } from "./settings";
 
 const COMPONENTS = join(__dirname, "../../components");
@@ -139,6 +140,23 @@ describe("lib.sh", () => {
         const out = withLib(`begin; wait_for 1 false || echo over`);
         assert.equal(out.stdout, "over\n");
         assert.ok(Date.now() - started < 4000);
+    });
+});
+
+describe("making a resource", () => {
+    it("takes no stack traces, and has them back also after a failure", () => {
+        const frames = Error.stackTraceLimit;
+        assert.ok(frames > 0);
+        assert.equal(
+            withoutTraces(() => Error.stackTraceLimit),
+            0,
+        );
+        assert.throws(() =>
+            withoutTraces(() => {
+                throw new Error("no");
+            }),
+        );
+        assert.equal(Error.stackTraceLimit, frames);
     });
 });
 

@@ -2,7 +2,19 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import semver from "semver";
-import { Document, isMap, isScalar, isSeq, parse, parseDocument, type Node } from "yaml";
+import {
+    Document,
+    isAlias,
+    isMap,
+    isNode,
+    isScalar,
+    isSeq,
+    parse,
+    parseDocument,
+    visit,
+    type Alias,
+    type Node,
+} from "yaml";
 import { CommandError, notSupported } from "./errors";
 import type { Crypter } from "./passphrase";
 import { parsePath, type PropertyPath } from "./values";
@@ -224,9 +236,11 @@ export class StackFile {
         const out: StackConfig = new Map();
         const config = this.doc.get("config") as Node | null | undefined;
         if (!isMap(config)) return out;
+        const aliases = this.aliases();
         for (const item of config.items) {
             const key = configKey(project, String((item.key as Untyped)?.value ?? item.key));
-            const node = item.value as Node | null;
+            const value = item.value as Node | null;
+            const node = isAlias(value) ? (aliases.get(value) ?? null) : value;
             const cipher = secureOf(node);
             if (cipher !== undefined) {
                 const text = (await crypter()).decrypt(cipher);
@@ -251,18 +265,32 @@ export class StackFile {
                         for (const e of n.items) a.push(await plain(e as Node | null));
                         return a;
                     }
-                    return n === null
-                        ? null
-                        : (n as Untyped).resolve
-                          ? (n as Untyped).resolve(this.doc)?.toJSON()
-                          : n.toJSON();
+                    if (isAlias(n)) return plain(aliases.get(n) ?? null);
+                    return n === null ? null : n.toJSON();
                 };
-                const value = await plain(node);
-                out.set(key, { text: JSON.stringify(value), secret: secrets.length > 0, object: true, secrets });
+                out.set(key, {
+                    text: JSON.stringify(await plain(node)),
+                    secret: secrets.length > 0,
+                    object: true,
+                    secrets,
+                });
             } else {
                 out.set(key, { text: scalarText(node), secret: false, object: false, secrets: [] });
             }
         }
+        return out;
+    }
+
+    /** What each alias stands for: the last node before it with that anchor. Alias.resolve() would walk the file once for each. */
+    private aliases(): Map<Alias, Node> {
+        const anchors = new Map<string, Node>();
+        const out = new Map<Alias, Node>();
+        visit(this.doc, (_, n) => {
+            if (isAlias(n)) {
+                const target = anchors.get(n.source);
+                if (target) out.set(n, target);
+            } else if (isNode(n) && n.anchor) anchors.set(n.anchor, n);
+        });
         return out;
     }
 

@@ -68,6 +68,20 @@ describe("command line", function () {
             assert.match(missing.stderr, /error: configuration key 'nope' not found for stack 'dev'/);
         });
 
+        it("config: aliases stand for the last node of that anchor", async () => {
+            const secure = /secure: (v1:\S+)/.exec(w.read("Pulumi.dev.yaml"))?.[1];
+            const salt = /^encryptionsalt: .*$/m.exec(w.read("Pulumi.dev.yaml"))?.[0];
+            w.write(
+                "aliases.yaml",
+                `${salt}\nconfig:\n  proj:a: [&x {port: 1, key: &k {secure: "${secure}"}}, *x, &x {port: 2}, *x, *k]\n  proj:b: *x\n`,
+            );
+            const get = async (key: string): Promise<unknown> =>
+                JSON.parse((await w.ok("config", "get", key, "--config-file", "aliases.yaml")).stdout);
+            const first = { port: 1, key: "tok-SECRET-1" };
+            assert.deepEqual(await get("a"), [first, first, { port: 2 }, { port: 2 }, "tok-SECRET-1"]);
+            assert.deepEqual(await get("b"), { port: 2 });
+        });
+
         it("preview, then up; secrets show nowhere", async () => {
             const preview = await w.ok("preview", "--diff");
             assert.match(preview.stdout, /^Previewing update \(dev\):\n/);

@@ -26,6 +26,7 @@ import (
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 
 	"k3s-ha/lab/k3s/internal/agent"
+	"k3s-ha/lab/k3s/internal/bucket"
 	"k3s-ha/lab/k3s/internal/config"
 	"k3s-ha/lab/k3s/internal/host"
 	"k3s-ha/lab/k3s/internal/server"
@@ -176,12 +177,8 @@ func runKubectl(args []string) error {
 }
 
 // local returns a client to this host's supervisor, as `server`, for the commands that act through it. The data folder
-// and the port are those of the configuration file unless given.
-func local(fs *flag.FlagSet, args []string) (*supervisor.Client, error) {
-	s, err := config.Resolve("server", nil, os.Getenv)
-	if err != nil {
-		return nil, err
-	}
+// and the port are those of the configuration file s unless given.
+func local(s *config.Settings, fs *flag.FlagSet, args []string) (*supervisor.Client, error) {
 	dataDir := fs.String("data-dir", s.String("data-dir"), "")
 	fs.StringVar(dataDir, "d", *dataDir, "")
 	url := fs.String("server", "https://"+net.JoinHostPort(host.Loopback(), s.String("https-listen-port")), "")
@@ -210,7 +207,11 @@ func runToken(args []string) error {
 	fs := flag.NewFlagSet("token rotate", flag.ContinueOnError)
 	newToken := fs.String("new-token", "", "")
 	fmt.Println("\033[33mWARNING\033[0m: Recommended to keep a record of the old token. If restoring from a snapshot, you must use the token associated with that snapshot.")
-	c, err := local(fs, args[1:])
+	s, err := config.Resolve("server", nil, os.Getenv)
+	if err != nil {
+		return err
+	}
+	c, err := local(s, fs, args[1:])
 	if err != nil {
 		return err
 	}
@@ -233,20 +234,36 @@ func runSnapshot(args []string) error {
 	if operation == "ls" {
 		operation = "list"
 	}
+	s, err := config.Resolve("server", nil, os.Getenv)
+	if err != nil {
+		return err
+	}
 	fs := flag.NewFlagSet("etcd-snapshot "+operation, flag.ContinueOnError)
+	for _, key := range bucket.Keys {
+		s.Flag(fs, key, key, strings.TrimPrefix(key, "etcd-"))
+	}
 	name := fs.String("name", "on-demand", "")
 	dir := fs.String("etcd-snapshot-dir", "", "")
 	fs.StringVar(dir, "dir", "", "")
-	retention := fs.Int("snapshot-retention", 5, "")
-	fs.IntVar(retention, "etcd-snapshot-retention", 5, "")
+	retention := fs.Int("snapshot-retention", s.Int("etcd-snapshot-retention"), "")
+	fs.IntVar(retention, "etcd-snapshot-retention", *retention, "")
 	compress := fs.Bool("snapshot-compress", false, "")
 	output := fs.String("output", "table", "")
 	fs.StringVar(output, "o", "table", "")
-	c, err := local(fs, args)
+	c, err := local(s, fs, args)
 	if err != nil {
 		return err
 	}
 	req := supervisor.SnapshotRequest{Operation: operation, Names: []string{*name}, Dir: *dir, Retention: *retention, Compress: *compress}
+	// As k3s: `save` prunes nothing here, and in the bucket only by a retention that was set for it.
+	given := s.IsSet("etcd-snapshot-retention") || *retention != s.Int("etcd-snapshot-retention")
+	if req.S3 = bucket.FromConfig(s, *retention, given); operation == "save" {
+		req.S3 = bucket.FromConfig(s, 0, true)
+	}
+	c.Timeout = 2 * time.Minute
+	if req.S3 != nil {
+		c.Timeout += req.S3.Timeout
+	}
 	if operation == "delete" {
 		req.Names = fs.Args()
 	} else if operation == "save" && fs.NArg() > 0 {

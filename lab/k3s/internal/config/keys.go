@@ -83,6 +83,8 @@ var defaults = map[string]string{
 	"etcd-snapshot-schedule-cron":      "0 */12 * * *",
 	"etcd-snapshot-retention":          "5",
 	"etcd-s3-retention":                "5",
+	"etcd-s3-endpoint":                 "s3.amazonaws.com",
+	"etcd-s3-region":                   "us-east-1",
 	"etcd-snapshot-reconcile-interval": "10m",
 	"etcd-s3-timeout":                  "5m",
 	"secrets-encryption-provider":      "aescbc",

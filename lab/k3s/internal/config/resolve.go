@@ -139,6 +139,14 @@ func configFile(args []string, getenv func(string) string) (string, bool) {
 	return defaults["config"], false
 }
 
+// Flag lets arguments under these names replace a key's value.
+func (s *Settings) Flag(fs *flag.FlagSet, key string, names ...string) {
+	s.known(key)
+	for _, name := range names {
+		fs.Var(&value{s: s, name: key}, name, "")
+	}
+}
+
 // IsSet tells whether a value was given anywhere (not only by default).
 func (s *Settings) IsSet(name string) bool { return s.set[name] }
 

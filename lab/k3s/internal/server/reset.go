@@ -15,7 +15,7 @@ import (
 
 const resetLimit = 2 * time.Minute
 
-// reset is `k3s server --cluster-reset [--cluster-reset-restore-path FILE]`: it leaves a cluster of this one member and
+// reset is `k3s server --cluster-reset [--cluster-reset-restore-path FILE-OR-NAME-IN-BUCKET]`: it leaves a cluster of this one member and
 // ends; a start without the flags follows. On a new host the CAs come out of the snapshot, which takes the token of
 // its time.
 func (s *server) reset(ctx context.Context) error {
@@ -53,7 +53,11 @@ func (s *server) reset(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, resetLimit)
 	defer cancel()
 	logrus.Infof("Resetting etcd cluster membership")
-	if s.etcd, err = datastore.Reset(ctx, s.datastore(), s.String("cluster-reset-restore-path")); err != nil {
+	restore, err := s.fetchSnapshot(ctx, s.String("cluster-reset-restore-path"))
+	if err != nil {
+		return err
+	}
+	if s.etcd, err = datastore.Reset(ctx, s.datastore(), restore); err != nil {
 		return err
 	}
 	defer s.etcd.Stop(stopLimit)

@@ -50,6 +50,7 @@ type server struct {
 	supervisor *supervisor.Server
 	store      store
 	etcd       *datastore.Etcd // nil on SQLite
+	buckets    buckets
 	kube       *kubernetes.Clientset
 	nodes      corelisters.NodeLister
 	leading    atomic.Bool

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -35,6 +36,7 @@ var warnNoHash sync.Once
 type Client struct {
 	URL      string
 	CAPEM    []byte
+	Timeout  time.Duration // of a request; 0: 10 s
 	user     string
 	password string
 	certFile string
@@ -101,7 +103,7 @@ func (c *Client) http(withCert bool) (*http.Client, bool) {
 			used = true
 		}
 	}
-	return &http.Client{Timeout: clientTimeout, Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}}, used
+	return &http.Client{Timeout: cmp.Or(c.Timeout, clientTimeout), Transport: &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}}, used
 }
 
 func do(h *http.Client, req *http.Request) ([]byte, error) {

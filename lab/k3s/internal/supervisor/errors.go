@@ -15,6 +15,12 @@ var (
 	ErrCoreNotReady = errors.New("runtime core not ready")
 )
 
+// BadRequest is answered with 400 and its own words.
+type BadRequest struct{ Err error }
+
+func (b BadRequest) Error() string { return b.Err.Error() }
+func (b BadRequest) Unwrap() error { return b.Err }
+
 var reasons = map[int]metav1.StatusReason{
 	http.StatusBadRequest:          metav1.StatusReasonBadRequest,
 	http.StatusUnauthorized:        metav1.StatusReasonUnauthorized,

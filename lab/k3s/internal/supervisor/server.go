@@ -18,6 +18,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"k3s-ha/lab/k3s/internal/bucket"
 	"k3s-ha/lab/k3s/internal/pki"
 )
 
@@ -53,6 +54,8 @@ type SnapshotRequest struct {
 	Dir       string   `json:"dir,omitempty"`
 	Retention int      `json:"retention,omitempty"`
 	Compress  bool     `json:"compress,omitempty"`
+	// S3 is the bucket that the caller has configured; the server's own settings do not matter.
+	S3 *bucket.Settings `json:"s3,omitempty"`
 }
 
 // Server answers port 6443.
@@ -253,7 +256,11 @@ func (s *Server) snapshot(w http.ResponseWriter, r *http.Request) {
 	}
 	res, err := s.Hooks.Snapshot(r.Context(), req)
 	if err != nil {
-		SendError(w, http.StatusInternalServerError, err)
+		code := http.StatusInternalServerError
+		if errors.As(err, new(BadRequest)) {
+			code = http.StatusBadRequest
+		}
+		SendError(w, code, err)
 		return
 	}
 	sendJSON(w, res)

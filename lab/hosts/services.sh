@@ -28,7 +28,10 @@ services_up() {
     cgroup_make router # before inotify_raise: another lab's end must see this one
     inotify_raise
     ssh_up
-    if ! netns_exists "$ROUTER_NETNS"; then process_end "$LAB_DIR/serve.pid"; fi # it would serve nobody
+    if ! netns_exists "$ROUTER_NETNS"; then # they would serve nobody
+        process_end "$LAB_DIR/serve.pid"
+        process_end "$LAB_DIR/s3/server.pid"
+    fi
     router_up
     k3s_stage
     ln -sfn "$(repository)" "$LAB_DIR/debs"
@@ -41,6 +44,7 @@ services_up() {
     for port in 8080 8081; do
         wait_for 10 _listening "$port" || fail "the lab's HTTP server does not answer, see $LAB_DIR/serve.log"
     done
+    s3_up
     # The k3s of the lab is also its kubectl. The official one unpacks itself: below the lab's folder, not /var/lib.
     # shellcheck disable=SC2016
     printf '#!/bin/sh\nset -- kubectl "$@"\nfor k3s in "%s"/artifacts/k3s-io/k3s/releases/download/*/k3s; do\n    K3S_DATA_DIR="%s/k3s-cli" exec "$k3s" "$@"\ndone\n' \

@@ -176,6 +176,7 @@ setup_all() {
         setup_node
         setup_k3s
         k3s_stage
+        setup_s3
         setup_pulumi
         haproxy_versions >/dev/null
     )

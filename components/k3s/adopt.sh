@@ -65,7 +65,7 @@ wanted_settings() {
 }
 
 # What else is read at the start.
-other_files() { cat "$BIN" "$CONF/registries.yaml" "$CONF/authn.yaml" "$CONF/config.yaml.d/60-s3.yaml" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" 2>/dev/null | sha256sum; }
+other_files() { cat "$BIN" "$CONF/registries.yaml" "$CONF/authn.yaml" "$S3_KEYS" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" 2>/dev/null | sha256sum; }
 
 refuse() { fail "$1" "$2; nothing was changed here, k3s runs on"; }
 

@@ -8,6 +8,8 @@ DATA=/var/lib/rancher/k3s
 CA=$DATA/server/tls/server-ca.crt
 MEMBERSHIP=$CONF/config.yaml.d/50-membership.yaml
 REGISTRATION=$CONF/config.yaml.d/40-registration.yaml
+# Keys of the bucket for snapshots, on servers; written from secrets, in no bundle.
+S3_KEYS=$CONF/config.yaml.d/60-s3.yaml
 # What k3s was last started with.
 STARTED=$STATE/k3s-started
 RESTART=0
@@ -43,7 +45,7 @@ install_files() {
     put_files "$CONF/"
     put_files "$DATA/agent/etc/"
     # A file that the plan has no longer: k3s would go on reading it.
-    for path in "$CONF/registries.yaml" "$CONF/authn.yaml" "$CONF/config.yaml.d/60-s3.yaml" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf"; do
+    for path in "$CONF/registries.yaml" "$CONF/authn.yaml" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf"; do
         if [ -f "$path" ] && ! content "$path" >/dev/null; then
             rm -f "$path"
             CHANGED=$((CHANGED + 1))
@@ -71,7 +73,7 @@ put_unit() {
 start_digest() {
     {
         cat "$STATE/bin/$(setting version)/sha256"
-        for path in "$CONF/config.yaml" "$CONF/agent-token" "$CONF/registries.yaml" "$CONF/authn.yaml" "$CONF/config.yaml.d/60-s3.yaml" \
+        for path in "$CONF/config.yaml" "$CONF/agent-token" "$CONF/registries.yaml" "$CONF/authn.yaml" "$S3_KEYS" \
             "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT"; do
             echo "$path"
             if [ -f "$path" ]; then cat "$path"; fi
@@ -290,7 +292,7 @@ trust_ca() {
 remember_k3s() {
     {
         files "$BIN" /usr/local/bin/k3s-killall.sh "$CONF/token" "$CONF/agent-token" "$CONF/config.yaml" "$CONF/registries.yaml" "$CONF/authn.yaml" \
-            "$REGISTRATION" "$CONF/config.yaml.d/60-s3.yaml" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT" "$(setting proxy-ca)"
+            "$REGISTRATION" "$S3_KEYS" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT" "$(setting proxy-ca)"
         echo "unit $UNIT"
     } | remember k3s
 }

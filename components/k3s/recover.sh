@@ -8,6 +8,7 @@ STEP=recover
 ROLE=server
 UNIT=k3s.service
 . "$KIT/k3s-lib.sh"
+. "$KIT/snapshot-lib.sh"
 
 kube() { kubectl_admin "$@"; }
 stop_k3s() { timeout 120 systemctl stop "$UNIT" || systemctl kill -s KILL "$UNIT" || true; }
@@ -22,13 +23,29 @@ start_k3s() {
 
 # k3s resets only a server that joins nobody; the membership comes back in any case.
 reset() {
-    [ -z "${1-}" ] || case $1 in /*) [ -r "$1" ] || fail "there is no readable snapshot $1" "k3s etcd-snapshot ls lists those of this master" ;; esac
+    from_bucket=no
+    case ${1-} in
+        "") set -- server --cluster-reset ;;
+        /*)
+            [ -r "$1" ] || fail "there is no readable snapshot $1" "k3s etcd-snapshot ls lists those of this master"
+            # With a bucket k3s looks there for paths, too.
+            set -- server --cluster-reset "--cluster-reset-restore-path=$1" --etcd-s3=false
+            ;;
+        *)
+            has_bucket || fail "the snapshot $1 is no path, and no bucket is configured to have it" "give the absolute path of a file on this master"
+            from_bucket=yes
+            set -- server --cluster-reset "--cluster-reset-restore-path=$1"
+            ;;
+    esac
     stop_k3s
     mv -f "$MEMBERSHIP" "$STATE/membership.aside"
-    set -- server --cluster-reset ${1:+"--cluster-reset-restore-path=$1"}
     done=yes
-    timeout 300 "$BIN" "$@" >"$WORK/reset" 2>&1 || done=no
+    # k3s waits up to 5 minutes for the bucket.
+    timeout 600 "$BIN" "$@" >"$WORK/reset" 2>&1 || done=no
     mv -f "$STATE/membership.aside" "$MEMBERSHIP"
+    if [ "$done" = no ] && [ "$from_bucket" = yes ] && tail -n 3 "$WORK/reset" | grep -Eq 'S3 client:|snapshot from S3:'; then
+        fail "k3s could not fetch the snapshot: $(tail -n 3 "$WORK/reset" | mask)" "k3s is stopped on this master, its data are as they were (systemctl start k3s); $BUCKET_ADVICE, and at the name: k3s etcd-snapshot ls"
+    fi
     [ "$done" = yes ] || fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" "k3s is stopped on this master; its data are as they were"
     rm -f "$DATA/server/db/etcd/tombstone"
     start_k3s

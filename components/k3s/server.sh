@@ -11,6 +11,7 @@ ROLE=server
 UNIT=k3s.service
 . "$KIT/k3s-lib.sh"
 . "$KIT/adopt.sh"
+. "$KIT/snapshot-lib.sh"
 
 ID_FILE=$DATA/server/k3s-ha-cluster-id
 
@@ -107,9 +108,11 @@ before_upgrade() {
     RESTART=1
     if [ "$(setting snapshot)" != before-upgrade ] || ! has_etcd_data || ! will_restart; then return 0; fi
     name=before-$(setting version | tr + -)
-    timeout 300 "$BIN" etcd-snapshot save --name "$name" >"$WORK/snapshot" 2>&1 ||
+    take_snapshot "$name" ||
         fail "no etcd snapshot could be taken before the upgrade: $(tail -n 2 "$WORK/snapshot" | mask)" "look at the disk space below $DATA/server/db/snapshots; k3s was not restarted"
-    say "$NODE: etcd snapshot $(sed -n "s/.*\($name-[A-Za-z0-9_.-]*\).*/\1/p" "$WORK/snapshot" | tail -n 1) taken"
+    say "$NODE: etcd snapshot ${snapshot_file##*/} taken${snapshot_object:+, also $snapshot_object}"
+    # The upgrade may need it here; a bucket that is away is no reason to stay with the old release.
+    [ -z "$bucket_problem" ] || say "$NODE: WARNING: this snapshot is not in the bucket: $bucket_problem; $BUCKET_ADVICE"
 }
 
 # --- tokens -----------------------------------------------------------------------------------------------------------------
@@ -144,21 +147,42 @@ write_tokens() {
 
 # Credentials are in no file that a preview shows; k3s reads them from a drop-in beside the public settings.
 write_s3_credentials() {
-    [ -s "$SECRETS/s3-access-key" ] || { rm -f "$CONF/config.yaml.d/60-s3.yaml"; return 0; }
+    if [ ! -s "$SECRETS/s3-access-key" ]; then
+        if [ -f "$S3_KEYS" ]; then
+            rm -f "$S3_KEYS"
+            RESTART=1
+        fi
+        return 0
+    fi
     printf '"etcd-s3-access-key": "%s"\n"etcd-s3-secret-key": "%s"\n' "$(cat "$SECRETS/s3-access-key")" "$(cat "$SECRETS/s3-secret-key")" >"$WORK/s3"
     before=$CHANGED
-    put "$WORK/s3" "$CONF/config.yaml.d/60-s3.yaml" 0600
+    put "$WORK/s3" "$S3_KEYS" 0600
     [ "$CHANGED" = "$before" ] || RESTART=1
 }
 
 # --- founding from a snapshot -------------------------------------------------------------------------------------------------
 
+restore_failed() {
+    if tail -n 3 "$WORK/restore" | grep -Eq 'S3 client:|snapshot from S3:'; then
+        advice=$BUCKET_ADVICE
+    else
+        advice="the server token must be that of the cluster that the snapshot was taken of (k3s-ha:token)"
+    fi
+    fail "k3s could not restore $restore: $(tail -n 3 "$WORK/restore" | mask)" "$advice; remove $DATA/server on this host before the next try"
+}
+
 restore_snapshot() {
+    set -- server --cluster-reset "--cluster-reset-restore-path=$restore"
     case $restore in
-        /*) [ -r "$restore" ] || fail "there is no readable snapshot $restore" "put it there, or correct k3s-ha:snapshots.restore" ;;
+        /*)
+            [ -r "$restore" ] || fail "there is no readable snapshot $restore" "put it there, or correct k3s-ha:snapshots.restore"
+            # With a bucket k3s looks there for paths, too.
+            set -- "$@" --etcd-s3=false
+            ;;
+        *) has_bucket || fail "the snapshot $restore is no path, and no bucket is configured to have it" "set k3s-ha:snapshots.s3, or copy it here and give its absolute path in k3s-ha:snapshots.restore" ;;
     esac
-    timeout "$limit" "$BIN" server --cluster-reset "--cluster-reset-restore-path=$restore" >"$WORK/restore" 2>&1 ||
-        fail "k3s could not restore $restore: $(tail -n 3 "$WORK/restore" | mask)" "the server token must be that of the cluster that the snapshot was taken of (k3s-ha:token); remove $DATA/server on this host before the next try"
+    # k3s waits up to 5 minutes for the bucket.
+    timeout "$((limit + 300))" "$BIN" "$@" >"$WORK/restore" 2>&1 || restore_failed
     say "$NODE: restored from $restore"
 }
 

@@ -24,6 +24,7 @@ const SCRIPTS = {
         "agent.sh",
         "drain.sh",
         "k3s-killall.sh",
+        "snapshot-lib.sh",
         "snapshot.sh",
         "recover.sh",
         "nodes.sh",

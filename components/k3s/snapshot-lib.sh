@@ -1,0 +1,40 @@
+# shellcheck shell=sh
+# etcd snapshots by k3s: on this master, and in the bucket where one is configured. Needs k3s-lib.sh.
+# shellcheck disable=SC2034,SC2154
+
+has_bucket() { grep -qsx 'etcd-s3: true' "$CONF/config.yaml"; }
+
+# save_snapshot NAME [FLAG…]: k3s gives up by itself after 7 minutes, 5 of them for the bucket.
+save_snapshot() {
+    snapshot_name=$1
+    shift
+    timeout 450 "$BIN" etcd-snapshot save --name "$snapshot_name" "$@" >"$WORK/snapshot" 2>&1
+}
+
+# take_snapshot NAME: false when none could be taken; else snapshot_file is the one on this master, and where a bucket is
+# configured snapshot_object the one there (s3://…), or bucket_problem why there is none. k3s takes none at all while it cannot
+# open the bucket, and tells of a failed upload in its log only (k3s 1.36.3, pkg/etcd/snapshot.go).
+take_snapshot() {
+    snapshot_object="" bucket_problem=""
+    : >"$WORK/before-snapshot"
+    if ! save_snapshot "$1"; then
+        has_bucket && grep -q 'S3 client' "$WORK/snapshot" || return 1
+        bucket_problem=$(tail -n 1 "$WORK/snapshot" | sed 's/.*S3 client: //; s/"$//' | mask)
+        save_snapshot "$1" --etcd-s3=false || return 1
+    fi
+    snapshot_file=$(find "$DATA/server/db/snapshots" -name "$1-*" -newer "$WORK/before-snapshot" 2>/dev/null | sort | tail -n 1)
+    if [ -z "$snapshot_file" ]; then
+        echo "k3s reports a snapshot and no file of that name is below $DATA/server/db/snapshots" >"$WORK/snapshot"
+        return 1
+    fi
+    if ! has_bucket || [ -n "$bucket_problem" ]; then return 0; fi
+    if timeout 450 "$BIN" etcd-snapshot ls >"$WORK/snapshots" 2>&1; then
+        snapshot_object=$(awk -v name="${snapshot_file##*/}" '$1 == name && $2 ~ /^s3:/ { print $2 }' "$WORK/snapshots")
+        [ -n "$snapshot_object" ] || bucket_problem="the upload failed: $(journalctl -u "$UNIT" -n 200 --no-pager -o cat 2>/dev/null | grep 'upload to S3' | tail -n 1 | mask)"
+    else
+        bucket_problem=$(tail -n 1 "$WORK/snapshots" | mask)
+    fi
+}
+
+# What to look at when the bucket is the problem.
+BUCKET_ADVICE="look at k3s-ha:snapshots.s3 (bucket, endpoint, region, endpointCa), at the secrets k3s-ha:s3AccessKey and s3SecretKey, and whether this host reaches the endpoint"

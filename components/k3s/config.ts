@@ -106,6 +106,9 @@ function snapshotConfig({ snapshots }: ClusterSpec): Record<string, unknown> {
         "etcd-s3-endpoint": s3?.endpoint,
         "etcd-s3-region": s3?.region,
         "etcd-s3-folder": s3?.folder,
+        // k3s takes a file, or PEM in base64.
+        "etcd-s3-endpoint-ca": s3?.endpointCa && Buffer.from(s3.endpointCa).toString("base64"),
+        "etcd-s3-bucket-lookup-type": s3?.lookup,
         "etcd-s3-insecure": s3?.insecure,
         "etcd-s3-retention": s3?.retention,
     };

@@ -329,6 +329,12 @@ function checkSnapshots(settings: StackSettings, report: Report): void {
                 "is set by k3s-ha:snapshots; keep one of them",
             );
     }
+    if (snapshots.s3?.insecure === true && snapshots.s3.endpointCa !== undefined)
+        report(
+            ["snapshots", "s3", "endpointCa"],
+            undefined,
+            "is of no use beside snapshots.s3.insecure: over plain HTTP there is no certificate; leave one of them out",
+        );
     const keys = [settings.s3AccessKey, settings.s3SecretKey].filter((k) => k !== undefined).length;
     if (keys === 1)
         report(
@@ -522,6 +528,17 @@ function warnAboutTrust(settings: StackSettings, warnings: string[]): void {
             "k3s-ha:ssh.insecureIgnoreHostKey is true: no host's key is verified, and whoever answers at an address receives the cluster's tokens.",
         );
     }
+    if (settings.snapshots.s3?.insecure === true) {
+        warnings.push(
+            "k3s-ha:snapshots.s3.insecure is true: snapshots, with every secret of the cluster, go to the bucket over plain HTTP, where anybody on the path can read and replace them.",
+        );
+    }
+    // k3s's own setting, which beside snapshots.s3 is refused.
+    for (const key of ["etcd-s3-insecure", "etcd-s3-skip-ssl-verify"])
+        if (settings.server.config?.[key] === true)
+            warnings.push(
+                `k3s-ha:server.config.${key} is true: whoever answers at the bucket's endpoint receives the snapshots.`,
+            );
     if (settings.proxy.check?.verify === false || settings.proxy.preset === "seed") {
         warnings.push(
             "The proxies do not verify the masters' certificates (check-ssl verify none): a health check can be answered by anybody on the path.",

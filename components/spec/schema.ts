@@ -2,6 +2,7 @@
  * The form of a stack file's settings (namespace `k3s-ha`), field by field. Relations between fields are in check.ts.
  * Every message says what is allowed; the path and the value are added where all messages are put together (errors.ts).
  */
+import { X509Certificate } from "node:crypto";
 import { z } from "zod";
 import { haproxyConfigSchema } from "../haproxy";
 import { K3S_VERSION_FORM, durationMs, isAddress, isCidr, isHost, isNodeName, parseK3sVersion } from "./values";
@@ -79,6 +80,25 @@ const secret = refined(
     (t) => t.length >= 12 && t.length <= 256 && /^[!-~]+$/.test(t),
     "12 to 256 printable ASCII characters without spaces",
 );
+
+const PEM_CERTIFICATE = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
+
+/** Nothing else is in it, above all no key: it stands in the stack file. */
+const certificates = z
+    .string()
+    .max(65536, "must have at most 65536 characters")
+    .refine(
+        (t) => {
+            const found = t.match(PEM_CERTIFICATE) ?? [];
+            try {
+                found.forEach((pem) => new X509Certificate(pem));
+            } catch {
+                return false;
+            }
+            return found.length > 0 && t.replace(PEM_CERTIFICATE, "").trim() === "";
+        },
+        { error: "must be one or more certificates in PEM form (-----BEGIN CERTIFICATE-----…) and nothing else" },
+    );
 
 /** A cloud's key, which goes into a YAML string. */
 const credential = refined(
@@ -319,6 +339,8 @@ export const stackSchema = z.strictObject({
                     ).optional(),
                     region: word.optional(),
                     folder: word.optional(),
+                    endpointCa: certificates.optional(),
+                    lookup: z.enum(["auto", "path", "dns"], { error: "must be auto, path or dns" }).optional(),
                     insecure: bool.optional(),
                     retention: count.optional(),
                 })

@@ -112,7 +112,13 @@ export interface SnapshotSpec {
         readonly endpoint?: string;
         readonly region?: string;
         readonly folder?: string;
+        /** PEM of the CAs that the endpoint's certificate must be of; absent: the host's own. */
+        readonly endpointCa?: string;
+        /** Where the bucket's name stands in URLs; auto: before the host name at the big clouds, in the path elsewhere. */
+        readonly lookup?: "auto" | "path" | "dns";
+        /** Plain HTTP. */
         readonly insecure?: boolean;
+        /** Snapshots of one name kept in the bucket, those of all masters together. */
         readonly retention?: number;
     };
 }

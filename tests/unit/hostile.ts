@@ -5,7 +5,7 @@
 import { parse, stringify } from "yaml";
 import { z } from "zod";
 import { stackSchema } from "../../components/spec/schema";
-import { node, settings } from "./settings";
+import { CA_PEM, node, settings } from "./settings";
 
 const KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGrLdC9JoPv1HnRVTtNQTqxv4O7yPdW8YZMDk0zJqF0Y";
 const BASTION = { host: "10.97.0.1", hostKey: KEY };
@@ -239,6 +239,7 @@ const SAMPLES: readonly unknown[] = [
     "a-secret-of-16-chars",
     "/etc/haproxy/list",
     "1k",
+    CA_PEM,
 ];
 
 /** A well-formed value: of an object only what is required. @throws when SAMPLES has none for a leaf: add one there. */

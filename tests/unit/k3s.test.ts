@@ -8,7 +8,7 @@ import { renderBundle } from "../../components/remote/bundle";
 import { checkSpec } from "../../components/spec/check";
 import type { ClusterSpec, NodeSpec } from "../../components/spec/spec";
 import { assertGolden } from "./golden";
-import { node, settings, spec } from "./settings";
+import { CA_PEM, node, settings, spec } from "./settings";
 
 const of = (s: ClusterSpec, name: string): NodeSpec => s.nodes.find((n) => n.name === name) as NodeSpec;
 
@@ -152,7 +152,14 @@ describe("k3s plan", () => {
             snapshots: {
                 schedule: "0 */6 * * *",
                 retention: 7,
-                s3: { bucket: "backups", endpoint: "s3.example.com", folder: "prod" },
+                s3: {
+                    bucket: "backups",
+                    endpoint: "s3.example.com",
+                    folder: "prod",
+                    endpointCa: CA_PEM,
+                    lookup: "path",
+                    retention: 12,
+                },
             },
             s3AccessKey: "AKIA-SECRET",
             s3SecretKey: "SECRET/+key",
@@ -165,7 +172,12 @@ describe("k3s plan", () => {
             "etcd-s3-bucket": "backups",
             "etcd-s3-endpoint": "s3.example.com",
             "etcd-s3-folder": "prod",
+            "etcd-s3-endpoint-ca": Buffer.from(CA_PEM).toString("base64"),
+            "etcd-s3-bucket-lookup-type": "path",
+            "etcd-s3-retention": 12,
         });
+        // What the scripts on a master look for (snapshot-lib.sh).
+        assert.match(renderBundle(k3sBundle(s, of(s, "master-2"))), /^ {4}etcd-s3: true$/m);
         assert.ok(!Object.keys(nodeConfig(s, of(s, "agent-1"))).some((k) => k.startsWith("etcd-")));
         for (const n of s.nodes) assert.ok(!renderBundle(k3sBundle(s, n)).includes("SECRET"), n.name);
     });

@@ -5,6 +5,19 @@ import type { ClusterSpec } from "../../components/spec/spec";
 
 const KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGrLdC9JoPv1HnRVTtNQTqxv4O7yPdW8YZMDk0zJqF0Y";
 
+/** Of a CA for tests, whose key nobody has. */
+export const CA_PEM = `-----BEGIN CERTIFICATE-----
+MIIBdDCCARugAwIBAgIUJOkuunAkt6kILPrIR1wQ/HTzsKgwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjgwMzE0NTlaGA8yMTI2MTEwNDAzMTQ1
+OVowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABOX1
+HOHs/e29qW4wNVG3r2LdpudVBgT6Pd7NlxcGr8j3ATZUwEgBgJafkyuwn1RBkVLG
+Vk3++d2gQ2AX3qPXS4OjUzBRMB0GA1UdDgQWBBSntKCFyOmkVobVZo6FF2rRHuqh
+fzAfBgNVHSMEGDAWgBSntKCFyOmkVobVZo6FF2rRHuqhfzAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0cAMEQCIHEOj2hoXoL60riLamAU9qEq6hNMFyf0z9j+
+IuAQKE5fAiBrrcr2Q0XHkZYAoqftm2W0BCO57vTwmAWLnsXIw28QkA==
+-----END CERTIFICATE-----
+`;
+
 /** A node with a pinned key. */
 export function node(name: string, role: string, address: string, more: object = {}): Record<string, unknown> {
     return { name, role, address, ssh: { hostKey: KEY }, ...more };

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { checkSpec } from "../../components/spec/check";
 import { knownHostKey } from "../../components/spec/known-hosts";
 import { durationMs, isCidr, nodeNetworks, parseK3sVersion } from "../../components/spec/values";
-import { mistakes, node, settings, spec } from "./settings";
+import { CA_PEM, mistakes, node, settings, spec } from "./settings";
 
 /** Each mistake in these settings, as one line that names path, value and what is allowed. */
 const refused: readonly (readonly [what: string, more: object, line: RegExp])[] = [
@@ -67,6 +67,38 @@ const refused: readonly (readonly [what: string, more: object, line: RegExp])[] 
         "an S3 key with a quote",
         { snapshots: { s3: { bucket: "b" } }, s3AccessKey: 'a"b', s3SecretKey: "c" },
         /^k3s-ha:s3AccessKey: must be|^k3s-ha:s3AccessKey: 1 to 256|s3AccessKey.* must be 1 to 256 printable/,
+    ],
+    [
+        "a CA for S3 that is a file's name",
+        { snapshots: { s3: { bucket: "b", endpointCa: "/etc/ssl/ca.pem" } } },
+        /^k3s-ha:snapshots\.s3\.endpointCa: "\/etc\/ssl\/ca\.pem" must be one or more certificates in PEM form/,
+    ],
+    [
+        "a CA for S3 that is no certificate",
+        { snapshots: { s3: { bucket: "b", endpointCa: CA_PEM.replace("MII", "AAA") } } },
+        /^k3s-ha:snapshots\.s3\.endpointCa: .* must be one or more certificates in PEM form/,
+    ],
+    [
+        "a key beside the CA for S3",
+        {
+            snapshots: {
+                s3: {
+                    bucket: "b",
+                    endpointCa: `${CA_PEM}-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n`,
+                },
+            },
+        },
+        /^k3s-ha:snapshots\.s3\.endpointCa: .* and nothing else/,
+    ],
+    [
+        "a CA for S3 over plain HTTP",
+        { snapshots: { s3: { bucket: "b", endpointCa: CA_PEM, insecure: true } } },
+        /^k3s-ha:snapshots\.s3\.endpointCa: is of no use beside snapshots\.s3\.insecure/,
+    ],
+    [
+        "a lookup that S3 does not have",
+        { snapshots: { s3: { bucket: "b", lookup: "virtual" } } },
+        /^k3s-ha:snapshots\.s3\.lookup: "virtual" must be auto, path or dns/,
     ],
     [
         "S3 keys in k3s's own settings",
@@ -286,6 +318,19 @@ describe("spec", () => {
         const { spec: s, warnings } = checkSpec(open);
         assert.match(warnings.join("\n"), /insecureIgnoreHostKey is true/);
         assert.equal(s.nodes[0]?.ssh.hostKey, undefined);
+    });
+
+    it("says so in every run when snapshots go to the bucket unprotected", () => {
+        const warnings = (more: object): string => checkSpec(settings(more)).warnings.join("\n");
+        assert.match(
+            warnings({ snapshots: { s3: { bucket: "b", insecure: true } } }),
+            /snapshots\.s3\.insecure is true/,
+        );
+        assert.equal(warnings({ snapshots: { s3: { bucket: "b", endpointCa: CA_PEM } } }), "");
+        assert.match(
+            warnings({ server: { config: { "etcd-s3": true, "etcd-s3-skip-ssl-verify": true } } }),
+            /etcd-s3-skip-ssl-verify is true/,
+        );
     });
 
     it("fills in the defaults and freezes the result", () => {

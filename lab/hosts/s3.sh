@@ -24,7 +24,7 @@ _s3_certificates() {
 
 # s3_up: after router_up. The bucket is made by a signed request, as any other client would.
 s3_up() {
-    local folder=$LAB_DIR/s3 access secret code
+    local folder=$LAB_DIR/s3 access secret code empty
     [[ -x $LAB_CACHE/s3/server ]] || fail "no S3 server yet: lab/lab setup"
     install -d -m 700 "$folder" "$folder/data" "$folder/meta"
     _s3_certificates
@@ -40,8 +40,10 @@ s3_up() {
     fi
     wait_for 10 _listening 8082 || fail "the lab's S3 server does not answer, see $folder/server.log"
     [[ ! -d $folder/data/$S3_BUCKET ]] || return 0
+    empty=$(sha256sum </dev/null)
     code=$(printf 'user = "%s:%s"\n' "$access" "$secret" | nsenter --net="/run/netns/$ROUTER_NETNS" \
-        curl -sS -K - --noproxy '*' --aws-sigv4 aws:amz:us-east-1:s3 --cacert "$folder/ca.pem" -X PUT -o "$folder/answer" -w '%{http_code}' \
+        curl -sS -K - --noproxy '*' --aws-sigv4 aws:amz:us-east-1:s3 --cacert "$folder/ca.pem" \
+        -H "x-amz-content-sha256: ${empty%% *}" -X PUT -o "$folder/answer" -w '%{http_code}' \
         "https://$ROUTER_ADDRESS:8082/$S3_BUCKET") || true
     [[ $code == 200 ]] || fail "the lab's bucket cannot be made (answer ${code:-none}: $(head -c 300 "$folder/answer" 2>/dev/null))"
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"k3s-ha/lab/k3s/internal/bucket/buckettest"
 	"k3s-ha/lab/k3s/internal/cli"
 )
 
@@ -25,7 +26,9 @@ import (
 const (
 	envExec  = "K3S_TEST_EXEC"
 	envNetns = "K3S_TEST_NETNS"
-	patience = 90 * time.Second
+	// envBucket names the S3 server's binary.
+	envBucket = "K3S_TEST_BUCKET"
+	patience  = 90 * time.Second
 )
 
 func TestMain(m *testing.M) {
@@ -42,18 +45,24 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(m.Run())
 	}
+	// Before the network is gone.
+	folder, err := os.MkdirTemp("", "s3")
+	must(err)
+	binary, err := buckettest.Build(folder)
+	must(err)
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), envNetns+"=1")
+	cmd.Env = append(os.Environ(), envNetns+"=1", envBucket+"="+binary)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
 	}
-	err := cmd.Run()
+	err = cmd.Run()
 	if cmd.ProcessState == nil {
 		must(err)
 	}
+	_ = os.RemoveAll(folder)
 	os.Exit(cmd.ProcessState.ExitCode())
 }
 

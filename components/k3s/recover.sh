@@ -43,8 +43,12 @@ reset() {
     # k3s waits up to 5 minutes for the bucket.
     timeout 600 "$BIN" "$@" >"$WORK/reset" 2>&1 || done=no
     mv -f "$STATE/membership.aside" "$MEMBERSHIP"
-    if [ "$done" = no ] && [ "$from_bucket" = yes ] && tail -n 3 "$WORK/reset" | grep -Eq 'S3 client:|snapshot from S3:'; then
-        fail "k3s could not fetch the snapshot: $(tail -n 3 "$WORK/reset" | mask)" "k3s is stopped on this master, its data are as they were (systemctl start k3s); $BUCKET_ADVICE, and at the name: k3s etcd-snapshot ls"
+    # k3s fetches first and touches its data then.
+    fetch_problem=""
+    if [ "$done" = no ] && [ "$from_bucket" = yes ]; then fetch_problem=$(bucket_words "$WORK/reset"); fi
+    if [ -n "$fetch_problem" ]; then
+        systemctl start --no-block "$UNIT"
+        fail "k3s could not fetch the snapshot: $fetch_problem" "nothing was changed, and k3s is started again with the data that it had; $BUCKET_ADVICE, and at the name: k3s etcd-snapshot ls"
     fi
     [ "$done" = yes ] || fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" "k3s is stopped on this master; its data are as they were"
     rm -f "$DATA/server/db/etcd/tombstone"

@@ -163,7 +163,7 @@ write_s3_credentials() {
 # --- founding from a snapshot -------------------------------------------------------------------------------------------------
 
 restore_failed() {
-    if tail -n 3 "$WORK/restore" | grep -Eq 'S3 client:|snapshot from S3:'; then
+    if [ -n "$(bucket_words "$WORK/restore")" ]; then
         advice=$BUCKET_ADVICE
     else
         advice="the server token must be that of the cluster that the snapshot was taken of (k3s-ha:token)"

@@ -4,6 +4,9 @@
 
 has_bucket() { grep -qsx 'etcd-s3: true' "$CONF/config.yaml"; }
 
+# bucket_words FILE: what k3s said of the bucket when that is why it ended; else nothing.
+bucket_words() { tail -n 3 "$1" | sed -n 's/.*\(failed to initialize S3 client: .*\)/\1/p; s/.*\(failed to download snapshot from S3: .*\)/\1/p' | sed 's/"$//' | tail -n 1 | mask; }
+
 # save_snapshot NAME [FLAG…]: k3s gives up by itself after 7 minutes, 5 of them for the bucket.
 save_snapshot() {
     snapshot_name=$1
@@ -18,8 +21,8 @@ take_snapshot() {
     snapshot_object="" bucket_problem=""
     : >"$WORK/before-snapshot"
     if ! save_snapshot "$1"; then
-        has_bucket && grep -q 'S3 client' "$WORK/snapshot" || return 1
-        bucket_problem=$(tail -n 1 "$WORK/snapshot" | sed 's/.*S3 client: //; s/"$//' | mask)
+        bucket_problem=$(bucket_words "$WORK/snapshot")
+        [ -n "$bucket_problem" ] || return 1
         save_snapshot "$1" --etcd-s3=false || return 1
     fi
     snapshot_file=$(find "$DATA/server/db/snapshots" -name "$1-*" -newer "$WORK/before-snapshot" 2>/dev/null | sort | tail -n 1)
@@ -32,7 +35,8 @@ take_snapshot() {
         snapshot_object=$(awk -v name="${snapshot_file##*/}" '$1 == name && $2 ~ /^s3:/ { print $2 }' "$WORK/snapshots")
         [ -n "$snapshot_object" ] || bucket_problem="the upload failed: $(journalctl -u "$UNIT" -n 200 --no-pager -o cat 2>/dev/null | grep 'upload to S3' | tail -n 1 | mask)"
     else
-        bucket_problem=$(tail -n 1 "$WORK/snapshots" | mask)
+        bucket_problem=$(bucket_words "$WORK/snapshots")
+        [ -n "$bucket_problem" ] || bucket_problem=$(tail -n 1 "$WORK/snapshots" | mask)
     fi
 }
 

@@ -242,11 +242,13 @@ func restoreInto(o Options, path string) error {
 			return err
 		}
 	}
-	// etcdutl wants to make the folder itself; the name file is written into it afterwards.
+	// etcdutl wants to make the folder itself; the name file is written into it afterwards. No cluster token, as in k3s: with
+	// the one that etcd starts with by itself the restored cluster would have the old one's id, and members of that which
+	// still run would talk to it (seen: "tocommit is out of range").
 	name := o.newName()
 	if err := snapshot.NewV3(quietLogger()).Restore(snapshot.RestoreConfig{
 		SnapshotPath: path, Name: name, OutputDataDir: o.dir(), PeerURLs: []string{o.peerURL()},
-		InitialCluster: name + "=" + o.peerURL(), InitialClusterToken: "etcd-cluster", SkipHashCheck: false,
+		InitialCluster: name + "=" + o.peerURL(), SkipHashCheck: false,
 	}); err != nil {
 		return err
 	}

@@ -21,6 +21,15 @@ start_k3s() {
     stage_wait "Node Ready" node_ready
 }
 
+# Other masters whose etcd listens. It would take the new one for the member that it knows, which may end that one ("tocommit is
+# out of range", seen after a second restore), and clients would be answered by two clusters.
+others_running() {
+    awk -v me="$NODE" '$1 == "server" && $2 != me { print $2, $3 }' /etc/haproxy/haproxy.cfg | sort -u >"$WORK/masters"
+    while read -r name address; do
+        if timeout 3 socat -u /dev/null "TCP:${address%:*}:2380,connect-timeout=2" 2>/dev/null; then echo "$name"; fi
+    done <"$WORK/masters"
+}
+
 # k3s resets only a server that joins nobody; the membership comes back in any case.
 reset() {
     from_bucket=no
@@ -37,6 +46,8 @@ reset() {
             set -- server --cluster-reset "--cluster-reset-restore-path=$1"
             ;;
     esac
+    running=$(others_running | tr '\n' ' ')
+    [ -z "$running" ] || fail "k3s still runs on ${running% }, and only this master may run meanwhile" "systemctl stop k3s on every other master that is alive, then the same command again; nothing was changed"
     stop_k3s
     mv -f "$MEMBERSHIP" "$STATE/membership.aside"
     done=yes

@@ -78,6 +78,9 @@ describe("snapshots: settings, one on demand, restore", function () {
         const [first, ...others] = members().masters as [string, ...string[]];
         const holder = mainStack().output("snapshot").trim().split(" ").at(-1) as string;
         assert.equal(holder, first);
+        const early = on(holder, `${restore} ${snapshot}`, { check: false, timeout: 300 });
+        assert.match(early.stderr, /k3s still runs on master-\d master-\d, and only this master may run meanwhile/);
+        for (const master of others) on(master, "systemctl stop k3s");
         on(holder, `${restore} ${snapshot}`, { timeout: 300 });
         for (const master of others) on(master, rejoin, { timeout: 300 });
         await whole(180);
@@ -251,11 +254,13 @@ describe("bucket: snapshots to S3", function () {
         assert.ok(restore && rejoin);
         const [first, ...others] = members().masters as [string, ...string[]];
         for (const master of members().masters) on(master, "rm -r /var/lib/rancher/k3s/server/db/snapshots");
+        const stopOthers = (): void => others.forEach((master) => void on(master, "systemctl stop k3s"));
+        stopOthers();
         const missing = on(first, `${restore} no-such-snapshot`, { check: false, timeout: 300 });
         assert.notEqual(missing.status, 0);
         assert.match(missing.stderr, /k3s could not fetch the snapshot: .*does not exist/);
         assert.match(missing.stderr, /next: nothing was changed, .*k3s etcd-snapshot ls/);
-        await whole();
+        assert.match(on(first, "systemctl is-active k3s", { check: false }).stdout, /^activ/);
         on(first, `${restore} ${snapshot}`, { timeout: 300 });
         for (const master of others) on(master, rejoin, { timeout: 300 });
         await whole(180);
@@ -263,6 +268,7 @@ describe("bucket: snapshots to S3", function () {
         assert.doesNotMatch(notes(), /after-bucket/);
         // With a bucket configured k3s would look there for a path, too.
         note("after-bucket");
+        stopOthers();
         on(first, `${restore} /var/lib/rancher/k3s/server/db/snapshots/${snapshot}`, { timeout: 300 });
         for (const master of others) on(master, rejoin, { timeout: 300 });
         await whole(180);

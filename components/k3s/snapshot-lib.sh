@@ -7,6 +7,12 @@ has_bucket() { grep -qsx 'etcd-s3: true' "$CONF/config.yaml"; }
 # bucket_words FILE: what k3s said of the bucket when that is why it ended; else nothing.
 bucket_words() { tail -n 3 "$1" | sed -n 's/.*\(failed to initialize S3 client: .*\)/\1/p; s/.*\(failed to download snapshot from S3: .*\)/\1/p' | sed 's/"$//' | tail -n 1 | mask; }
 
+# upload_error: the last one in k3s's log.
+upload_error() {
+    journalctl -u "$UNIT" -n 400 --no-pager -o cat 2>/dev/null |
+        sed -n 's/.*\(Error received during snapshot upload to S3: .*\)/\1/p' | sed 's/"$//' | tail -n 1 | mask
+}
+
 # save_snapshot NAME [FLAG…]: k3s gives up by itself after 7 minutes, 5 of them for the bucket.
 save_snapshot() {
     snapshot_name=$1
@@ -31,13 +37,11 @@ take_snapshot() {
         return 1
     fi
     if ! has_bucket || [ -n "$bucket_problem" ]; then return 0; fi
-    if timeout 450 "$BIN" etcd-snapshot ls >"$WORK/snapshots" 2>&1; then
-        snapshot_object=$(awk -v name="${snapshot_file##*/}" '$1 == name && $2 ~ /^s3:/ { print $2 }' "$WORK/snapshots")
-        [ -n "$snapshot_object" ] || bucket_problem="the upload failed: $(journalctl -u "$UNIT" -n 200 --no-pager -o cat 2>/dev/null | grep 'upload to S3' | tail -n 1 | mask)"
-    else
-        bucket_problem=$(bucket_words "$WORK/snapshots")
-        [ -n "$bucket_problem" ] || bucket_problem=$(tail -n 1 "$WORK/snapshots" | mask)
-    fi
+    # A list that fails says no more than an error's number when the bucket was there before.
+    timeout 450 "$BIN" etcd-snapshot ls >"$WORK/snapshots" 2>&1 || true
+    snapshot_object=$(awk -v name="${snapshot_file##*/}" '$1 == name && $2 ~ /^s3:/ { print $2 }' "$WORK/snapshots")
+    [ -n "$snapshot_object" ] || bucket_problem=$(bucket_words "$WORK/snapshots")
+    [ -n "$snapshot_object$bucket_problem" ] || bucket_problem="k3s does not list it there; its log says: $(upload_error)"
 }
 
 # What to look at when the bucket is the problem.

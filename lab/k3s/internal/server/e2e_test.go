@@ -200,7 +200,7 @@ func workload(t *testing.T, m *machine) {
 		return err == nil && strings.Contains(out, " Ready ") && strings.Contains(out, "control-plane,etcd")
 	})
 	eventually(t, "the Node has its address and pod CIDR and no taint", func() bool {
-		return m.kubectl("get", "node", m.name, "-o", `jsonpath={.status.addresses[?(@.type=="InternalIP")].address} {.spec.taints} {.spec.podCIDR}`) == m.ip+"  10.42.0.0/24"
+		return m.kubectl("get", "node", m.name, "--ignore-not-found", "-o", `jsonpath={.status.addresses[?(@.type=="InternalIP")].address} {.spec.taints} {.spec.podCIDR}`) == m.ip+"  10.42.0.0/24"
 	})
 	m.kubectl("create", "deployment", "web", "--image=nginx", "--replicas=2")
 	m.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
@@ -381,7 +381,7 @@ func TestRecovery(t *testing.T) {
 		t.Errorf("content: %s", out)
 	}
 	eventually(t, "role labels", func() bool {
-		return strings.Contains(m.kubectl("get", "node", m.name, "--no-headers"), "control-plane,etcd")
+		return strings.Contains(m.kubectl("get", "node", m.name, "--no-headers", "--ignore-not-found"), "control-plane,etcd")
 	})
 	if out := run("--version"); !strings.HasPrefix(out, "k3s version v") || !strings.Contains(out, "stand-in") {
 		t.Errorf("version: %s", out)
@@ -420,7 +420,7 @@ func TestSQLite(t *testing.T) {
 		}
 	}
 	eventually(t, "role label", func() bool {
-		return strings.Contains(m.kubectl("get", "node", m.name, "--no-headers"), " control-plane ")
+		return strings.Contains(m.kubectl("get", "node", m.name, "--no-headers", "--ignore-not-found"), " control-plane ")
 	})
 	if got := m.kubectl("get", "node", m.name, "-o", "jsonpath={.metadata.annotations}{.metadata.finalizers}{.metadata.labels}"); strings.Contains(got, "etcd") {
 		t.Errorf("etcd on the Node: %s", got)
@@ -462,7 +462,7 @@ func TestSQLite(t *testing.T) {
 		t.Error("the CA is another one")
 	}
 	eventually(t, "etcd label", func() bool {
-		return strings.Contains(m.kubectl("get", "node", m.name, "--no-headers"), "control-plane,etcd")
+		return strings.Contains(m.kubectl("get", "node", m.name, "--no-headers", "--ignore-not-found"), "control-plane,etcd")
 	})
 
 	t.Log("a second server joins; one with a cluster of its own on SQLite must give that up")

@@ -67,9 +67,12 @@ reset() {
     echo "recover: $NODE is the only etcd member; now 'recover.sh rejoin' on every other master that is alive, then pulumi up"
 }
 
+another_up() { masters_up | grep -vx "$NODE" | grep -q .; }
+
 rejoin() {
     grep -qs '^"server"' "$MEMBERSHIP" || fail "$MEMBERSHIP names no server to join" "run pulumi up, which writes it"
-    masters_up | grep -vx "$NODE" | grep -q . || fail "this host's proxy sees no other master up" "run 'recover.sh cluster-reset' or 'restore' on one master first"
+    # The one that was just reset is up for this proxy after two checks only.
+    wait_for 60 another_up || fail "this host's proxy sees no other master up" "run 'recover.sh cluster-reset' or 'restore' on one master first"
     stop_k3s
     rm -rf "$DATA/server/db"
     start_k3s

@@ -160,6 +160,23 @@ write_s3_credentials() {
     [ "$CHANGED" = "$before" ] || RESTART=1
 }
 
+# k3s starts with a bucket that it cannot open and tells of it in its log only, at the next scheduled snapshot. New settings stop
+# the roll here; those that worked before mean a bucket that is away, no reason to stop a change.
+check_bucket() {
+    if ! has_bucket || ! on_etcd; then rm -f "$STATE/bucket"; return 0; fi
+    { grep '^etcd-s3' "$CONF/config.yaml"; if [ -f "$S3_KEYS" ]; then cat "$S3_KEYS"; fi; } | sha256sum >"$WORK/bucket"
+    known=no
+    if cmp -s "$WORK/bucket" "$STATE/bucket"; then known=yes; fi
+    if [ "$known" = yes ] && [ "$outcome" = unchanged ]; then return 0; fi
+    if bucket_opens; then
+        cp "$WORK/bucket" "$STATE/bucket"
+        return 0
+    fi
+    [ "$known" = yes ] ||
+        fail "k3s runs and cannot open the bucket for its snapshots: $bucket_problem" "$BUCKET_ADVICE; then run pulumi up again. Other masters were left as they are"
+    say "$NODE: WARNING: k3s cannot open the bucket for its snapshots now: $bucket_problem; $BUCKET_ADVICE"
+}
+
 # --- founding from a snapshot -------------------------------------------------------------------------------------------------
 
 restore_failed() {
@@ -256,6 +273,7 @@ run() {
     printf '%s\n' "$(setting rebuilt 0)" >"$STATE/rebuilt"
     trust_ca "$CA"
     remember_k3s
+    check_bucket
     case $mode in found) outcome=founded ;; join) outcome=joined ;; restore) outcome=restored ;; convert) outcome="moved from SQLite to etcd" ;; esac
     if on_etcd; then store="$(grep -c '"name"' "$WORK/members") etcd members"; else store=SQLite; fi
     echo "server: $outcome, $(setting version), $store"
@@ -315,7 +333,7 @@ remove() {
     lock k3s 120
     leave
     remove_k3s
-    rm -f "$STATE/rebuilt" "$STATE/founding"
+    rm -f "$STATE/rebuilt" "$STATE/founding" "$STATE/bucket"
     echo "server: removed"
 }
 

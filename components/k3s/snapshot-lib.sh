@@ -44,5 +44,15 @@ take_snapshot() {
     [ -n "$snapshot_object$bucket_problem" ] || bucket_problem="k3s does not list it there; its log says: $(upload_error)"
 }
 
+# bucket_opens: false and bucket_problem when k3s, which has just started, cannot open it. A refused connection is tried for 5 minutes by k3s.
+bucket_opens() {
+    bucket_problem=""
+    if timeout 60 "$BIN" etcd-snapshot ls >"$WORK/snapshots" 2>&1; then return 0; else code=$?; fi
+    bucket_problem=$(bucket_words "$WORK/snapshots")
+    if [ -z "$bucket_problem" ] && [ "$code" = 124 ]; then bucket_problem="no answer of the endpoint within 60 s"; fi
+    [ -n "$bucket_problem" ] || bucket_problem=$(tail -n 1 "$WORK/snapshots" | mask)
+    return 1
+}
+
 # What to look at when the bucket is the problem.
 BUCKET_ADVICE="look at k3s-ha:snapshots.s3 (bucket, endpoint, region, endpointCa), at the secrets k3s-ha:s3AccessKey and s3SecretKey, and whether this host reaches the endpoint"

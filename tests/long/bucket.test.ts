@@ -1,7 +1,7 @@
 /** Snapshots in an S3 bucket: six minutes of their own. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { note, notes, runbook } from "../cluster/recovery";
 import {
@@ -25,6 +25,8 @@ const s3Keys = (): { access: string; secret: string } => {
     const [access, secret] = readFileSync(join(S3, "keys"), "utf8").trim().split(" ") as [string, string];
     return { access, secret };
 };
+/** Where a master keeps the keys. */
+const KEYS = "/etc/rancher/k3s/config.yaml.d/60-s3.yaml";
 /** Names of the objects in the folder that a stack's snapshots go to; the server keeps each as a file. */
 function objects(folder: string): string[] {
     const path = join(S3, "data/backups", folder);
@@ -59,10 +61,7 @@ describe("bucket: snapshots to S3", function () {
         const unchanged = mainStack().pulumi(["up", "--yes", "--skip-preview", "--expect-no-changes"]);
         assert.match(unchanged.stdout, /unchanged/);
         for (const master of members().masters) {
-            const keys = on(
-                master,
-                "stat -c '%a %U' /etc/rancher/k3s/config.yaml.d/60-s3.yaml; cat /etc/rancher/k3s/config.yaml.d/60-s3.yaml",
-            );
+            const keys = on(master, `stat -c '%a %U' ${KEYS}; cat ${KEYS}`);
             assert.ok(keys.stdout.startsWith("600 root\n"), keys.stdout);
             assert.ok(keys.stdout.includes(secret), "the key is in its file");
         }
@@ -74,11 +73,11 @@ describe("bucket: snapshots to S3", function () {
                 find / -xdev -type f -perm /044 ! -path '/proc/*' ! -path '/sys/*' -size -20M -exec grep -lF -f /run/pattern {} + | sed 's/^/readable: /'
                 find /proc -maxdepth 2 \\( -name cmdline -o -name environ \\) -exec grep -lF -f /run/pattern {} + 2>/dev/null | sed 's/^/process: /'
                 journalctl -q --no-pager | grep -F -f /run/pattern | sed 's/^/journal: /'
-                if test -e /etc/rancher/k3s/config.yaml.d/60-s3.yaml; then grep -lF -f /run/pattern /etc/rancher/k3s/config.yaml.d/60-s3.yaml; fi
+                if test -e ${KEYS}; then grep -lF -f /run/pattern ${KEYS}; fi
                 rm /run/pattern`,
                 { input: `${secret}\n`, check: false, timeout: 120 },
             ).stdout;
-            const own = host.startsWith("master") ? "/etc/rancher/k3s/config.yaml.d/60-s3.yaml\n" : "";
+            const own = host.startsWith("master") ? `${KEYS}\n` : "";
             assert.equal(found, own, `${host}: where the secret key is seen`);
         }
         const annotations = kubectl(["get", "nodes", "-o", "json"]).stdout;
@@ -123,33 +122,69 @@ describe("bucket: snapshots to S3", function () {
         );
     });
 
-    it("a wrong key: the error tells host, place and remedy, never the key; the snapshot is taken here, the cluster serves", async () => {
+    it("a wrong key: the master that takes it first says so, never the key; the others keep theirs, the cluster serves", async () => {
         const wrong = "0123456789abcdef0123456789abcdef01234567";
         const { secret } = s3Keys();
         setSecret(mainStack(), "s3SecretKey", wrong);
-        mainStack().set((config) => void ((config["k3s-ha:snapshots"] as Config)["now"] = "wrong-key"));
         await underLoad("a wrong key", () => {
             const failed = mainStack().up({ check: false });
             const text = failed.stdout + failed.stderr;
             assert.notEqual(failed.status, 0, "the up failed");
             const m =
-                /FAILED on node (master-\d), step snapshot: the snapshot is on this master only \((\S+)\), not in the bucket: (.+)/.exec(
+                /FAILED on node (master-\d), step server: k3s runs and cannot open the bucket for its snapshots: (.+)/.exec(
                     text,
                 );
             assert.ok(m, text);
-            assert.match(m[3] as string, /bucket backups/);
+            assert.match(m[2] as string, /bucket backups/);
             assert.match(text, /next: look at k3s-ha:snapshots\.s3 .*s3SecretKey/);
             assert.ok(!text.includes(wrong) && !text.includes(secret), "the key is not told");
-            on(m[1] as string, `test -s ${m[2]}`);
+            assert.deepEqual(
+                members().masters.filter((master) => on(master, `cat ${KEYS}`).stdout.includes(wrong)),
+                [m[1]],
+            );
         });
-        assert.deepEqual(
-            objects("main").filter((name) => name.startsWith("wrong-key")),
-            [],
-        );
         await whole();
         setSecret(mainStack(), "s3SecretKey", secret);
         mainStack().up();
-        assert.match(mainStack().output("snapshot"), / and s3:\/\/backups\/main\/wrong-key-/);
+        await whole();
+    });
+
+    it("a bucket that is away: changes go on with a warning; a snapshot on demand is taken here, and the error says so", async () => {
+        const bucket = join(S3, "data/backups");
+        renameSync(bucket, `${bucket}-away`);
+        try {
+            mainStack().set(
+                (config) =>
+                    void (config["k3s-ha:snapshots"] = {
+                        schedule: "0 1 1 1 *",
+                        retention: 3,
+                        s3: s3(),
+                        now: "while-away",
+                    }),
+            );
+            await underLoad("a bucket that is away", () => {
+                const failed = mainStack().up({ check: false });
+                const text = failed.stdout + failed.stderr;
+                assert.notEqual(failed.status, 0, "the up failed");
+                for (const master of members().masters)
+                    assert.match(
+                        text,
+                        new RegExp(`${master}: WARNING: k3s cannot open the bucket for its snapshots now: `),
+                    );
+                const m =
+                    /FAILED on node (master-\d), step snapshot: the snapshot is on this master only \((\S+)\), not in the bucket: (.+)/.exec(
+                        text,
+                    );
+                assert.ok(m, text);
+                assert.match(m[3] as string, /bucket backups/);
+                on(m[1] as string, `test -s ${m[2]}`);
+            });
+        } finally {
+            renameSync(`${bucket}-away`, bucket);
+        }
+        await whole();
+        mainStack().up();
+        assert.match(mainStack().output("snapshot"), / and s3:\/\/backups\/main\/while-away-/);
         await whole();
     });
 
@@ -211,7 +246,7 @@ describe("bucket: snapshots to S3", function () {
         for (const master of members().masters)
             on(
                 master,
-                "! ls /etc/rancher/k3s/config.yaml.d/60-s3.yaml /var/lib/k3s-ha/secrets/s3-* 2>/dev/null; ! grep etcd-s3 /etc/rancher/k3s/config.yaml",
+                `! ls ${KEYS} /var/lib/k3s-ha/secrets/s3-* 2>/dev/null; ! grep etcd-s3 /etc/rancher/k3s/config.yaml`,
             );
         await whole();
     });

@@ -22,6 +22,7 @@ case $2 in
         echo data >"$STATE/data/server/db/snapshots/$4-m1-1700000000"
         ;;
     ls)
+        case $BUCKET in refused) refuse ;; silent) exit 124 ;; broken) echo 'level=fatal msg="etcd-snapshot error ID 00002"' >&2; exit 1 ;; esac
         echo "Name Location Size Created"
         echo "$NAME-m1-1700000000 file:///x/$NAME-m1-1700000000 5 2026"
         [ "$BUCKET" != there ] || echo "$NAME-m1-1700000000 s3://b/f/$NAME-m1-1700000000 5 2026"
@@ -29,12 +30,10 @@ case $2 in
 esac
 `;
 
-/** take_snapshot `by-hand`, and what it found: file, object, problem. */
-function take(bucket: "none" | "there" | "refused" | "full" | "broken"): {
-    status: number | null;
-    lines: string[];
-    calls: string;
-} {
+type Bucket = "none" | "there" | "refused" | "full" | "broken" | "silent";
+
+/** Runs commands that use the library. */
+function shell(bucket: Bucket, commands: string): { status: number | null; lines: string[]; calls: string } {
     const state = mkdtempSync(join(tmpdir(), "k3s-ha-snapshot-"));
     mkdirSync(join(state, "data/server/db/snapshots"), { recursive: true });
     writeFileSync(join(state, "k3s"), K3S, { mode: 0o755 });
@@ -46,8 +45,7 @@ function take(bucket: "none" | "there" | "refused" | "full" | "broken"): {
             `. '${COMPONENTS}/host/lib.sh'; begin; UNIT=none.service BIN=$STATE/k3s CONF=$STATE DATA=$STATE/data
             printf '%s\\n' '${SECRET}' >"$SECRETS/s3-secret-key"
             . '${COMPONENTS}/k3s/snapshot-lib.sh'
-            take_snapshot by-hand || { echo "none: $(tail -n 1 "$WORK/snapshot")"; exit 3; }
-            printf '%s\\n' "$snapshot_file" "$snapshot_object" "$bucket_problem"; cat "$STATE/calls" >&2`,
+            ${commands}; cat "$STATE/calls" >&2`,
         ],
         { encoding: "utf8", env: { ...process.env, STATE: state, BUCKET: bucket, NAME: "by-hand" } },
     );
@@ -57,6 +55,14 @@ function take(bucket: "none" | "there" | "refused" | "full" | "broken"): {
         calls: run.stderr,
     };
 }
+
+/** take_snapshot `by-hand`, and what it found: file, object, problem. */
+const take = (bucket: Bucket): ReturnType<typeof shell> =>
+    shell(
+        bucket,
+        `take_snapshot by-hand || { echo "none: $(tail -n 1 "$WORK/snapshot")"; exit 3; }
+        printf '%s\\n' "$snapshot_file" "$snapshot_object" "$bucket_problem"`,
+    );
 
 const FILE = "/data/server/db/snapshots/by-hand-m1-1700000000";
 
@@ -93,5 +99,20 @@ describe("snapshot-lib.sh", () => {
         assert.equal(status, 3);
         assert.match(lines[0] as string, /^none: .*error ID 00001/);
         assert.doesNotMatch(calls, /etcd-s3=false/);
+    });
+
+    it("opens a bucket, or says why not", () => {
+        for (const [bucket, problem] of [
+            ["there", "opened"],
+            [
+                "refused",
+                "failed to initialize S3 client: failed to test for existence of bucket b: Access Denied by [secret].",
+            ],
+            ["silent", "no answer of the endpoint within 60 s"],
+            ["broken", 'level=fatal msg="etcd-snapshot error ID 00002"'],
+        ] as const) {
+            const { lines } = shell(bucket, 'if bucket_opens; then echo opened; else echo "$bucket_problem"; fi');
+            assert.deepEqual(lines, [problem, ""], bucket);
+        }
     });
 });

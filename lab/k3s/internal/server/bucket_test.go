@@ -28,23 +28,15 @@ func TestBucket(t *testing.T) {
 		files, _ := filepath.Glob(filepath.Join(s3.Dir, "e2e/*"))
 		return files
 	}
-	run := func(args ...string) string {
-		t.Helper()
-		out, err := m.k3s(args...)
-		if err != nil {
-			t.Fatalf("k3s %v: %v: %s", args, err, out)
-		}
-		return out
-	}
 	m.kubectl("create", "configmap", "before")
-	if out := run("etcd-snapshot", "save", "--name", "first"); strings.Count(out, "Snapshot first-s44-") != 2 {
+	if out := m.must("etcd-snapshot", "save", "--name", "first"); strings.Count(out, "Snapshot first-s44-") != 2 {
 		t.Errorf("saved in two places: %s", out)
 	}
 	if len(local()) != 1 || len(objects()) != 1 || filepath.Base(local()[0]) != filepath.Base(objects()[0]) {
 		t.Fatalf("%v %v", local(), objects())
 	}
 	name := filepath.Base(local()[0])
-	if out := run("etcd-snapshot", "ls"); !strings.Contains(out, "s3://backups/e2e/"+name) || !strings.Contains(out, "file://") {
+	if out := m.must("etcd-snapshot", "ls"); !strings.Contains(out, "s3://backups/e2e/"+name) || !strings.Contains(out, "file://") {
 		t.Errorf("ls: %s", out)
 	}
 
@@ -56,7 +48,7 @@ func TestBucket(t *testing.T) {
 	if len(local()) != 1 {
 		t.Errorf("%v", local())
 	}
-	run("etcd-snapshot", "save", "--name", "only-here", "--etcd-s3=false")
+	m.must("etcd-snapshot", "save", "--name", "only-here", "--etcd-s3=false")
 	if len(local()) != 2 || len(objects()) != 1 {
 		t.Errorf("%v %v", local(), objects())
 	}
@@ -64,9 +56,9 @@ func TestBucket(t *testing.T) {
 	t.Log("retention in the bucket, which save applies and on this disk does not")
 	for i := range 3 {
 		// The names differ by whole seconds.
-		run("etcd-snapshot", "save", "--name", fmt.Sprintf("many-%d", i))
+		m.must("etcd-snapshot", "save", "--name", fmt.Sprintf("many-%d", i))
 	}
-	run("etcd-snapshot", "prune", "--name", "many")
+	m.must("etcd-snapshot", "prune", "--name", "many")
 	if left, _ := filepath.Glob(filepath.Join(s3.Dir, "e2e/many-*")); len(left) != 2 {
 		t.Errorf("left of three: %v", left)
 	}
@@ -84,7 +76,7 @@ func TestBucket(t *testing.T) {
 	if out, err := m.k3s(reset("/tmp/some/path")...); err == nil || !strings.Contains(out, "failed to download snapshot from S3") {
 		t.Errorf("a path with a bucket: %v %s", err, tail(out, 2))
 	}
-	if out := run(reset(name)...); !strings.Contains(out, "restart without --cluster-reset flag now") {
+	if out := m.must(reset(name)...); !strings.Contains(out, "restart without --cluster-reset flag now") {
 		t.Errorf("reset: %s", tail(out, 3))
 	}
 	m.start()
@@ -94,9 +86,9 @@ func TestBucket(t *testing.T) {
 	}
 
 	t.Log("the bucket goes away after it was opened: k3s succeeds, with one place only")
-	run("etcd-snapshot", "ls")
+	m.must("etcd-snapshot", "ls")
 	s3.Stop()
-	if out := run("etcd-snapshot", "save", "--name", "late"); strings.Count(out, "Snapshot late-s44-") != 1 {
+	if out := m.must("etcd-snapshot", "save", "--name", "late"); strings.Count(out, "Snapshot late-s44-") != 1 {
 		t.Errorf("saved in one place: %s", out)
 	}
 	if !strings.Contains(m.log(), "Error received during snapshot upload to S3") {

@@ -320,31 +320,23 @@ func TestRecovery(t *testing.T) {
 	m := newMachine(t, "server", 31, "token: "+secret, "cluster-init: true", `kube-apiserver-arg: ["anonymous-auth=true"]`)
 	m.start()
 	m.waitReady()
-	run := func(args ...string) string {
-		t.Helper()
-		out, err := m.k3s(args...)
-		if err != nil {
-			t.Fatalf("k3s %v: %v: %s", args, err, out)
-		}
-		return out
-	}
 	ca := m.read("data/server/tls/server-ca.crt")
 	m.kubectl("create", "configmap", "before")
-	if out := run("etcd-snapshot", "save", "--name", "manual"); !regexp.MustCompile(`^time="[^"]+" level=info msg="Snapshot manual-s31-\d+ saved\."$`).MatchString(out) {
+	if out := m.must("etcd-snapshot", "save", "--name", "manual"); !regexp.MustCompile(`^time="[^"]+" level=info msg="Snapshot manual-s31-\d+ saved\."$`).MatchString(out) {
 		t.Errorf("save: %s", out)
 	}
-	run("etcd-snapshot", "save", "--name", "other")
-	if out := run("etcd-snapshot", "ls"); !strings.Contains(out, "manual-s31-") || !strings.Contains(out, "other-s31-") {
+	m.must("etcd-snapshot", "save", "--name", "other")
+	if out := m.must("etcd-snapshot", "ls"); !strings.Contains(out, "manual-s31-") || !strings.Contains(out, "other-s31-") {
 		t.Errorf("ls: %s", out)
 	}
 	files, err := filepath.Glob(m.path("data/server/db/snapshots/*"))
 	if err != nil || len(files) != 2 {
 		t.Fatalf("%v %v", files, err)
 	}
-	run("etcd-snapshot", "delete", filepath.Base(files[1]))
+	m.must("etcd-snapshot", "delete", filepath.Base(files[1]))
 	m.kubectl("create", "configmap", "after")
 
-	run("token", "rotate", "--new-token", "another-secret")
+	m.must("token", "rotate", "--new-token", "another-secret")
 	if code := m.stop(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -366,7 +358,7 @@ func TestRecovery(t *testing.T) {
 	if out, err := m.k3s(append(reset, "--server=https://10.99.0.1:6443")...); err == nil || !strings.Contains(out, "cannot perform cluster-reset while server URL is set") {
 		t.Errorf("reset with server: %v %s", err, tail(out, 2))
 	}
-	if out := run(reset...); !strings.Contains(out, "restart without --cluster-reset flag now") {
+	if out := m.must(reset...); !strings.Contains(out, "restart without --cluster-reset flag now") {
 		t.Errorf("reset: %s", tail(out, 3))
 	}
 	if out, err := m.k3s(reset...); err == nil || !strings.Contains(out, "previously reset") {
@@ -383,7 +375,7 @@ func TestRecovery(t *testing.T) {
 	eventually(t, "role labels", func() bool {
 		return strings.Contains(m.kubectl("get", "node", m.name, "--no-headers", "--ignore-not-found"), "control-plane,etcd")
 	})
-	if out := run("--version"); !strings.HasPrefix(out, "k3s version v") || !strings.Contains(out, "stand-in") {
+	if out := m.must("--version"); !strings.HasPrefix(out, "k3s version v") || !strings.Contains(out, "stand-in") {
 		t.Errorf("version: %s", out)
 	}
 	if out, err := m.k3s("secrets-encrypt", "status"); err == nil || !strings.Contains(out, "not modelled") {

@@ -232,14 +232,20 @@ func (m *machine) k3s(args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
+// must is k3s, which must succeed.
+func (m *machine) must(args ...string) string {
+	m.t.Helper()
+	out, err := m.k3s(args...)
+	if err != nil {
+		m.t.Fatalf("k3s %v: %v: %s", args, err, out)
+	}
+	return out
+}
+
 // kubectl must succeed.
 func (m *machine) kubectl(args ...string) string {
 	m.t.Helper()
-	out, err := m.k3s(append([]string{"kubectl"}, args...)...)
-	if err != nil {
-		m.t.Fatalf("kubectl %v: %v: %s", args, err, out)
-	}
-	return out
+	return m.must(append([]string{"kubectl"}, args...)...)
 }
 
 // status asks port 6443 without a certificate; 0 when nobody answers.

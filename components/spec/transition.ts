@@ -11,7 +11,7 @@ import { parseK3sVersion } from "./values";
 export interface ClusterFacts {
     readonly version: string;
     readonly datastore: string;
-    /** `role address` by name, lost nodes with ` lost`. */
+    /** `role address` by name; ` rebuilt N` where it was raised, lost nodes with ` lost`. */
     readonly nodes: Readonly<Record<string, string>>;
 }
 
@@ -21,10 +21,16 @@ export function factsOf(spec: ClusterSpec): ClusterFacts {
         version: spec.version,
         datastore: spec.datastore,
         nodes: Object.fromEntries(
-            spec.nodes.map((n) => [n.name, `${n.role} ${n.address}${n.lost ? " lost" : ""}`] as const),
+            spec.nodes.map((n) => {
+                const rebuilt = n.rebuilt > 0 ? ` rebuilt ${n.rebuilt}` : "";
+                return [n.name, `${n.role} ${n.address}${rebuilt}${n.lost ? " lost" : ""}`] as const;
+            }),
         ),
     };
 }
+
+const isLost = (text: string): boolean => text.endsWith(" lost");
+const rebuiltOf = (text: string): number => Number(/ rebuilt (\d+)/.exec(text)?.[1] ?? 0);
 
 /** Masters that are lost without harm: the rest is still a majority. */
 const tolerance = (masters: number): number => Math.floor((masters - 1) / 2);
@@ -81,11 +87,19 @@ function nodeRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
                 value: shown(role),
                 message: `was ${oldRole}, and a host cannot change its role in place: take it out of the stack file, pulumi up, then add it with the new role`,
             });
-        } else if (role === "server" && address !== oldAddress && !before.endsWith(" lost")) {
+        } else if (role === "server" && address !== oldAddress && !isLost(before)) {
             problems.push({
                 path: `k3s-ha:nodes (${name}).address`,
                 value: shown(address),
                 message: `was ${oldAddress}, which the other etcd members know it by: take it out of the stack file, pulumi up, then add it with the new address`,
+            });
+        }
+        // None of its inputs differs from before the loss, so no step would run.
+        if (isLost(before) && !isLost(text) && rebuiltOf(text) <= rebuiltOf(before)) {
+            problems.push({
+                path: `k3s-ha:nodes (${name}).rebuilt`,
+                value: shown(rebuiltOf(text)),
+                message: `must be above ${rebuiltOf(before)}, which it was while the node was lost: the cluster has forgotten it, so its steps have to run again`,
             });
         }
     }
@@ -96,7 +110,7 @@ function sizeRefusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allo
     const masters = (facts: ClusterFacts): string[] =>
         Object.values(facts.nodes).filter((text) => text.startsWith("server"));
     // A loss is not a choice: neither marking a master as lost is refused nor taking it out afterwards.
-    const [old, now] = [masters(from).filter((text) => !text.endsWith(" lost")), masters(to)];
+    const [old, now] = [masters(from).filter((text) => !isLost(text)), masters(to)];
     if (now.length >= old.length || tolerance(now.length) > 0 || tolerance(old.length) === 0) return [];
     if (allow.includes("lessTolerance")) return [];
     return [

@@ -56,6 +56,24 @@ describe("what may become of a cluster", () => {
             undefined,
         ],
         [
+            "a lost server comes back with its rebuilt raised",
+            facts(V, { ...three, c: "server 10.0.0.3 rebuilt 1 lost" }),
+            facts(V, { ...three, c: "server 10.0.0.3 rebuilt 2" }),
+            undefined,
+        ],
+        [
+            "a lost server comes back with the rebuilt it had",
+            facts(V, { ...three, c: "server 10.0.0.3 rebuilt 1 lost" }),
+            facts(V, { ...three, c: "server 10.0.0.3 rebuilt 1" }),
+            /\(c\)\.rebuilt.* must be above 1/,
+        ],
+        [
+            "a lost agent comes back as it was",
+            facts(V, { ...three, x: "agent 10.0.0.9 lost" }),
+            facts(V, three),
+            /\(x\)\.rebuilt.* must be above 0/,
+        ],
+        [
             "another role",
             facts(V, three),
             facts(V, { ...three, x: "server 10.0.0.9" }),

@@ -107,6 +107,23 @@ supervisor() {
     curl -sS --max-time 15 -K "$WORK/curlrc" --cacert "${supervisor_ca:-$CA}" "$@" "$supervisor_url" 2>"$WORK/curl.err"
 }
 
+# members_at URL TOKEN-FILE: as another master lists them, one per line.
+members_at() { supervisor server "$2" "$1/db/info" | sed 's/},{/}\n{/g'; }
+
+has_etcd_data() { [ -d "$DATA/server/db/etcd/member" ]; }
+
+# was_removed: the cluster let this member go while the host was away. k3s notes that in a file, unless etcd has ended before it looks
+# (seen with 1.36.3; pkg/executor/embed/etcd): then it waits for etcd for ever, and only the others' list tells.
+was_removed() {
+    has_etcd_data || return 1
+    [ ! -e "$DATA/server/db/etcd/tombstone" ] || return 0
+    if unit_is ActiveState active || [ ! -s "$DATA/server/db/etcd/name" ]; then return 1; fi
+    members_at "$(setting join-url)" "$SECRETS/server-token" >"$WORK/members" && grep -q '"name"' "$WORK/members" || return 1
+    # One that was added and has not started yet has no name.
+    if grep -qv '"name":"[^"][^"]*"' "$WORK/members"; then return 1; fi
+    ! grep -qF "\"name\":\"$(cat "$DATA/server/db/etcd/name")\"" "$WORK/members"
+}
+
 kubectl_admin() { timeout 15 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" --request-timeout=10s "$@" 2>"$WORK/kubectl.err"; }
 
 unit_is() { [ "$(systemctl show -p "$1" --value "$UNIT")" = "$2" ]; }
@@ -258,7 +275,7 @@ diagnose() {
         layer=token remedy="the token of this node is not the cluster's; if the Node existed before under this name, delete it (kubectl delete node $NODE) and run pulumi up again"
     elif seen 'duplicate node name|Node password rejected|hash does not match'; then
         layer="etcd (a member or Node of this name is still known)" remedy="delete the old Node, which removes its etcd member: kubectl delete node $NODE, then run pulumi up again"
-    elif seen 'removed from its cluster and does not join again'; then
+    elif seen 'permanently removed from the cluster'; then
         layer="etcd (this master's member was removed)" remedy="raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack file"
     elif seen 'critical configuration value mismatch'; then
         layer="configuration (differs from the other servers')" remedy="the settings named in the log must be equal on all servers"

@@ -16,7 +16,6 @@ UNIT=k3s.service
 ID_FILE=$DATA/server/k3s-ha-cluster-id
 
 kube() { kubectl_admin "$@"; }
-has_etcd_data() { [ -d "$DATA/server/db/etcd/member" ]; }
 has_sqlite_data() { [ -f "$DATA/server/db/state.db" ]; }
 on_etcd() { [ "$(setting datastore etcd)" = etcd ]; }
 
@@ -52,8 +51,10 @@ write_membership() {
 }
 
 decide_membership() {
-    if [ -e "$DATA/server/db/etcd/tombstone" ] && [ "$(setting rebuilt 0)" != "$(cat "$STATE/rebuilt" 2>/dev/null || echo 0)" ]; then
-        # Its member was removed while the host was lost; the user says that it may come back.
+    if was_removed; then
+        [ "$(setting rebuilt 0)" != "$(cat "$STATE/rebuilt" 2>/dev/null || echo 0)" ] ||
+            fail "the etcd member of this master was removed from the cluster, so k3s cannot start with the data that are here" \
+                "raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack file; k3s was not restarted"
         systemctl stop "$UNIT" 2>/dev/null || true
         rm -rf "$DATA/server/db" "$DATA/server/tls" "$DATA/server/cred" "$DATA/server/token" /etc/rancher/node
     fi
@@ -198,17 +199,23 @@ restore_snapshot() {
             ;;
         *) has_bucket || fail "the snapshot $restore is no path, and no bucket is configured to have it" "set k3s-ha:snapshots.s3, or copy it here and give its absolute path in k3s-ha:snapshots.restore" ;;
     esac
+    # k3s insists on this file although its settings name the token's (pkg/cli/server, 1.36.3).
+    if [ ! -s "$DATA/server/token" ]; then
+        password "$CONF/token" >"$WORK/token"
+        put "$WORK/token" "$DATA/server/token" 0600
+    fi
     # k3s waits up to 5 minutes for the bucket.
     timeout "$((limit + 300))" "$BIN" "$@" >"$WORK/restore" 2>&1 || restore_failed
     say "$NODE: restored from $restore"
 }
 
-# The snapshot knows the Nodes of the old cluster and their passwords, which no host here has.
+# The snapshot knows the Nodes of the old cluster and their passwords, which no host here has. k3s's finalizers keep a Node a while
+# after its deletion; until then others would take it for one of theirs.
 forget_old_nodes() {
     kube get nodes -o name >"$WORK/nodes" || return 1
-    while read -r old; do
-        [ "$old" = "node/$NODE" ] || kube delete "$old" --wait=false >/dev/null || return 1
-    done <"$WORK/nodes"
+    grep -vx "node/$NODE" "$WORK/nodes" >"$WORK/old-nodes" || true
+    while read -r old; do kube delete "$old" --wait=false --ignore-not-found >/dev/null || return 1; done <"$WORK/old-nodes"
+    [ ! -s "$WORK/old-nodes" ] || return 1
     kube -n kube-system get secrets -o name >"$WORK/all-secrets" || return 1
     grep '\.node-password\.k3s$' "$WORK/all-secrets" >"$WORK/old-secrets" || true
     while read -r old; do kube -n kube-system delete "$old" >/dev/null || return 1; done <"$WORK/old-secrets"
@@ -250,7 +257,11 @@ run() {
                     : >"$STATE/founding"
                     if on_etcd; then write_membership found; else write_membership sqlite; fi
                     ;;
-                restore) rm -f "$MEMBERSHIP"; restore_snapshot ;;
+                restore)
+                    rm -f "$MEMBERSHIP"
+                    restore_snapshot
+                    : >"$STATE/restoring"
+                    ;;
                 join) write_membership join ;;
             esac
             RESTART=1
@@ -264,7 +275,10 @@ run() {
     if on_etcd; then stage_wait "etcd voter" etcd_voter; fi
     stage_wait "API ready" api_ready
     rm -f "$STATE/founding"
-    if [ "$mode" = restore ]; then stage_wait "the snapshot's Nodes forgotten" forget_old_nodes; fi
+    if [ -e "$STATE/restoring" ]; then
+        stage_wait "the snapshot's Nodes forgotten" forget_old_nodes
+        rm -f "$STATE/restoring"
+    fi
     stage_wait "Node Ready" node_ready
     stage_wait "unit active" unit_active
     stage_wait "schedulable again" uncordon
@@ -282,7 +296,7 @@ run() {
 # --- leaving ------------------------------------------------------------------------------------------------------------------
 
 # Members as another master lists them, by this host's proxy, which has taken this master out.
-members_elsewhere() { supervisor server "$CONF/token" "$(sed -n 's/^"server": "\(.*\)"$/\1/p' "$MEMBERSHIP")/db/info" | sed 's/},{/}\n{/g'; }
+members_elsewhere() { members_at "$(sed -n 's/^"server": "\(.*\)"$/\1/p' "$MEMBERSHIP")" "$CONF/token"; }
 gone() { members_elsewhere >"$WORK/members" && grep -q '"name"' "$WORK/members" && ! is_member "$NODE" <"$WORK/members" >/dev/null; }
 
 # etcd_api PATH BODY: etcd's own HTTP API on this master; k3s has it on port 2382, older releases beside gRPC on 2379. JSON in one line.
@@ -333,7 +347,7 @@ remove() {
     lock k3s 120
     leave
     remove_k3s
-    rm -f "$STATE/rebuilt" "$STATE/founding" "$STATE/bucket"
+    rm -f "$STATE/rebuilt" "$STATE/founding" "$STATE/restoring" "$STATE/bucket"
     echo "server: removed"
 }
 

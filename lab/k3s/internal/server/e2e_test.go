@@ -358,6 +358,14 @@ func TestRecovery(t *testing.T) {
 	if out, err := m.k3s(append(reset, "--server=https://10.99.0.1:6443")...); err == nil || !strings.Contains(out, "cannot perform cluster-reset while server URL is set") {
 		t.Errorf("reset with server: %v %s", err, tail(out, 2))
 	}
+	m.write("token", secret)
+	m.set("token", "")
+	m.set("token-file", m.path("token"))
+	if out, err := m.k3s(reset...); err == nil || !strings.Contains(out, "server/token does not exist, please pass --token to complete the restoration") {
+		t.Errorf("reset with a token-file only: %v %s", err, tail(out, 2))
+	}
+	m.set("token", secret)
+	m.set("token-file", "")
 	if out := m.must(reset...); !strings.Contains(out, "restart without --cluster-reset flag now") {
 		t.Errorf("reset: %s", tail(out, 3))
 	}

@@ -22,6 +22,10 @@ func (s *server) reset(ctx context.Context) error {
 	if s.String("server") != "" {
 		return errors.New("cannot perform cluster-reset while server URL is set - remove server from configuration before resetting")
 	}
+	// A token-file does not count here.
+	if _, err := os.Stat(s.file("token")); os.IsNotExist(err) && s.String("cluster-reset-restore-path") != "" && s.String("token") == "" {
+		return errors.New(s.file("token") + " does not exist, please pass --token to complete the restoration")
+	}
 	tok, err := s.Secret("token")
 	if err != nil {
 		return err

@@ -234,6 +234,13 @@ host_fault() {
         host_boot
         return
         ;;
+    power)
+        # Units that wait for what they cannot have are no reason to wait.
+        host_running "$HOST" || host_launch
+        wait_for 60 _host_sshd "$HOST" "$ADDRESS" || fail "$HOST: sshd does not answer, see $folder/console.log"
+        touch "$folder/ready"
+        return
+        ;;
     kill)
         host_kill
         return

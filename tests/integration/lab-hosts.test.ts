@@ -289,6 +289,15 @@ describe("lab hosts", function () {
         assert.equal(lab.states()["agent-1"], "stopped");
         lab.ok("fault", "agent-1", "start");
         assert.match(id(), /^kept\nkept\n3$/);
+        lab.on(
+            "agent-1",
+            `printf '[Service]\\nType=oneshot\\nExecStart=/bin/sleep 600\\n[Install]\\nWantedBy=multi-user.target\\n' >/etc/systemd/system/slow.service
+            systemctl -q enable slow`,
+        );
+        lab.ok("fault", "agent-1", "kill");
+        lab.ok("fault", "agent-1", "power");
+        assert.match(lab.on("agent-1", "systemctl is-system-running || true"), /^starting/);
+        lab.on("agent-1", "systemctl -q disable slow; rm /etc/systemd/system/slow.service; systemctl stop slow");
     });
 
     it("comes back after a reboot from the inside", async () => {

@@ -18,6 +18,7 @@ import {
     voters,
     whole,
     workload,
+    workloadReady,
     type Config,
 } from "./support";
 
@@ -225,6 +226,7 @@ describe("lost: hosts that are gone for good", function () {
         const preview = mainStack().pulumi(["preview"], { check: false });
         assert.notEqual(preview.status, 0);
         assert.match(preview.stdout + preview.stderr, /k3s-ha:nodes \(master-2\)\.rebuilt.* must be above \d+/);
+        await workloadReady(180);
         await underLoad("replacements", () =>
             mainStack().upWith((config) => {
                 const master = nodeOf(config, "master-2");

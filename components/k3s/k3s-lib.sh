@@ -107,8 +107,11 @@ supervisor() {
     curl -sS --max-time 15 -K "$WORK/curlrc" --cacert "${supervisor_ca:-$CA}" "$@" "$supervisor_url" 2>"$WORK/curl.err"
 }
 
+# The objects of a JSON list, one per line.
+per_line() { sed 's/},{/}\n{/g'; }
+
 # members_at URL TOKEN-FILE: as another master lists them, one per line.
-members_at() { supervisor server "$2" "$1/db/info" | sed 's/},{/}\n{/g'; }
+members_at() { supervisor server "$2" "$1/db/info" | per_line; }
 
 has_etcd_data() { [ -d "$DATA/server/db/etcd/member" ]; }
 

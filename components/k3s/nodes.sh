@@ -57,7 +57,7 @@ fence() {
         lock_out "$name"
         echo "nodes: $name is forgotten and kept out"
     done <"$WORK/lost"
-    if [ -s "$WORK/members" ]; then echo "nodes: $(sed 's/},{/}\n{/g' "$WORK/members" | grep -c '"name"') etcd members"; fi
+    if [ -s "$WORK/members" ]; then echo "nodes: $(per_line <"$WORK/members" | grep -c '"name"') etcd members"; fi
 }
 
 # --- converge ---------------------------------------------------------------------------------------------------------------

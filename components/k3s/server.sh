@@ -83,7 +83,7 @@ decide_membership() {
 }
 
 # One member per line.
-members() { kubectl_admin get --raw /db/info | sed 's/},{/}\n{/g'; }
+members() { kubectl_admin get --raw /db/info | per_line; }
 is_member() { grep -E "\"name\":\"$1(-[0-9a-f]+)?\""; }
 etcd_voter() { members >"$WORK/members" && is_member "$NODE" <"$WORK/members" | grep -qv '"isLearner":true'; }
 unit_active() { unit_is ActiveState active; }
@@ -316,7 +316,7 @@ hand_over_leadership() {
     etcd_api maintenance/status '{}' >"$WORK/etcd" || return 0
     me=$(sed -n 's/.*"member_id":"\([0-9]*\)".*/\1/p' "$WORK/etcd")
     grep -q "\"leader\":\"$me\"" "$WORK/etcd" || return 0
-    etcd_api cluster/member/list '{}' | sed 's/},{/}\n{/g' >"$WORK/etcd" || return 0
+    etcd_api cluster/member/list '{}' | per_line >"$WORK/etcd" || return 0
     next=$(grep -v '"isLearner":true' "$WORK/etcd" | sed -n 's/.*"ID":"\([0-9]*\)","name":"..*/\1/p' | grep -vx "$me" | head -n 1)
     if [ -n "$next" ] && etcd_api maintenance/transfer-leadership "{\"targetID\":\"$next\"}" >/dev/null; then say "$NODE: hands etcd's leadership over"; fi
 }

@@ -136,14 +136,20 @@ _host_sshd() {
 
 # host_boot and all below: HOST and ADDRESS are those of host_load.
 host_boot() {
-    local folder=$HOSTS_DIR/$HOST
-    mkdir -p "$folder"
-    host_running "$HOST" || host_launch
+    host_power
     # Also for a host that was launched by a command that was killed before it could wait for it.
-    wait_for 120 _host_booted "$HOST" || fail "$HOST does not start within 120 s, see $folder/console.log"
+    wait_for 120 _host_booted "$HOST" || fail "$HOST does not start within 120 s, see $HOSTS_DIR/$HOST/console.log"
     host_check "$HOST"
-    wait_for 20 _host_sshd "$HOST" "$ADDRESS" || fail "$HOST: sshd does not answer"
-    touch "$folder/ready"
+    host_answers 20
+}
+host_power() {
+    mkdir -p "$HOSTS_DIR/$HOST"
+    host_running "$HOST" || host_launch
+}
+# host_answers SECONDS
+host_answers() {
+    wait_for "$1" _host_sshd "$HOST" "$ADDRESS" || fail "$HOST: sshd does not answer, see $HOSTS_DIR/$HOST/console.log"
+    touch "$HOSTS_DIR/$HOST/ready"
 }
 host_ready() { [[ -e $HOSTS_DIR/$1/ready ]] && host_running "$1"; }
 
@@ -236,9 +242,8 @@ host_fault() {
         ;;
     power)
         # Units that wait for what they cannot have are no reason to wait.
-        host_running "$HOST" || host_launch
-        wait_for 60 _host_sshd "$HOST" "$ADDRESS" || fail "$HOST: sshd does not answer, see $folder/console.log"
-        touch "$folder/ready"
+        host_power
+        host_answers 60
         return
         ;;
     kill)

@@ -18,7 +18,7 @@ export interface CheckParams {
     readonly downInterval?: string;
     /** Successes until a master is up. Default 2. */
     readonly rise?: number;
-    /** Failures until a master is down: no connection, no TLS, no answer. Default 2. Another answer than the expected one drains. */
+    /** Failures until a master is down: no connection, no TLS, no answer, 503. Default 2. Another answer than the expected one drains. */
     readonly fall?: number;
     /** Limit of the HTTP answer alone. Default 3s when 401 is accepted, else 5s. */
     readonly timeout?: string;
@@ -115,6 +115,13 @@ export function caVerify(caFile: string, host = "kubernetes"): string {
  */
 export const SERVING_PATH = "/static/k3s-ha/serving";
 
+/**
+ * k3s answers 503 for its apiserver until that serves, which says 500 when it is not ready. In an election of etcd the masters that
+ * say 500 go on serving what they have in memory; one that starts at that time must not be taken for one of them.
+ * Source: k3s, pkg/server/handlers/handlers.go ("apiserver not ready"); seen with k3s 1.36.2 in the drill of 2026-11-28.
+ */
+const NO_APISERVER = "expect ! status 503";
+
 /** Places that apply.sh fills in from its folder of secrets, so that no rendered text holds one. */
 export const placeholders = {
     /** The stats password as it is (only haproxy's `stats auth`, as in the seed, needs that). */
@@ -134,6 +141,7 @@ export const placeholders = {
  * A master that answers, but not as expected, is no failure. /readyz 200 depends on etcd: while etcd elects a leader (5 to 10 s in
  * k3s) all masters say 500 at the same time, and marking them down would cut every watch and every request that waits for the new
  * leader. Such an answer drains instead (`error-status L7OKC`, from haproxy 2.4 on): nothing new goes there, what is open stays.
+ * 503 is a failure: no apiserver has answered.
  */
 export function checkDefaults(expect: readonly number[]): Required<Omit<CheckParams, "verify">> {
     const strict = !expect.includes(401);
@@ -310,6 +318,7 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                     "disable-on-404",
                     "connect default",
                     `send meth GET uri ${check.path} ver HTTP/1.1 hdr Host ${check.host}`,
+                    NO_APISERVER,
                     since("2.4", `expect status ${codes} error-status L7OKC`),
                     `expect status ${codes}`,
                     "connect default",

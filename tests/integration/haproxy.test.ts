@@ -95,6 +95,7 @@ for (const [index, binary] of binaries().entries()) {
             certificate(folder, "other-ca");
             masters = await Promise.all(MASTERS.map((_, i) => FakeMaster.start(network, i, folder)));
             node = new Node(network, join(folder, "node"), binary);
+            copyFileSync(join(folder, "ca.crt"), node.ca);
         });
 
         after(async () => {
@@ -293,10 +294,28 @@ for (const [index, binary] of binaries().entries()) {
                 assert.match((await node.apply(recommended(params(node)))).out, /unchanged; 2 of 3 masters up/);
                 await applied(recommended(params(node, { expect: [200, 401] })), "reloaded; 3 of 3 masters up");
                 await applied(recommended(params(node, { expect: [401] })), "reloaded; 1 of 3 masters up");
-                await masters[1]?.answer(503);
+                await masters[1]?.answer(500);
                 await states({ "master-1": NOT_READY, "master-2": NOT_READY, "master-3": NOT_READY });
                 await answers(200);
                 await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+            });
+
+            it("sends nothing to a master whose k3s is up and its apiserver is not, also while the others are not ready", async () => {
+                await masters[2]?.kill();
+                await states({ ...ALL_UP, "master-3": "DOWN" }, 8);
+                await Promise.all(masters.slice(0, 2).map((master) => master.answer(500)));
+                await states({ "master-1": NOT_READY, "master-2": NOT_READY, "master-3": "DOWN" });
+                masters[2] = await FakeMaster.start(network, 2, folder);
+                await masters[2].answer(503);
+                // Longer than two checks of a master that is down take.
+                await new Promise((resolve) => setTimeout(resolve, 4500));
+                await states({ "master-1": NOT_READY, "master-2": NOT_READY, "master-3": "DOWN" }, 1);
+                if (drains) {
+                    const seen = Array.from({ length: 40 }, () => network.get("https://127.0.0.1:16443/api").body);
+                    assert.deepEqual([...new Set(seen)].sort(), ["master-1", "master-2"]);
+                }
+                await answers(200);
+                await states(ALL_UP);
             });
 
             it("drains a master whose file is gone: its streams stay, nothing new goes there, and its end loses no connection", async () => {

@@ -242,7 +242,8 @@ describe("drill: every master in turn is stopped, killed, frozen and cut off", f
                 });
                 const allowed = fault === "planned stop" || fault === "kill" ? 0 : 2;
                 for (const { kind, host, loss: l } of results.filter((r) => r.kind.startsWith("ours"))) {
-                    if (kind === "ours")
+                    // What a silent master costs is of those that one proxy opens to it; the others make a fifth as many.
+                    if (kind === "ours" || allowed === 0)
                         assert.ok(
                             l.failed <= allowed,
                             `${l.failed} of ${l.requests} failed through ${kind} on ${host}`,

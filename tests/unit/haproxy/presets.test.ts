@@ -158,7 +158,7 @@ describe("haproxy: preset recommended", () => {
             assert.match(
                 renderHaproxy(recommended({ ...params, expect })),
                 new RegExp(
-                    `http-check expect status ${codes} error-status L7OKC +# haproxy >= 2.4\n +http-check expect status ${codes}\n`,
+                    `http-check expect ! status 503\n +http-check expect status ${codes} error-status L7OKC +# haproxy >= 2.4\n +http-check expect status ${codes}\n`,
                 ),
             );
     });

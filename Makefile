@@ -22,7 +22,7 @@ deps: node_modules lab/pulumi/node_modules
 lab: deps ## five hosts and one cluster on them, then a summary (OFFICIAL=1: with official pulumi and k3s, needs internet)
 	LAB_OFFICIAL=$(OFFICIAL) lab/lab setup
 	lab/lab hosts up
-	lab/lab exec -- sh -c 'pulumi stack select --create dev && pulumi up --yes --stack dev'
+	lab/lab exec -- sh -c 'pulumi stack select --create "$$LAB_STACK" && pulumi up --yes --stack "$$LAB_STACK"'
 	lab/lab status
 
 .PHONY: lab-down
@@ -47,11 +47,11 @@ unit: deps ## unit tests only: no hosts, no root
 	npx mocha 'tests/unit/**/*.test.ts'
 
 .PHONY: test-cluster
-test-cluster: deps ## the cluster scenarios only; ONLY=name runs one: grow, shrink, lost, upgrade, config, readiness, rotation, snapshots, majority, sqlite, destroy, …
+test-cluster: deps ## the cluster scenarios only; ONLY=upgrade: runs one (a regular expression over the titles): grow: shrink: lost: config: readiness: rotation: majority: destroy: …
 	node tests/run.mjs setup cluster
 
 .PHONY: test-long
-test-long: deps ## scenarios that make test has no time for; ONLY=name runs one
+test-long: deps ## scenarios that make test has no time for; ONLY= as above: bucket: drill: load: …
 	node tests/run.mjs setup long
 
 .PHONY: drill

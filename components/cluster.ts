@@ -44,8 +44,8 @@ export interface PrometheusTarget {
 
 /**
  * Order: every host prepared, its haproxy started and the binary staged, side by side → the founding master → its CA read,
- * lost nodes forgotten, public-info-viewer → the other masters one by one → agents side by side → labels, taints and drains of the
- * Nodes; the anonymous surface proved → removed nodes uninstalled.
+ * lost nodes forgotten → the other masters one by one → agents side by side → labels, taints and drains of the Nodes → removed nodes
+ * uninstalled. public-info-viewer as soon as the founding master serves, the proof of the anonymous surface after it and the last master.
  */
 export class Cluster extends pulumi.ComponentResource {
     /** Secret. Contexts: the chosen one, and one per master. */
@@ -149,7 +149,7 @@ export class Cluster extends pulumi.ComponentResource {
 
         const proofAfter: pulumi.Resource[] = [last];
         if (spec.readiness === "anonymous") {
-            // Before the other masters open up, so that nothing but the health paths is ever readable there.
+            // As soon as one master serves: the role is the cluster's, so the others come up with it cut down. None waits for it.
             const viewer = new PublicInfoViewer(
                 `${name}-public-info-viewer`,
                 { ...onFounder, kubeconfig: entry.kubeconfig, after: [first.running] },

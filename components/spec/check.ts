@@ -64,6 +64,7 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkSnapshots(settings, report);
     checkSecrets(settings, report);
     checkHost(settings, report);
+    checkSeed(settings, report);
     checkAdoption(settings, report);
     const nodes = settings.nodes.map((node, i) => nodeSpec(node, i, settings, around, report));
     warnAboutTrust(settings, warnings);
@@ -398,6 +399,22 @@ function checkHost(settings: StackSettings, report: Report): void {
                 "is written by the program or by k3s itself, and would be fought over",
             );
     });
+}
+
+/** The seed's values are to the letter, so what would change them is refused and not left out in silence. */
+function checkSeed({ proxy }: StackSettings, report: Report): void {
+    if (proxy.preset !== "seed") return;
+    const refuse = (section: object | undefined, path: readonly string[], used: readonly string[]): void => {
+        for (const [key, value] of Object.entries(section ?? {}))
+            if (!used.includes(key) && value !== undefined)
+                report(
+                    ["proxy", ...path, key],
+                    undefined,
+                    "has no effect with proxy.preset: seed, whose values are the role's; leave it out, write it in an own section of proxy.haproxy, or take the preset recommended",
+                );
+    };
+    refuse(proxy, [], ["preset", "port", "stats", "haproxy"]);
+    refuse(proxy.stats, ["stats"], ["port", "address"]);
 }
 
 /** Mistakes in the user's own haproxy sections that show only beside the preset's. */

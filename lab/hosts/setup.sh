@@ -28,8 +28,7 @@ END
     [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
     command -v node >/dev/null || fail "Node.js 20 or newer is needed"
     command -v npm >/dev/null || fail "npm is needed"
-    [[ -n ${LAB_K3S:-} || ${LAB_OFFICIAL:-} == 1 ]] || command -v go >/dev/null ||
-        fail "Go is needed to build the k3s stand-in (or LAB_K3S=FILE, an official k3s)"
+    command -v go >/dev/null || fail "Go is needed to build the S3 server and, without LAB_K3S, the k3s stand-in"
     ((${#missing[@]})) || return 0
     step "packages: ${missing[*]}"
     # An unreachable foreign source is no reason to stop: the installation below tells what is really missing.

@@ -175,6 +175,16 @@ const refused: readonly (readonly [what: string, more: object, line: RegExp])[] 
         /^k3s-ha:proxy\.stats\.port: 16443 is also the port of the API frontend/,
     ],
     ["stats on the SSH port", { proxy: { stats: { port: 22 } } }, /is also the SSH port of nodes\[0\]/],
+    [
+        "a balancing that the seed does not have",
+        { proxy: { preset: "seed", balance: "leastconn" } },
+        /^k3s-ha:proxy\.balance: has no effect with proxy\.preset: seed/,
+    ],
+    [
+        "a password for the seed's metrics",
+        { proxy: { preset: "seed", stats: { port: 1937, metricsPassword: true } } },
+        /^k3s-ha:proxy\.stats\.metricsPassword: has no effect with proxy\.preset: seed/,
+    ],
     ["a NodePort", { proxy: { port: 30443 } }, /lies in the range of NodePort/],
     [
         "an lb-server-port on the frontend's port",

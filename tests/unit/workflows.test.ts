@@ -4,6 +4,7 @@ import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
+import { Crypter } from "../../lab/pulumi/src/passphrase";
 import { knownHostKey } from "../../components/spec/known-hosts";
 
 const ROOT = join(__dirname, "../..");
@@ -178,6 +179,8 @@ describe("workflows", () => {
             assert.equal(step.with?.["pulumi-version"], sdk, file);
             assert.ok(!("refresh" in (step.with ?? {})), file);
         }
+        const project = parse(readFileSync(join(ROOT, "Pulumi.yaml"), "utf8")) as { requiredPulumiVersion: string };
+        assert.equal(project.requiredPulumiVersion, `>=${sdk}`);
     });
 
     it("CI is `make check` and `make test`, the latter with 90 minutes", () => {
@@ -226,6 +229,17 @@ describe("workflows", () => {
         assert.ok(stack.config["k3s-ha:nodes"].length > 0);
         for (const { address } of stack.config["k3s-ha:nodes"])
             assert.match(knownHostKey(known, address, 22) ?? "", /^ssh-ed25519 \S+$/, address);
+    });
+
+    it("preview: the lab's stack has the passphrase that its stack file was made with", async () => {
+        const { step } = pulumiStep("preview.yaml");
+        const passphrase = /matrix\.stack == 'dev' && '([^']+)'/.exec(
+            step.env?.["PULUMI_CONFIG_PASSPHRASE"] ?? "",
+        )?.[1];
+        const { encryptionsalt } = parse(readFileSync(join(ROOT, "Pulumi.dev.yaml"), "utf8")) as {
+            encryptionsalt: string;
+        };
+        await Crypter.open(passphrase ?? "", encryptionsalt);
     });
 
     it("up: behind the stack's environment, one at a time, never cut off", () => {

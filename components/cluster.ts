@@ -71,9 +71,10 @@ export class Cluster extends pulumi.ComponentResource {
         );
         // What the last `up` began with is in the state, where the hook compares; it refuses before any host is touched.
         const description = new pulumi.Stash(
-            `${name}-description`,
+            // Without the cluster's name, so that another name is a change and not another resource.
+            "description",
             { input: factsOf(spec) },
-            { ...parent, hooks: args.hooks?.description },
+            { ...parent, hooks: args.hooks?.description, aliases: [{ name: `${name}-description` }] },
         );
 
         const common = { spec, access, secrets, hooks };
@@ -111,14 +112,17 @@ export class Cluster extends pulumi.ComponentResource {
         const fence = new Fence(`${name}-fence`, { ...onFounder, after: [entry.read] }, parent);
         // A proxy must know a master before it joins, and none that has left.
         const known = live.map((n) => proxyOf(n).running);
-        let last: pulumi.Resource = first.running;
+        // Each after all before it, not only the last one: of several that leave, no two may leave at the same time either.
+        const before: pulumi.Resource[] = [first.running];
         for (const node of others) {
-            last = new Server(
+            const { running } = new Server(
                 node.name,
-                { ...common, node, proxy: proxyOf(node), caHash, after: [last, fence.closed, ca, ...known] },
+                { ...common, node, proxy: proxyOf(node), caHash, after: [...before, fence.closed, ca, ...known] },
                 parent,
-            ).running;
+            );
+            before.push(running);
         }
+        const last = before.at(-1) as pulumi.Resource;
         const agents = live
             .filter((n) => n.role === "agent")
             .map(

@@ -20,11 +20,39 @@ export interface ClusterHooks {
 export function clusterHooks(spec: ClusterSpec): ClusterHooks {
     const advice = failureAdvice(spec);
     const rollout = new Rollout(`${spec.cluster}-agents`, spec.rollout.agents);
+    const lost = lostGuard(spec);
     return {
-        command: { onError: [advice] },
-        agent: { ...rollout.hooks, onError: [advice, ...(rollout.hooks.onError ?? [])] },
+        command: { beforeCreate: [lost], onError: [advice] },
+        agent: {
+            ...rollout.hooks,
+            beforeCreate: [lost, ...(rollout.hooks.beforeCreate ?? [])],
+            onError: [advice, ...(rollout.hooks.onError ?? [])],
+        },
         description: { beforeUpdate: [transitionGuard(spec)] },
     };
+}
+
+/** What to do about a step of a lost node that was never done: nothing is asked of that host, so it cannot be done now. */
+export function lostAdvice(spec: ClusterSpec, name: string, urn: string): string | undefined {
+    const node = spec.nodes.find(
+        (n) => n.lost && ["prepare", "haproxy", "stage", "k3s"].some((step) => name === `${n.name}-${step}`),
+    );
+    return (
+        node &&
+        `k3s-ha:nodes (${node.name}).lost: is true, and ${name} was never done, which would reach for the host now. Leave it out of this run: pulumi up --exclude '${urn}'; then take ${node.name} out of the stack file`
+    );
+}
+
+/** Says so before the engine dials, in the preview already. */
+function lostGuard(spec: ClusterSpec): pulumi.ResourceHook {
+    return new pulumi.ResourceHook(
+        `${spec.cluster}-lost`,
+        (args) => {
+            const advice = lostAdvice(spec, args.name, args.urn);
+            if (advice !== undefined) throw new Error(advice);
+        },
+        { onDryRun: true },
+    );
 }
 
 /** Refuses what may not become of a cluster, in the preview already. */

@@ -81,12 +81,12 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
 }
 
 /**
- * stdin is what every step has; where it is secret (prepare), it is encrypted here and the command line takes the mark. Not
- * `triggers`, which would replace the resource, nor a command line elsewhere, which the founding master ignores.
+ * stdin is what every step has; where it is secret (prepare, or k3s with encrypted settings), it is encrypted here and a command line
+ * takes the mark: `update`, where there is one, since the founding master ignores `create`. Not `triggers`, which would replace the resource.
  */
 function withMark(values: Record<string, unknown> | undefined, lines: string): Record<string, unknown> | undefined {
     if (values === undefined) return undefined;
-    const key = typeof values["stdin"] === "string" ? "stdin" : "create";
+    const key = ["stdin", "update", "create"].find((name) => typeof values[name] === "string") ?? "create";
     const text = values[key];
     if (typeof text !== "string") return values;
     const bare = text.replace(MARK, "");

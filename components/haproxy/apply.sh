@@ -40,6 +40,7 @@ say() { printf '%s\n' "$*" >&2; }
 
 # fail STEP WHAT REMEDY
 fail() {
+    [ -z "${WORK-}" ] || : >"$WORK/told"
     say "k3s-ha: FAILED on node $NODE_NAME, step haproxy ($1): $2"
     say "  next: $3"
     exit 1
@@ -449,14 +450,14 @@ result() {
 
 # Folder of the admin socket: packages of some distributions do not make the one that is written in the file.
 make_socket_folder() {
-    folder=$(dirname "$(admin_socket "$1")")
-    [ ! -d "$folder" ] || return 0
-    case $folder in
+    socket_folder=$(dirname "$(admin_socket "$1")")
+    [ ! -d "$socket_folder" ] || return 0
+    case $socket_folder in
         /run/*)
-            if [ -d /etc/tmpfiles.d ]; then echo "d $folder 0755 haproxy haproxy -" >/etc/tmpfiles.d/k3s-ha-haproxy.conf; fi
+            if [ -d /etc/tmpfiles.d ]; then echo "d $socket_folder 0755 haproxy haproxy -" >/etc/tmpfiles.d/k3s-ha-haproxy.conf; fi
             ;;
     esac
-    (umask 022 && mkdir -p "$folder")
+    (umask 022 && mkdir -p "$socket_folder")
 }
 
 # --- main ----------------------------------------------------------------------------------------------------------------
@@ -528,8 +529,8 @@ apply() {
         "free some space on the host and run pulumi up again"
     # Else a power cut may leave an empty file under the new name.
     sync "$folder/.k3s-ha.new" 2>/dev/null || true
-    mv -f "$folder/.k3s-ha.new" "$HAPROXY_CFG"
     replaced=yes
+    mv -f "$folder/.k3s-ha.new" "$HAPROXY_CFG"
 
     if [ -n "$OLD_MASTER" ]; then action=reload done=reloaded; else action=start done=started; fi
     if ! service "$action" >"$WORK/service" 2>&1 8>&- 9>&-; then
@@ -570,6 +571,10 @@ cleanup() {
     status=$?
     trap - EXIT
     trap '' PIPE
+    if [ "$status" != 0 ] && [ ! -e "$WORK/told" ]; then
+        say "k3s-ha: FAILED on node $NODE_NAME, step haproxy: a command ended with status $status ($(df -Pk "$folder" 2>/dev/null | awk 'NR == 2 { print $4 }') KiB free below $folder)"
+        say "  next: see the lines above; if no space is free, make some; then run pulumi up again"
+    fi
     if [ "$status" != 0 ] && [ -s "$WORK/states" ]; then forget_states; fi
     restore_acl_files
     if [ "${replaced:-no}" = yes ]; then

@@ -96,6 +96,10 @@ install_packages() {
     [ -n "$missing" ] || return 0
     wait_for 120 refresh_packages || say "k3s-ha: the list of packages could not be renewed"
     cp "$WORK/packages.out" "$WORK/packages.refresh"
+    # Whoever held the lock until now may have installed something, which is not ours to remove later.
+    installed_packages >"$WORK/packages.before"
+    missing=$(missing_packages "$@")
+    [ -n "$missing" ] || return 0
     # shellcheck disable=SC2086
     if ! plan_run install $missing >"$WORK/packages.out" 2>&1; then
         note_new_packages
@@ -107,9 +111,12 @@ install_packages() {
 
 note_new_packages() {
     installed_packages >"$WORK/packages.after"
+    comm -13 "$WORK/packages.before" "$WORK/packages.after" >"$WORK/packages.gained"
+    # apt waits for the lock once more, and names what it sets up itself; the others are quiet.
+    sed -n 's/^Setting up \([^ :]*\).*/\1/p' "$WORK/packages.out" | sort -u >"$WORK/packages.named"
     {
         cat "$PACKAGES_NEW" 2>/dev/null || true
-        comm -13 "$WORK/packages.before" "$WORK/packages.after"
+        if [ -s "$WORK/packages.named" ]; then comm -12 "$WORK/packages.gained" "$WORK/packages.named"; else cat "$WORK/packages.gained"; fi
     } | sort -u >"$WORK/packages.new"
     if [ -s "$WORK/packages.new" ]; then mv -f "$WORK/packages.new" "$PACKAGES_NEW"; fi
 }

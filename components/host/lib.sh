@@ -105,14 +105,20 @@ lock() {
     fi
 }
 
-# unpack: reads a bundle (components/remote/bundle.ts) from stdin into $WORK.
-unpack() {
+# unpack_any: reads a bundle (components/remote/bundle.ts) from stdin into $WORK, or what there is of one: for a removal, which needs none.
+unpack_any() {
     : >"$WORK/manifest"
     awk -v dir="$WORK" '
         /^    / { if (out != "") print substr($0, 5) > out; next }
         /^file: / { if (out != "") close(out); out = dir "/file." ++n; printf "" > out; print n, $3, $2 > (dir "/manifest"); next }
         /^[a-z0-9-]+: / { key = $1; sub(/:$/, "", key); print substr($0, length(key) + 3) > (dir "/set." key) }'
     if [ -s "$WORK/set.node" ]; then NODE=$(cat "$WORK/set.node"); fi
+}
+
+# unpack: a whole one. A connection that breaks before or within the data looks like their end, so their last line says that it is.
+unpack() {
+    unpack_any
+    [ "$(setting end)" = yes ] || fail "its data did not arrive whole" "the connection was cut, and nothing was changed: run pulumi up again"
 }
 
 # setting KEY [DEFAULT]: a value of the bundle; several lines for a list.

@@ -148,7 +148,7 @@ remove() {
     if [ -f "$STATE/files" ]; then
         while read -r path; do
             before=$STATE/before/$(echo "$path" | tr / %)
-            if [ -e "$before" ]; then mv -f "$before" "$path"; else rm -f "$path"; fi
+            if [ -e "$before" ]; then cp -pf "$before" "$path"; else rm -f "$path"; fi
         done <"$STATE/files"
     fi
     rm -f "$SYSCTL_FILE"

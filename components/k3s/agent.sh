@@ -57,7 +57,7 @@ for arg in "$@"; do
     case $arg in --ca-hash=*) ca_hash=${arg#--ca-hash=} ;; esac
 done
 begin
-unpack
+if [ "$command" = remove ]; then unpack_any; else unpack; fi
 adopt_unit
 case $command in
     apply) apply ;;

@@ -1,10 +1,8 @@
 /** k3s on one agent. */
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import { renderBundle } from "../remote/bundle";
-import { nodeCommand } from "../remote/node-command";
-import { k3sBundle } from "./plan";
-import { stageBinary, type K3sNodeArgs } from "./server";
+import { nodeCommand, remade } from "../remote/node-command";
+import { k3sData, stageBinary, type K3sNodeArgs } from "./server";
 
 /**
  * Writes what Server writes, with k3s-agent.service. Joins through its own proxy and stays behind it; done when its Node is
@@ -28,10 +26,10 @@ export class Agent extends pulumi.ComponentResource {
                 script: "agent.sh",
                 create: pulumi.interpolate`apply --ca-hash=${args.caHash}`,
                 note: secrets.revision(secrets.agentToken),
-                stdin: renderBundle(k3sBundle(spec, node)),
+                stdin: k3sData(spec, node),
                 remove: "remove",
             },
-            { parent: this, dependsOn: [proxy.running, this.staged, ...args.after], hooks },
+            { parent: this, dependsOn: [proxy.running, this.staged, ...args.after], hooks, ...remade(proxy.prepared) },
         );
         this.registerOutputs({});
     }

@@ -13,12 +13,15 @@ S3_KEYS=$CONF/config.yaml.d/60-s3.yaml
 # What k3s was last started with.
 STARTED=$STATE/k3s-started
 RESTART=0
+# MainPID that a restart ends, and when the new one was first seen.
+old_pid=""
+up_since=0
 
 # The staged binary takes its place by a rename; the running process keeps the old one until it is restarted.
 install_binary() {
     staged=$STATE/bin/$(setting version)/k3s
     printf '%s\n' "$ROLE" >"$STATE/k3s-role"
-    [ -x "$staged" ] || fail "the binary $staged is not there" "run pulumi up again; if it stays so: pulumi up --replace the resource $NODE-stage"
+    [ -x "$staged" ] || fail "the binary $staged is not there" "raise nodes[].rebuilt of $NODE and run pulumi up again"
     if ! cmp -s "$staged" "$BIN"; then
         ln -f "$staged" "$BIN.new" 2>/dev/null || cp "$staged" "$BIN.new" || { rm -f "$BIN.new"; fail "could not write $BIN.new ($(free_space /usr/local))" "free some space there and run pulumi up again"; }
         chmod 0755 "$BIN.new"
@@ -99,9 +102,12 @@ put_token() {
 # password FILE: the token without its pinned CA.
 password() { sed 's/^K10[0-9a-f]*::[a-z]*://' "$1" 2>/dev/null; }
 
+# escaped: stdin as it stands between double quotes, in JSON and in curl's configuration.
+escaped() { sed 's/[\\"]/\\&/g'; }
+
 # supervisor USER PASSWORD-FILE URL [CURL-OPTION…]: asks k3s's own routes as server or node; the password is in no argument.
 supervisor() {
-    printf 'user = "%s:%s"\n' "$1" "$(password "$2")" >"$WORK/curlrc"
+    printf 'user = "%s:%s"\n' "$1" "$(password "$2" | escaped)" >"$WORK/curlrc"
     supervisor_url=$3
     shift 3
     curl -sS --max-time 15 -K "$WORK/curlrc" --cacert "${supervisor_ca:-$CA}" "$@" "$supervisor_url" 2>"$WORK/curl.err"
@@ -137,6 +143,7 @@ start_unit() {
     systemctl -q enable "$UNIT" 2>/dev/null || systemctl enable "$UNIT" >&2
     started=$(now)
     if [ "$RESTART" = 1 ] && ! unit_is ActiveState inactive; then
+        old_pid=$(systemctl show -p MainPID --value "$UNIT")
         systemctl restart --no-block "$UNIT"
         outcome=restarted
     elif ! unit_is ActiveState active; then
@@ -171,7 +178,12 @@ stage_wait() {
     say "$NODE: $stage ($(($(now) - started)) s)"
 }
 
-process_up() { unit_is SubState running || { unit_is ActiveState activating && ! unit_is MainPID 0; }; }
+# Not the one that is about to end.
+process_up() {
+    if unit_is MainPID 0 || unit_is MainPID "$old_pid"; then return 1; fi
+    unit_is SubState running || unit_is ActiveState activating || return 1
+    up_since=$(now)
+}
 api_ready() { [ "$(kube get --raw /readyz)" = ok ]; }
 
 # A Node stays Ready over a short restart: what counts is that the kubelet of this version has spoken since.
@@ -187,10 +199,10 @@ reported() {
     [ "${outcome-}" != unchanged ] || return 0
     # A date command that cannot read it (busybox) is no reason to wait.
     created=$(date -d "$1" +%s 2>/dev/null) || return 0
-    [ "$created" -lt "$started" ] || return 0
+    [ "$created" -lt "$up_since" ] || return 0
     renewed=$(kube -n kube-node-lease get lease "$NODE" -o 'jsonpath={.spec.renewTime}') || return 1
     renewed=$(date -d "$renewed" +%s 2>/dev/null) || return 0
-    [ "$renewed" -ge "$started" ]
+    [ "$renewed" -gt "$up_since" ]
 }
 
 # masters_up: names of the masters that the local proxy sees up.
@@ -302,7 +314,8 @@ diagnose() {
 trust_ca() {
     dest=$(setting proxy-ca)
     [ -n "$dest" ] || return 0
-    if ! cmp -s "$1" "$dest"; then
+    # The last line of a file that verifies (apply.sh); a render that was cut off has not written it.
+    if ! cmp -s "$1" "$dest" || ! grep -qxF "# $dest sha256 $(sha256sum <"$1" | cut -d ' ' -f 1)" /etc/haproxy/haproxy.cfg; then
         put "$1" "$dest" 0644
         sh "$KIT/haproxy.sh" render >&2 || { told; exit 1; }
     fi
@@ -320,7 +333,7 @@ remember_k3s() {
 remove_k3s() {
     if [ -x /usr/local/bin/k3s-killall.sh ]; then sh /usr/local/bin/k3s-killall.sh >/dev/null 2>&1; else sh "$KIT/k3s-killall.sh" >/dev/null 2>&1; fi
     # The stop left the rule of drain.sh.
-    address=$(sed -n 's/^ExecStartPost=.*drain\.sh end //p' "/etc/systemd/system/$UNIT" 2>/dev/null)
+    address=$(sed -n 's/^ExecStartPost=.*drain\.sh end //p' "/etc/systemd/system/$UNIT" 2>/dev/null) || address=""
     [ -z "$address" ] || sh "$KIT/drain.sh" end "$address"
     systemctl -q disable "$UNIT" 2>/dev/null || true
     rm -rf "/etc/systemd/system/$UNIT" "/etc/systemd/system/$UNIT.env" "/etc/systemd/system/$UNIT.d" "/run/systemd/system/$UNIT.d"

@@ -70,7 +70,8 @@ export function nodesBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
             node: node.name,
             datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
             "leave-seconds": spec.rollout.leaveSeconds,
-            member: live.map((n) => `${n.name} ${n.role}`),
+            // A host that was rebuilt has a new Node, without this step's marks.
+            member: live.map((n) => `${n.name} ${n.role}${n.rebuilt > 0 ? ` ${n.rebuilt}` : ""}`),
             label: live.flatMap((n) => nodeLabels(n).map((label) => `${n.name} ${label}`)),
             taint: live.flatMap((n) => [...n.taints].sort().map((taint) => `${n.name} ${taint}`)),
         },

@@ -49,7 +49,8 @@ reset() {
     running=$(others_running | tr '\n' ' ')
     [ -z "$running" ] || fail "k3s still runs on ${running% }, and only this master may run meanwhile" "systemctl stop k3s on every other master that is alive, then the same command again; nothing was changed"
     stop_k3s
-    mv -f "$MEMBERSHIP" "$STATE/membership.aside"
+    # One that was cut off has left it aside.
+    [ ! -e "$MEMBERSHIP" ] || mv -f "$MEMBERSHIP" "$STATE/membership.aside"
     done=yes
     # k3s waits up to 5 minutes for the bucket.
     timeout 600 "$BIN" "$@" >"$WORK/reset" 2>&1 || done=no
@@ -61,7 +62,10 @@ reset() {
         systemctl start --no-block "$UNIT"
         fail "k3s could not fetch the snapshot: $fetch_problem" "nothing was changed, and k3s is started again with the data that it had; $BUCKET_ADVICE, and at the name: k3s etcd-snapshot ls"
     fi
-    [ "$done" = yes ] || fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" "k3s is stopped on this master; its data are as they were"
+    aside=$(find "$DATA/server/db" -maxdepth 1 -name 'etcd-old-*' -newer "$WORK/manifest" 2>/dev/null | sort | tail -n 1)
+    [ "$done" = yes ] || fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" "k3s is stopped on this master; its data are $(
+        if [ -n "$aside" ]; then echo "in $aside: to have them back, remove $DATA/server/db/etcd and move that folder there"; else echo "as they were"; fi
+    )"
     rm -f "$DATA/server/db/etcd/tombstone"
     start_k3s
     echo "recover: $NODE is the only etcd member; now 'recover.sh rejoin' on every other master that is alive, then pulumi up"

@@ -21,8 +21,9 @@ on_etcd() { [ "$(setting datastore etcd)" = etcd ]; }
 
 # True when something answers on the API or etcd port of a host. Any TCP answer counts, also of a broken master.
 answers() {
+    case $1 in *:*) host="[$1]" ;; *) host=$1 ;; esac
     for port in 6443 2379 2380; do
-        if timeout 3 socat -u /dev/null "TCP:$1:$port,connect-timeout=2" 2>/dev/null; then return 0; fi
+        if timeout 3 socat -u /dev/null "TCP:$host:$port,connect-timeout=2" 2>/dev/null; then return 0; fi
     done
     return 1
 }
@@ -84,6 +85,9 @@ decide_membership() {
 
 # One member per line.
 members() { kubectl_admin get --raw /db/info | per_line; }
+# As another master lists them, by this host's proxy.
+members_elsewhere() { members_at "$(sed -n 's/^"server": "\(.*\)"$/\1/p' "$MEMBERSHIP" 2>/dev/null)" "$CONF/token"; }
+members_known() { members >"$WORK/members" && grep -q '"name"' "$WORK/members"; }
 is_member() { grep -E "\"name\":\"$1(-[0-9a-f]+)?\""; }
 etcd_voter() { members >"$WORK/members" && is_member "$NODE" <"$WORK/members" | grep -qv '"isLearner":true'; }
 unit_active() { unit_is ActiveState active; }
@@ -94,7 +98,9 @@ unit_active() { unit_is ActiveState active; }
 enough_others() { others_up=$(masters_up | grep -cvx "$NODE") || true; [ "${others_up:-0}" -ge "$needed" ]; }
 
 wait_for_the_others() {
-    will_restart && members >"$WORK/members" || return 0
+    will_restart && on_etcd || return 0
+    # One unanswered question says nothing. When nobody tells for a while there is no majority that could be lost.
+    wait_for 20 members_known || members_elsewhere >"$WORK/members" || return 0
     count=$(grep -c '"name"' "$WORK/members") || true
     [ "$count" -ge 2 ] || return 0
     if [ "$count" = 2 ]; then needed=1; else needed=$((count / 2 + 1)); fi
@@ -126,7 +132,7 @@ known_ca_hash() { sed -n 's/^K10\([0-9a-f]\{64\}\)::.*/\1/p' "$DATA/server/token
 rotate_token() {
     if [ ! -s "$CONF/token" ] || [ "$(password "$CONF/token")" = "$(cat "$SECRETS/server-token")" ]; then return 0; fi
     if [ "$(setting rotates)" = yes ]; then
-        printf '{"newToken":"%s"}' "$(cat "$SECRETS/server-token")" >"$WORK/new-token"
+        printf '{"newToken":"%s"}' "$(escaped <"$SECRETS/server-token")" >"$WORK/new-token"
         code=$(supervisor server "$CONF/token" https://127.0.0.1:6443/v1-k3s/token -X PUT -H 'Content-Type: application/json' \
             --data-binary "@$WORK/new-token" -o "$WORK/answer" -w '%{http_code}') || code="none: $(tail -n 1 "$WORK/curl.err")"
         [ "$code" = 200 ] || fail "k3s did not take the new server token (answer $code: $(mask <"$WORK/answer" | head -c 300))" \
@@ -134,6 +140,8 @@ rotate_token() {
         say "$NODE: the cluster's server token was changed"
     fi
     RESTART=1
+    # k3s reads the new one at its start, which a later part of this step may refuse: until then nothing counts as started.
+    [ ! -s "$STARTED" ] || echo "with the former token" >"$STARTED"
 }
 
 write_tokens() {
@@ -259,8 +267,8 @@ run() {
                     ;;
                 restore)
                     rm -f "$MEMBERSHIP"
-                    restore_snapshot
                     : >"$STATE/restoring"
+                    restore_snapshot
                     ;;
                 join) write_membership join ;;
             esac
@@ -295,8 +303,6 @@ run() {
 
 # --- leaving ------------------------------------------------------------------------------------------------------------------
 
-# Members as another master lists them, by this host's proxy, which has taken this master out.
-members_elsewhere() { members_at "$(sed -n 's/^"server": "\(.*\)"$/\1/p' "$MEMBERSHIP")" "$CONF/token"; }
 gone() { members_elsewhere >"$WORK/members" && grep -q '"name"' "$WORK/members" && ! is_member "$NODE" <"$WORK/members" >/dev/null; }
 
 # etcd_api PATH BODY: etcd's own HTTP API on this master; k3s has it on port 2382, older releases beside gRPC on 2379. JSON in one line.
@@ -324,8 +330,11 @@ hand_over_leadership() {
 # Leaves an intact cluster as `kubectl delete node` does: the etcd member goes with the Node. k3s would join again at its next
 # start, so it is not started again. It runs until the member is gone, since two members are needed to let one of two go.
 leave() {
-    [ -x "$BIN" ] && [ -s "$CONF/k3s.yaml" ] && [ -s "$MEMBERSHIP" ] || return 0
-    count=$(members | grep -c '"name"') || return 0
+    [ -x "$BIN" ] && [ -s "$CONF/k3s.yaml" ] && [ -s "$MEMBERSHIP" ] && has_etcd_data || return 0
+    # k3s here may be down or without a leader; the others know better. Nobody answers: the whole cluster goes.
+    wait_for 30 members_known || members_elsewhere >"$WORK/members" || return 0
+    is_member "$NODE" <"$WORK/members" >/dev/null || return 0
+    count=$(grep -c '"name"' "$WORK/members")
     [ "$count" -gt 1 ] || return 0
     folder "/run/systemd/system/$UNIT.d"
     printf '[Service]\nRestart=no\n' >"/run/systemd/system/$UNIT.d/50-leaving.conf"
@@ -364,7 +373,7 @@ for arg in "$@"; do
     esac
 done
 begin
-unpack
+if [ "$command" = remove ]; then unpack_any; else unpack; fi
 case $command in
     found | apply) run ;;
     remove) remove ;;

@@ -2,7 +2,7 @@
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import { renderBundle } from "../remote/bundle";
-import { nodeCommand, type SshAccess } from "../remote/node-command";
+import { nodeCommand, remade, type SshAccess } from "../remote/node-command";
 import type { LocalProxy } from "../proxy/local-proxy";
 import type { ClusterSecrets } from "../secrets";
 import type { ClusterSpec, NodeSpec } from "../spec/spec";
@@ -73,7 +73,7 @@ export class Server extends pulumi.ComponentResource {
                     secrets.agentToken,
                     ...(secrets.s3 ? [secrets.s3.accessKey, secrets.s3.secretKey] : []),
                 ),
-                stdin: renderBundle(k3sBundle(spec, node)),
+                stdin: k3sData(spec, node),
                 remove: "remove",
             },
             {
@@ -82,10 +82,17 @@ export class Server extends pulumi.ComponentResource {
                 // What others said on the first day matters on that day only.
                 ignoreChanges: args.others === undefined ? undefined : ["create"],
                 hooks,
+                ...remade(proxy.prepared),
             },
         );
         this.registerOutputs({});
     }
+}
+
+/** Data of step k3s: secret as a whole where one of its settings is encrypted in the stack file. */
+export function k3sData(spec: ClusterSpec, node: NodeSpec): pulumi.Input<string> {
+    const text = renderBundle(k3sBundle(spec, node));
+    return spec.confidential ? pulumi.secret(text) : text;
 }
 
 /** Brings the verified binary to a node, beside the proxy's installation. */
@@ -100,6 +107,6 @@ export function stageBinary(name: string, args: K3sNodeArgs, parent: pulumi.Reso
             stdin: renderBundle(stageBundle(args.spec, args.node)),
             remove: "remove",
         },
-        { parent, dependsOn: [args.proxy.prepared], hooks: args.hooks },
+        { parent, dependsOn: [args.proxy.prepared], hooks: args.hooks, ...remade(args.proxy.prepared) },
     );
 }

@@ -13,6 +13,12 @@ upload_error() {
         sed -n 's/.*\(Error received during snapshot upload to S3: .*\)/\1/p' | sed 's/"$//' | tail -n 1 | mask
 }
 
+# Where k3s keeps them on this master.
+snapshot_dir() {
+    dir=$(sed -n 's/^etcd-snapshot-dir: "\(.*\)"$/\1/p' "$CONF/config.yaml" 2>/dev/null) || dir=""
+    echo "${dir:-$DATA/server/db/snapshots}"
+}
+
 # save_snapshot NAME [FLAG…]: k3s gives up by itself after 7 minutes, 5 of them for the bucket.
 save_snapshot() {
     snapshot_name=$1
@@ -31,9 +37,9 @@ take_snapshot() {
         [ -n "$bucket_problem" ] || return 1
         save_snapshot "$1" --etcd-s3=false || return 1
     fi
-    snapshot_file=$(find "$DATA/server/db/snapshots" -name "$1-*" -newer "$WORK/before-snapshot" 2>/dev/null | sort | tail -n 1)
+    snapshot_file=$(find "$(snapshot_dir)" -name "$1-*" -newer "$WORK/before-snapshot" 2>/dev/null | sort | tail -n 1)
     if [ -z "$snapshot_file" ]; then
-        echo "k3s reports a snapshot and no file of that name is below $DATA/server/db/snapshots" >"$WORK/snapshot"
+        echo "k3s reports a snapshot and no file of that name is below $(snapshot_dir)" >"$WORK/snapshot"
         return 1
     fi
     if ! has_bucket || [ -n "$bucket_problem" ]; then return 0; fi

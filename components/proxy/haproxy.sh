@@ -10,6 +10,7 @@
 CFG=/etc/haproxy/haproxy.cfg
 DROPIN=/etc/systemd/system/haproxy.service.d/k3s-ha.conf
 KEPT=$STATE/haproxy
+settling=no
 
 # What stood there before us comes back at the removal; a package that we brought takes its own file along.
 keep_original() {
@@ -39,7 +40,7 @@ write_dropin() {
 
 # The file as it is in force: while masters change their readiness mode, the check accepts the former code too.
 in_force() {
-    if [ -s "$KEPT/also-expect" ]; then
+    if [ -s "$KEPT/also-expect" ] && [ "$settling" = no ]; then
         sed "s/^\( *http-check expect status [0-9]*\)\( .*\)*\$/\1,$(cat "$KEPT/also-expect")\2/" "$KEPT/desired.cfg"
     else
         cat "$KEPT/desired.cfg"
@@ -70,8 +71,10 @@ settle() {
     lock haproxy 180
     wait_for 60 all_changed || fail "these masters still answer as in the former readiness mode: $(tr '\n' ' ' <"$WORK/not-changed")" \
         "run pulumi up again; until then the proxy of this host accepts both answers"
-    rm -f "$KEPT/also-expect"
+    # Forgotten only when the new file is in force: the run after a failure settles it.
+    settling=yes
     render
+    rm -f "$KEPT/also-expect"
 }
 
 render() {

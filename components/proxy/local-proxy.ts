@@ -69,7 +69,7 @@ export class LocalProxy extends pulumi.ComponentResource {
                 stdin: pulumi.secret(stdin),
                 logging: types.enums.remote.Logging.None,
             },
-            { parent: this, dependsOn: [...args.after], hooks },
+            { parent: this, dependsOn: [...args.after], hooks, deleteBeforeReplace: true },
         );
         this.etcdData = this.prepared.stdout.apply((out) => /^etcd-data: (\S+)$/m.exec(out ?? "")?.[1] ?? "unknown");
         this.running = nodeCommand(
@@ -90,7 +90,7 @@ export class LocalProxy extends pulumi.ComponentResource {
                 triggers: [readyCodes(spec.readiness).join(",")],
                 remove: "settle",
             },
-            { parent: this, dependsOn: [this.prepared], hooks },
+            { parent: this, dependsOn: [this.prepared], hooks, replaceWith: [this.prepared] },
         );
         this.registerOutputs({});
     }

@@ -7,6 +7,9 @@
  *     file: /etc/haproxy/haproxy.cfg 0600
  *         global
  *           maxconn 4000
+ *     end: yes
+ *
+ * The last line tells whole data from those of a connection that was cut.
  */
 
 /** A file to be written, or kept as material for a step. */
@@ -31,8 +34,8 @@ const INDENT = "    ";
 export function renderBundle(bundle: Bundle): string {
     const lines: string[] = [];
     for (const [key, value] of Object.entries(bundle.settings)) {
-        if (!/^[a-z0-9-]+$/.test(key))
-            throw new Error(`bundle setting ${JSON.stringify(key)} is not a lower-case word`);
+        if (!/^[a-z0-9-]+$/.test(key) || key === "end")
+            throw new Error(`bundle setting ${JSON.stringify(key)} is not a lower-case word, or is end`);
         for (const item of value === undefined ? [] : typeof value === "object" ? value : [String(value)]) {
             if (/[\u0000-\u001f\u007f]/.test(item)) throw new Error(`bundle setting ${key} holds a control character`);
             lines.push(`${key}: ${item}`);
@@ -45,5 +48,5 @@ export function renderBundle(bundle: Bundle): string {
         const content = file.content.endsWith("\n") ? file.content.slice(0, -1) : file.content;
         if (content !== "") lines.push(...content.split("\n").map((l) => INDENT + l));
     }
-    return `${lines.join("\n")}\n`;
+    return `${lines.join("\n")}\nend: yes\n`;
 }

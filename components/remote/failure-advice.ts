@@ -7,12 +7,19 @@ import type { ClusterSpec, NodeSpec } from "../spec/spec";
  * The texts are those of golang.org/x/crypto/ssh and of @pulumi/command 1.2.1.
  */
 export function sshAdvice(node: NodeSpec, error: string): string | undefined {
+    // What the script said stands in the error, k3s's last log lines among it.
+    if (/Process exited with status|k3s-ha:/.test(error)) return undefined;
     const { user, host, port, bastion } = node.ssh;
     const where = `${user}@${host}:${port}${bastion ? ` through ${bastion.user}@${bastion.host}:${bastion.port}` : ""}`;
     const by = (text: string): string => `node ${node.name}: SSH to ${where} failed: ${text}`;
     if (/unable to authenticate|no supported methods remain/.test(error)) {
         return by(
             `the key was not accepted. Put its public half in ~${user}/.ssh/authorized_keys there, or load the right key (ssh-add -l; SSH_AUTH_SOCK must be a running agent).`,
+        );
+    }
+    if (/no common algorithm for host key/.test(error)) {
+        return by(
+            "the pinned key is of a kind that the host does not offer (ssh-rsa, as a rule). Pin its ed25519 or ecdsa key: ssh-keyscan -t ed25519,ecdsa, compared on its console.",
         );
     }
     if (/host key mismatch|knownhosts|ssh: host key|hostkey/i.test(error)) {
@@ -26,7 +33,7 @@ export function sshAdvice(node: NodeSpec, error: string): string | undefined {
     }
     if (/no such host|server misbehaving/.test(error))
         return by("the name does not resolve; use an address in ssh.host.");
-    if (/dial|ssh:|connection reset|EOF|exited without exit status/.test(error) && !/k3s-ha:/.test(error))
+    if (/dial|ssh:|connection reset|EOF|exited without exit status/.test(error))
         return by("the connection broke. Run pulumi up again; it carries on from here.");
     return undefined;
 }
@@ -34,11 +41,10 @@ export function sshAdvice(node: NodeSpec, error: string): string | undefined {
 /** An error hook for every remote command: adds the advice to the failure, never retries. Children are named `<node>-<what>`. */
 export function failureAdvice(spec: ClusterSpec): pulumi.ErrorHook {
     return new pulumi.ErrorHook("ssh-advice", async (args) => {
-        const host =
-            (args.newInputs?.["connection"] as { host?: string } | undefined)?.host ??
-            (args.oldInputs?.["connection"] as { host?: string } | undefined)?.host;
+        const to = (args.newInputs?.["connection"] ?? args.oldInputs?.["connection"]) as
+            { host?: string; port?: number } | undefined;
         const node =
-            spec.nodes.find((n) => n.ssh.host === host) ??
+            spec.nodes.find((n) => n.ssh.host === to?.host && n.ssh.port === (to?.port ?? 22)) ??
             [...spec.nodes]
                 .sort((a, b) => b.name.length - a.name.length)
                 .find((n) => args.name.startsWith(`${n.name}-`));

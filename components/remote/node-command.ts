@@ -55,6 +55,14 @@ export function connectionTo(ssh: SshSpec, access: SshAccess): types.input.remot
     };
 }
 
+/**
+ * When Pulumi is told to replace a step (`up --replace`, `state taint`), its removal must come first: after the new one it would
+ * undo that. A host that is prepared anew has been emptied, so all its steps go with `prepared`.
+ */
+export function remade(prepared: pulumi.Resource): pulumi.CustomResourceOptions {
+    return { deleteBeforeReplace: true, replaceWith: [prepared] };
+}
+
 /** Makes `<node>-<what>`: one SSH session that runs one script of the kit with its data on stdin. */
 export function nodeCommand(
     name: string,

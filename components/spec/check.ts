@@ -1,7 +1,7 @@
 /** From settings as written to a {@link ClusterSpec}: relations between fields, defaults, warnings. Pure. */
 import { checkReferences, inlineSecrets, placeholders } from "../haproxy";
 import { haproxyModel } from "../proxy/plan";
-import { SpecError, configPath, problemsOf, shown, type Problem } from "./errors";
+import { SECRET_SETTINGS, SpecError, configPath, problemsOf, shown, type Problem } from "./errors";
 import { EQUAL_ON_SERVERS, K3S_KEYS, K3S_PORTS, MANAGED_KEYS } from "./k3s-keys";
 import { isKubeletLabel } from "./kubelet-labels";
 import { knownHostKey } from "./known-hosts";
@@ -18,11 +18,19 @@ import {
     type K3sVersion,
 } from "./values";
 
+/** Settings that become the files of step k3s. */
+const K3S_SETTINGS = ["registries", "kubelet", "server", "agent"] as const;
+
 /** What the caller has read for the settings: nothing here does I/O. */
 export interface Surroundings {
     /** The text of the file that `ssh.knownHosts` names; undefined when it is not set. */
     readonly knownHosts?: string;
+    /** Settings that are encrypted in the stack file. */
+    readonly encrypted?: ReadonlySet<string>;
 }
+
+/** Settings whose values reach the hosts within secret inputs when they are encrypted: as files of k3s, or of prepare. */
+const MAY_BE_ENCRYPTED: ReadonlySet<string> = new Set([...K3S_SETTINGS, "host"]);
 
 /** A spec and what the user should be told about it in every run. */
 export interface CheckedSpec {
@@ -32,8 +40,11 @@ export interface CheckedSpec {
 
 /** Oldest releases whose servers may join through a proxy that lists themselves too (k3s of April 2024). */
 const JOIN_THROUGH_PROXY: Readonly<Record<number, number>> = { 28: 9, 29: 4, 30: 0 };
-/** Oldest releases that leave anonymous-auth out when given an authentication-config (k3s-io/k3s#12245). */
-const SCOPED: Readonly<Record<number, number>> = { 31: 9, 32: 5, 33: 1 };
+/**
+ * Oldest releases that leave anonymous-auth out when given an authentication-config (k3s-io/k3s#12245). 1.31 has that too, but
+ * Kubernetes there refuses `anonymous` in the file (AnonymousAuthConfigurableEndpoints is alpha until 1.32).
+ */
+const SCOPED: Readonly<Record<number, number>> = { 32: 5, 33: 1 };
 
 /** Releases that read /var/lib/rancher/k3s/agent/etc/kubelet.conf.d. */
 const KUBELET_DROPIN: Readonly<Record<number, number>> = { 32: 0 };
@@ -66,11 +77,13 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkHost(settings, report);
     checkSeed(settings, report);
     checkAdoption(settings, report);
+    checkEncrypted(around.encrypted, report);
     const nodes = settings.nodes.map((node, i) => nodeSpec(node, i, settings, around, report));
     warnAboutTrust(settings, warnings);
     if (problems.length > 0) throw new SpecError(problems);
 
-    const spec = fill(settings, nodes);
+    const confidential = K3S_SETTINGS.some((key) => around.encrypted?.has(key));
+    const spec = fill(settings, nodes, confidential);
     if (spec.vpn.networks.length > 50)
         throw new SpecError([
             {
@@ -192,7 +205,7 @@ function checkVersion(settings: StackSettings, version: K3sVersion, report: Repo
         report(
             ["readiness"],
             settings.readiness,
-            `needs k3s v1.31.9, v1.32.5, v1.33.1 or newer and the version is ${settings.version}: older ones pass anonymous-auth=false beside the file and the apiserver exits; use anonymous`,
+            `needs k3s v1.32.5, v1.33.1 or newer and the version is ${settings.version}: with older ones the apiserver exits; use anonymous`,
         );
     }
 }
@@ -379,6 +392,17 @@ function checkSecrets(settings: StackSettings, report: Report): void {
             "cannot stand beside the secret sshPrivateKey; give one of them, or none to use the SSH agent",
         );
     }
+}
+
+/** A secret in a setting that is shown in previews would be one no longer. */
+function checkEncrypted(encrypted: ReadonlySet<string> | undefined, report: Report): void {
+    for (const key of encrypted ?? [])
+        if (!SECRET_SETTINGS.has(key) && !MAY_BE_ENCRYPTED.has(key))
+            report(
+                [key],
+                undefined,
+                `holds an encrypted value, and would be shown in previews and states in clear; only ${[...SECRET_SETTINGS, ...MAY_BE_ENCRYPTED].join(", ")} may`,
+            );
 }
 
 /** Files that the program or k3s writes itself. */
@@ -588,7 +612,7 @@ const DEFAULTS = {
     baseUrl: "https://github.com/k3s-io/k3s/releases/download",
 } as const;
 
-function fill(settings: StackSettings, nodes: readonly NodeSpec[]): ClusterSpec {
+function fill(settings: StackSettings, nodes: readonly NodeSpec[], confidential: boolean): ClusterSpec {
     const { proxy, vpn } = settings;
     const live = nodes.filter((n) => n.role === "server" && !n.lost);
     const founder = live.find((n) => n.rebuilt === 0) ?? (live[0] as NodeSpec);
@@ -655,6 +679,7 @@ function fill(settings: StackSettings, nodes: readonly NodeSpec[]): ClusterSpec 
         },
         allow: settings.allow,
         snapshots: { ...settings.snapshots, beforeUpgrade: settings.snapshots.beforeUpgrade ?? true },
+        confidential,
         rotate: { token: 0, agentToken: 0, statsPassword: 0, metricsPassword: 0, ...settings.rotate },
         caHash: settings.caHash,
     });

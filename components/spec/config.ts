@@ -41,8 +41,9 @@ function read(folder: string): StackInput {
         raw[key] = settingOf(key, text);
     }
     // Which keys are encrypted: the engine says so here (SDK: runtime/config, configSecretKeysEnvKey), but exports no question for it.
-    const encrypted = new Set(JSON.parse(process.env["PULUMI_CONFIG_SECRET_KEYS"] ?? "[]") as string[]);
-    const open = Object.keys(raw).filter((key) => SECRET_SETTINGS.has(key) && !encrypted.has(`${config.name}:${key}`));
+    const secretKeys = JSON.parse(process.env["PULUMI_CONFIG_SECRET_KEYS"] ?? "[]") as string[];
+    const encrypted = new Set(Object.keys(raw).filter((key) => secretKeys.includes(`${config.name}:${key}`)));
+    const open = Object.keys(raw).filter((key) => SECRET_SETTINGS.has(key) && !encrypted.has(key));
     const problems: Problem[] = open.map((key) => ({
         path: `k3s-ha:${key}`,
         message: `stands in the stack file in clear; set it with: pulumi config set --secret k3s-ha:${key}, and change it where it was used`,
@@ -50,7 +51,7 @@ function read(folder: string): StackInput {
     const ssh = (raw["ssh"] ?? {}) as { knownHosts?: unknown; privateKeyFile?: unknown };
     const knownHosts = fileText(folder, ssh.knownHosts, "ssh.knownHosts", problems);
     const keyFile = fileText(folder, ssh.privateKeyFile, "ssh.privateKeyFile", problems);
-    const checked = withProblems(problems, () => checkSpec(raw, { knownHosts }));
+    const checked = withProblems(problems, encrypted, () => checkSpec(raw, { knownHosts, encrypted }));
     const secret = (key: string): pulumi.Output<string> | undefined =>
         raw[key] === undefined ? undefined : pulumi.secret(raw[key] as string);
     return {
@@ -75,14 +76,19 @@ function keysOf(project: string): string[] {
     return [...new Set([...Object.keys(stackSchema.shape), ...set.map((k) => k.slice(project.length + 1))])];
 }
 
-/** What the check returns; where it or others found mistakes, one error with all of them. */
-function withProblems(others: readonly Problem[], check: () => CheckedSpec): CheckedSpec {
+/** What the check returns; where it or others found mistakes, one error with all of them, without values of encrypted settings. */
+function withProblems(
+    others: readonly Problem[],
+    encrypted: ReadonlySet<string>,
+    check: () => CheckedSpec,
+): CheckedSpec {
     let checked: CheckedSpec;
     try {
         checked = check();
     } catch (error) {
         if (!(error instanceof SpecError)) throw error;
-        throw new SpecError([...others, ...error.problems]);
+        const hidden = (p: Problem): boolean => [...encrypted].some((key) => p.path.startsWith(`k3s-ha:${key}`));
+        throw new SpecError([...others, ...error.problems.map((p) => (hidden(p) ? { ...p, value: undefined } : p))]);
     }
     if (others.length > 0) throw new SpecError(others);
     return checked;

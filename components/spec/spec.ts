@@ -125,6 +125,8 @@ export interface SnapshotSpec {
 
 export interface ClusterSpec {
     readonly cluster: string;
+    /** Settings of k3s are encrypted in the stack file: its steps' data are secret as a whole. */
+    readonly confidential: boolean;
     readonly version: string;
     readonly readiness: Readiness;
     /** In the order of their names, so that the order in the stack file changes nothing. */

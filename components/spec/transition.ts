@@ -11,6 +11,10 @@ import { parseK3sVersion } from "./values";
 export interface ClusterFacts {
     readonly version: string;
     readonly datastore: string;
+    /** Its name; absent in what older versions of this program left. */
+    readonly cluster?: string;
+    /** The server that speaks for it; see ClusterSpec. */
+    readonly founder?: string;
     /** `role address` by name; ` rebuilt N` where it was raised, lost nodes with ` lost`. */
     readonly nodes: Readonly<Record<string, string>>;
 }
@@ -20,6 +24,8 @@ export function factsOf(spec: ClusterSpec): ClusterFacts {
     return {
         version: spec.version,
         datastore: spec.datastore,
+        cluster: spec.cluster,
+        founder: spec.founder,
         nodes: Object.fromEntries(
             spec.nodes.map((n) => {
                 const rebuilt = n.rebuilt > 0 ? ` rebuilt ${n.rebuilt}` : "";
@@ -30,6 +36,7 @@ export function factsOf(spec: ClusterSpec): ClusterFacts {
 }
 
 const isLost = (text: string): boolean => text.endsWith(" lost");
+const addressOf = (text: string): string => text.split(" ")[1] as string;
 const rebuiltOf = (text: string): number => Number(/ rebuilt (\d+)/.exec(text)?.[1] ?? 0);
 
 /** Masters that are lost without harm: the rest is still a majority. */
@@ -37,7 +44,31 @@ const tolerance = (masters: number): number => Math.floor((masters - 1) / 2);
 
 /** What stands in the way of going from one description to the other, minus what the user allows. */
 export function refusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
-    return [...versionRefusals(from, to, allow), ...nodeRefusals(from, to), ...sizeRefusals(from, to, allow)];
+    return [
+        ...clusterRefusals(from, to),
+        ...versionRefusals(from, to, allow),
+        ...nodeRefusals(from, to),
+        ...sizeRefusals(from, to, allow),
+    ];
+}
+
+/** What would found a second cluster beside the one that is there, or leave that one without a trace in the program. */
+function clusterRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
+    const problems: Problem[] = [];
+    if (from.cluster !== undefined && from.cluster !== to.cluster)
+        problems.push({
+            path: "k3s-ha:cluster",
+            value: shown(to.cluster),
+            message: `was ${from.cluster}, and a cluster keeps its name, which its secrets and its hosts know it by; another cluster is another stack`,
+        });
+    const isServer = (text: string | undefined): boolean => text?.startsWith("server ") === true;
+    const known = (name: string): boolean => Object.hasOwn(from.nodes, name) && isServer(from.nodes[name]);
+    if (to.founder !== undefined && Object.values(from.nodes).some(isServer) && !known(to.founder))
+        problems.push({
+            path: `k3s-ha:nodes (${to.founder})`,
+            message: `is the first server in the list and new, and the first one speaks for the cluster: it would found another. List a server of the running cluster (${Object.keys(from.nodes).filter(known).join(", ")}) before it; when all are to be exchanged, add the new ones first, pulumi up, then take the old ones out; where nothing is to be kept, pulumi destroy first`,
+        });
+    return problems;
 }
 
 function versionRefusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
@@ -78,7 +109,20 @@ function nodeRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
     for (const [name, text] of Object.entries(to.nodes)) {
         // A node may be called constructor.
         const before = Object.hasOwn(from.nodes, name) ? from.nodes[name] : undefined;
-        if (before === undefined) continue;
+        if (before === undefined) {
+            const former = Object.keys(from.nodes).find(
+                (old) =>
+                    !Object.hasOwn(to.nodes, old) &&
+                    !isLost(from.nodes[old]!) &&
+                    addressOf(from.nodes[old]!) === addressOf(text),
+            );
+            if (former !== undefined)
+                problems.push({
+                    path: `k3s-ha:nodes (${name})`,
+                    message: `has the address of ${former}, and a host cannot change its name in place: take ${former} out of the stack file, pulumi up, then add it as ${name}`,
+                });
+            continue;
+        }
         const [role, address] = text.split(" ") as [string, string];
         const [oldRole, oldAddress] = before.split(" ") as [string, string];
         if (role !== oldRole) {

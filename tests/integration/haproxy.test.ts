@@ -9,9 +9,10 @@ import {
     readFileSync,
     rmSync,
     statSync,
+    watch,
     writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import {
     haproxyConfigSchema,
     merge,
@@ -117,6 +118,15 @@ for (const [index, binary] of binaries().entries()) {
                 assert.equal(statSync(node.cfg).mode & 0o777, 0o600);
                 const seen = new Set(Array.from({ length: 9 }, () => network.get("https://127.0.0.1:16443/api").body));
                 assert.deepEqual([...seen].sort(), ["master-1", "master-2", "master-3"]);
+            });
+
+            it("makes the new file beside the old one, so that a rename puts it in its place", async () => {
+                const seen = new Set<string | null>();
+                const watcher = watch(dirname(node.cfg), (_, name) => void seen.add(name));
+                await applied(recommended(params(node, { timeouts: { queue: "11s" } })), "reloaded; 3 of 3 masters up");
+                await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+                watcher.close();
+                assert.ok(seen.has(".k3s-ha.new"), [...seen].join(" "));
             });
 
             it("does nothing the second time", async () => {

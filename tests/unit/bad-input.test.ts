@@ -150,7 +150,7 @@ const TRAPS: readonly (readonly [what: string, text: string, meant: RegExp | ((s
     [
         "a node called constructor",
         "k3s-ha:nodes: [{ name: constructor, role: server, address: 10.0.0.1, ssh: { hostKey: ssh-ed25519 AAAA } }]",
-        (s) => assert.deepEqual(refusals({ ...factsOf(s), nodes: { a: "server 10.0.0.1" } }, factsOf(s), []), []),
+        (s) => assert.deepEqual(refusals({ ...factsOf(s), nodes: { a: "agent 10.0.0.9" } }, factsOf(s), []), []),
     ],
     [
         "a label that the kubelet would die of",
@@ -374,7 +374,7 @@ describe("bad input", () => {
             const got = Object.fromEntries(
                 readdirSync(out).map((name) => [name, readFileSync(join(out, name), "utf8")]),
             );
-            const meant: Record<string, string> = { manifest: "" };
+            const meant: Record<string, string> = { manifest: "", "set.end": "yes\n" };
             for (const [key, value] of Object.entries(bundle.settings)) {
                 const items = value === undefined ? [] : typeof value === "object" ? value : [value];
                 if (items.length > 0) meant[`set.${key}`] = `${items.join("\n")}\n`;

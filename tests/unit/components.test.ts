@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec } from "../../components/spec/spec";
-import { spec } from "./settings";
+import { checkSpec } from "../../components/spec/check";
+import { settings, spec } from "./settings";
 
 const SECRET_SIG = "4dabf18193072939515e22adb298388d";
 const TOKEN = "tok-SECRET-server-0001";
@@ -143,7 +144,7 @@ describe("cluster under mocks", () => {
         ],
         ["dev-access-kubeconfig", ["master-2-k3s", "agent-1-k3s"], ["agent-1-stage"]],
         ["master-2-k3s", ["master-3-k3s", "agent-1-k3s", "dev-nodes-members"], ["dev-public-info-viewer-patch"]],
-        ["dev-description", ["master-1-prepare", "agent-2-prepare"], []],
+        ["description", ["master-1-prepare", "agent-2-prepare"], []],
         // Proxies everywhere know a master before it joins; the founder is the first of all.
         ["agent-2-haproxy", ["master-2-k3s"], ["master-1-k3s", "dev-fence-lost"]],
         ["dev-fence-lost", ["master-2-k3s", "agent-1-k3s"], ["dev-public-info-viewer-patch"]],
@@ -164,6 +165,17 @@ describe("cluster under mocks", () => {
             for (const name of goesOn) assert.ok(held.has(name), `${name} waited for ${hold}`);
         });
     }
+
+    it("hides the data of step k3s where one of its settings is encrypted", async () => {
+        const auth = { configs: { "r.example": { auth: { username: "u", password: "of-the-registry" } } } };
+        const stdinOf = async (s: ClusterSpec): Promise<unknown> =>
+            (await build(s)).resources.get("agent-1-k3s")?.inputs["stdin"];
+        assert.match(JSON.stringify(await stdinOf(spec({ registries: auth }))), /^"node: agent-1[^]*of-the-registry/);
+        const hidden = checkSpec(settings({ registries: auth }), { encrypted: new Set(["registries", "token"]) }).spec;
+        const stdin = await stdinOf(hidden);
+        assert.ok(stdin !== null && typeof stdin === "object" && SECRET_SIG in stdin);
+        assert.match(String(plain(stdin)), /of-the-registry/);
+    });
 
     it("keeps every secret inside secret inputs and outputs", async () => {
         const { resources, kubeconfig, statsPassword, caHash } = await build(

@@ -87,6 +87,21 @@ describe("drift", () => {
         assert.deepEqual(rest, before);
     });
 
+    it("marks the line of updates where stdin is encrypted and the first one is ignored", () => {
+        const create = "sh server.sh found";
+        const state = exported();
+        const [resource] = [command("master-1-k3s", { create, update: "sh server.sh apply", stdin: secret })];
+        (state.deployment.resources as unknown[]).unshift(resource);
+        const { inputs } = mark(state, [finding("master-1", "k3s", "config.yaml was changed")], "prod").deployment
+            .deployment.resources![0]!;
+        assert.deepEqual(inputs, {
+            triggers: ["200"],
+            create,
+            update: "sh server.sh apply\n# drift: config.yaml was changed\n",
+            stdin: secret,
+        });
+    });
+
     it("marks the command line where stdin is encrypted, and a second time replaces the first mark", () => {
         const once = mark(exported(), [finding("agent-1", "prepare", "one")], "prod").deployment;
         const twice = mark(once, [finding("agent-1", "prepare", "two")], "prod").deployment;

@@ -32,8 +32,21 @@ describe("bundle", () => {
         });
         assert.equal(
             text,
-            "node: a\nlisten: 127.0.0.1 1\nlisten: 10.0.0.1 2\nfile: /etc/x 0600\n    one\n    \n      two\n",
+            "node: a\nlisten: 127.0.0.1 1\nlisten: 10.0.0.1 2\nfile: /etc/x 0600\n    one\n    \n      two\nend: yes\n",
         );
+    });
+
+    it("that was cut off is no bundle, wherever: the step ends before it does anything", () => {
+        const text = renderBundle({
+            settings: { node: "a", member: ["x server", "y agent"] },
+            files: [{ path: "/etc/x", mode: "0600", content: "end: yes\n" }],
+        });
+        assert.equal(withLib("begin; unpack; echo done", text).stdout, "done\n");
+        for (let length = 0; length < text.length - 1; length++) {
+            const run = withLib("begin; unpack; echo done", text.slice(0, length));
+            assert.deepEqual([run.status, run.stdout], [1, ""], JSON.stringify(text.slice(0, length)));
+            assert.match(run.stderr, /its data did not arrive whole/);
+        }
     });
 
     it("reaches the node's script as it was, whatever the text", () => {
@@ -170,10 +183,27 @@ describe("advice on SSH failures", () => {
         ["after 30 failed attempts: dial tcp 10.90.0.11:22: connect: connection refused", /nothing listens there/],
         ["after 30 failed attempts: dial tcp 10.90.0.11:22: i/o timeout", /Is the host up/],
         ["ssh: handshake failed: ssh: host key mismatch", /not the pinned one/],
+        [
+            "ssh: handshake failed: ssh: no common algorithm for host key; client offered: [ssh-rsa], server offered: [ssh-ed25519]",
+            /of a kind that the host does not offer/,
+        ],
     ] as const) {
         it(`tells what to do about: ${error.slice(0, 60)}`, () => assert.match(sshAdvice(node!, error) ?? "", says));
     }
-    it("adds nothing to a script's own error", () => {
+    it("adds nothing to a script's own error, whatever k3s's log says in it", () => {
+        for (const log of [
+            "dial tcp 10.90.0.12:2380: connect: connection refused",
+            "i/o timeout",
+            "no such host",
+            "context deadline exceeded",
+        ])
+            assert.equal(
+                sshAdvice(
+                    node!,
+                    `Process exited with status 1: running "sh server.sh":\nlast log lines of k3s.service:\n  ${log}`,
+                ),
+                undefined,
+            );
         assert.equal(
             sshAdvice(
                 node!,

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { checkSpec } from "../../components/spec/check";
+import type { ClusterSpec } from "../../components/spec/spec";
 import { knownHostKey } from "../../components/spec/known-hosts";
 import { durationMs, isCidr, nodeNetworks, parseK3sVersion } from "../../components/spec/values";
 import { CA_PEM, mistakes, node, settings, spec } from "./settings";
@@ -144,8 +145,8 @@ const refused: readonly (readonly [what: string, more: object, line: RegExp])[] 
     ],
     [
         "scoped on an old version",
-        { version: "v1.31.8+k3s1", readiness: "scoped" },
-        /^k3s-ha:readiness: "scoped" needs k3s v1\.31\.9/,
+        { version: "v1.31.14+k3s1", readiness: "scoped" },
+        /^k3s-ha:readiness: "scoped" needs k3s v1\.32\.5/,
     ],
     [
         "an unknown readiness",
@@ -396,6 +397,16 @@ describe("spec", () => {
             "203.0.113.5/32",
             "fc00::/7",
         ]);
+    });
+
+    it("takes encrypted values only where they stay secret, and says which setting has one that does not", () => {
+        const check = (key: string): ClusterSpec => checkSpec(settings(), { encrypted: new Set([key, "token"]) }).spec;
+        assert.deepEqual(
+            ["registries", "kubelet", "server", "agent", "host", "token"].map((key) => check(key).confidential),
+            [true, true, true, true, false, false],
+        );
+        for (const key of ["nodes", "proxy", "snapshots", "cluster"])
+            assert.throws(() => check(key), new RegExp(`k3s-ha:${key}: holds an encrypted value`));
     });
 
     it("understands durations, networks and versions", () => {

@@ -87,6 +87,45 @@ describe("what may become of a cluster", () => {
         ],
         ["another address of an agent", facts(V, three), facts(V, { ...three, x: "agent 10.0.0.7" }), undefined],
         ["sqlite to etcd", facts(V, without("b", "c"), "sqlite"), facts(V, three), undefined],
+        [
+            "a new server that is listed first",
+            facts(V, three),
+            { ...facts(V, { d: "server 10.0.0.4", ...three }), founder: "d" },
+            /nodes \(d\): is the first server in the list and new.* \(a, b, c\) before it/,
+        ],
+        [
+            "all servers exchanged",
+            facts(V, three),
+            {
+                ...facts(V, { d: "server 10.0.0.4", e: "server 10.0.0.5", f: "server 10.0.0.6" }),
+                founder: "d",
+            },
+            /would found another/,
+        ],
+        [
+            "another server of the cluster speaks",
+            { ...facts(V, three), founder: "a" },
+            { ...facts(V, three), founder: "b" },
+            undefined,
+        ],
+        [
+            "a new name for a host",
+            facts(V, three),
+            facts(V, { ...without("x"), y: "agent 10.0.0.9" }),
+            /has the address of x/,
+        ],
+        [
+            "the address of a lost node",
+            facts(V, { ...three, x: "agent 10.0.0.9 lost" }),
+            facts(V, { ...without("x"), y: "agent 10.0.0.9" }),
+            undefined,
+        ],
+        [
+            "a new name for the cluster",
+            { ...facts(V, three), cluster: "dev" },
+            { ...facts(V, three), cluster: "prod" },
+            /k3s-ha:cluster: was dev/,
+        ],
         ["etcd to sqlite", facts(V, without("b", "c")), facts(V, without("b", "c"), "sqlite"), /cannot follow etcd/],
     ];
     for (const [what, from, to, refused] of cases) {
@@ -112,6 +151,8 @@ describe("what may become of a cluster", () => {
         assert.deepEqual(factsOf(s), {
             version: s.version,
             datastore: "etcd",
+            cluster: s.cluster,
+            founder: "m",
             nodes: { m: "server 10.0.0.1", n: "agent 10.0.0.2 lost" },
         });
     });

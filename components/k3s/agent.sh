@@ -24,6 +24,16 @@ try_token() {
 }
 token_works() { supervisor node "$SECRETS/agent-token" "$(setting join-url)/v1-k3s/readyz" -o /dev/null -w '%{http_code}' >"$WORK/code" && [ "$(cat "$WORK/code")" = 200 ]; }
 
+# The cluster knows this Node by a password that k3s made here, and an agent may not delete its own Node. So a k3s that is removed and
+# made again on a host that stays has the same one; the removal of the step prepare forgets it.
+NODE_PASSWORD=/etc/rancher/node/password
+KEPT_PASSWORD=$STATE/node-password
+keep_password() { if [ -s "$NODE_PASSWORD" ]; then put "$NODE_PASSWORD" "$KEPT_PASSWORD" 0600; fi; }
+bring_password() {
+    if [ ! -s "$NODE_PASSWORD" ] && [ -s "$KEPT_PASSWORD" ]; then put "$KEPT_PASSWORD" "$NODE_PASSWORD" 0600; fi
+    rm -f "$KEPT_PASSWORD"
+}
+
 apply() {
     lock k3s 900
     limit=$(setting wait-seconds 300)
@@ -31,6 +41,7 @@ apply() {
     adopt_begin
     try_token
     joined || check_clock
+    bring_password
     install_binary
     folder "$CONF"
     put_token agent-token "$CONF/token" node
@@ -63,6 +74,7 @@ case $command in
     apply) apply ;;
     remove)
         lock k3s 120
+        keep_password
         remove_k3s
         echo "agent: removed"
         ;;

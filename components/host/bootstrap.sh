@@ -9,7 +9,7 @@ fi
 IFS= read -r kit || { echo "k3s-ha: the step was given no data on stdin" >&2; exit 1; }
 # shellcheck disable=SC2016
 printf '%s\n' "$kit" | $as sh -c 'set -eu; umask 022; d=/usr/local/lib/k3s-ha; rm -rf "$d.new"; mkdir -p "$d.new"
-base64 -d | gzip -dc | awk -v d="$d.new" "/^file: /{if(o)close(o);o=d \$2;next}{print substr(\$0,5)>o}"
+base64 -d | gzip -dc | awk -v d="$d.new" "/^file: /{if(o)close(o);o=d \$2;next}/^    /{print substr(\$0,5)>o}"
 chmod 0755 "$d.new"/*.sh; sync -f "$d.new" 2>/dev/null || true; rm -rf "$d"; mv "$d.new" "$d"' || {
     echo "k3s-ha: FAILED on $(uname -n), step prepare: the scripts could not be written to /usr/local/lib ($(df -Pk /usr/local/lib | awk 'NR == 2 { print $4 }') KiB free): free some space there and run pulumi up again" >&2
     exit 1

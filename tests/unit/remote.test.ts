@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { renderBundle } from "../../components/remote/bundle";
 import { withoutComments } from "../../components/remote/comments";
@@ -119,7 +119,18 @@ describe("kit", () => {
         const here = bootstrap.replaceAll("/usr/local/lib/k3s-ha", join(folder, "kit")).replace(/^exec .*$/m, "cat");
         const out = execFileSync("sh", ["-c", here], { input: `${kit().packed}\nnode: a\n`, encoding: "utf8" });
         assert.equal(out, "node: a\n", "the rest of stdin goes to prepare.sh");
-        assert.equal(readFileSync(join(folder, "kit/lib.sh"), "utf8"), withoutComments(readFileSync(LIB, "utf8")));
+        const scripts = ["host", "haproxy", "proxy", "k3s", "access"].flatMap((part) =>
+            readdirSync(join(COMPONENTS, part))
+                .filter((name) => name.endsWith(".sh") && name !== "bootstrap.sh")
+                .map((name) => join(part, name)),
+        );
+        assert.deepEqual(readdirSync(join(folder, "kit")).sort(), scripts.map((script) => basename(script)).sort());
+        for (const script of scripts)
+            assert.equal(
+                readFileSync(join(folder, "kit", basename(script)), "utf8"),
+                withoutComments(readFileSync(join(COMPONENTS, script), "utf8")),
+                script,
+            );
     });
 });
 

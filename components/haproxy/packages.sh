@@ -68,6 +68,11 @@ plan_run() {
 # Names of all installed packages, sorted. Debian's list has their state behind a #.
 installed_packages() { plan_run list | sed -n '/#/!p; s/#installed$//p' | sort -u; }
 
+list_packages() {
+    installed_packages >"$WORK/packages.before"
+    [ -s "$WORK/packages.before" ] || fail "the list of installed packages is empty" "look at the package manager of the host by hand"
+}
+
 # Those that are not installed.
 missing_packages() {
     for package in "$@"; do
@@ -90,14 +95,13 @@ lock_advice() {
 
 # install_packages PACKAGE…: installs what is missing, and notes everything new on the host for remove_packages.
 install_packages() {
-    installed_packages >"$WORK/packages.before"
-    [ -s "$WORK/packages.before" ] || fail "the list of installed packages is empty" "look at the package manager of the host by hand"
+    list_packages
     missing=$(missing_packages "$@")
     [ -n "$missing" ] || return 0
     wait_for 120 refresh_packages || say "k3s-ha: the list of packages could not be renewed"
     cp "$WORK/packages.out" "$WORK/packages.refresh"
     # Whoever held the lock until now may have installed something, which is not ours to remove later.
-    installed_packages >"$WORK/packages.before"
+    list_packages
     missing=$(missing_packages "$@")
     [ -n "$missing" ] || return 0
     # shellcheck disable=SC2086

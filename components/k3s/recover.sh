@@ -51,7 +51,7 @@ reset() {
     stop_k3s
     # One that was cut off has left it aside.
     [ ! -e "$MEMBERSHIP" ] || mv -f "$MEMBERSHIP" "$STATE/membership.aside"
-    done=yes
+    done=yes began=$(now)
     # k3s waits up to 5 minutes for the bucket.
     timeout 600 "$BIN" "$@" >"$WORK/reset" 2>&1 || done=no
     mv -f "$STATE/membership.aside" "$MEMBERSHIP"
@@ -62,7 +62,8 @@ reset() {
         systemctl start --no-block "$UNIT"
         fail "k3s could not fetch the snapshot: $fetch_problem" "nothing was changed, and k3s is started again with the data that it had; $BUCKET_ADVICE, and at the name: k3s etcd-snapshot ls"
     fi
-    aside=$(find "$DATA/server/db" -maxdepth 1 -name 'etcd-old-*' -newer "$WORK/manifest" 2>/dev/null | sort | tail -n 1)
+    # k3s puts the time into the name of the folder that it moves away.
+    aside=$(find "$DATA/server/db" -maxdepth 1 -name 'etcd-old-*' 2>/dev/null | awk -F- -v began="$began" '$NF >= began' | sort | tail -n 1)
     [ "$done" = yes ] || fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" "k3s is stopped on this master; its data are $(
         if [ -n "$aside" ]; then echo "in $aside: to have them back, remove $DATA/server/db/etcd and move that folder there"; else echo "as they were"; fi
     )"

@@ -32,7 +32,10 @@ answers() {
 may_found() {
     printf '%s\n' "$others" | tr ',@=' '\n  ' >"$WORK/others"
     while read -r name _ data; do
-        [ "${data:-none}" = none ] || fail "$name holds etcd data (cluster $data), so the cluster exists; founding another one beside it would split it" \
+        [ "${data:-none}" != none ] || continue
+        # Whose cluster that is is known, so this master can join it.
+        [ -z "$ca_hash" ] || return 1
+        fail "$name holds etcd data (cluster $data), so the cluster exists; founding another one beside it would split it" \
             "start k3s on $name (systemctl start k3s) and run pulumi up again"
     done <"$WORK/others"
     while read -r name address _; do
@@ -86,7 +89,8 @@ decide_membership() {
 # One member per line.
 members() { kubectl_admin get --raw /db/info | per_line; }
 # As another master lists them, by this host's proxy.
-members_elsewhere() { members_at "$(sed -n 's/^"server": "\(.*\)"$/\1/p' "$MEMBERSHIP" 2>/dev/null)" "$CONF/token"; }
+elsewhere() { sed -n 's/^"server": "\(.*\)"$/\1/p' "$MEMBERSHIP" 2>/dev/null; }
+members_elsewhere() { members_at "$(elsewhere)" "$CONF/token"; }
 members_known() { members >"$WORK/members" && grep -q '"name"' "$WORK/members"; }
 is_member() { grep -E "\"name\":\"$1(-[0-9a-f]+)?\""; }
 etcd_voter() { members >"$WORK/members" && is_member "$NODE" <"$WORK/members" | grep -qv '"isLearner":true'; }
@@ -262,6 +266,7 @@ run() {
             put "$STATE/cluster-id" "$ID_FILE" 0600
             case $mode in
                 found)
+                    rm -f "$STATE/restoring"
                     : >"$STATE/founding"
                     if on_etcd; then write_membership found; else write_membership sqlite; fi
                     ;;
@@ -270,7 +275,11 @@ run() {
                     : >"$STATE/restoring"
                     restore_snapshot
                     ;;
-                join) write_membership join ;;
+                join)
+                    # A restore that failed here is no matter of the cluster that this master joins.
+                    rm -f "$STATE/restoring"
+                    write_membership join
+                    ;;
             esac
             RESTART=1
             ;;
@@ -332,7 +341,11 @@ hand_over_leadership() {
 leave() {
     [ -x "$BIN" ] && [ -s "$CONF/k3s.yaml" ] && [ -s "$MEMBERSHIP" ] && has_etcd_data || return 0
     # k3s here may be down or without a leader; the others know better. Nobody answers: the whole cluster goes.
-    wait_for 30 members_known || members_elsewhere >"$WORK/members" || return 0
+    at=""
+    if ! wait_for 30 members_known; then
+        at=$(elsewhere)
+        members_elsewhere >"$WORK/members" || return 0
+    fi
     is_member "$NODE" <"$WORK/members" >/dev/null || return 0
     count=$(grep -c '"name"' "$WORK/members")
     [ "$count" -gt 1 ] || return 0
@@ -342,7 +355,7 @@ leave() {
     address=$(sed -n 's/^node-ip: "\(.*\)"$/\1/p' "$CONF/config.yaml")
     MAINPID=$(systemctl show -p MainPID --value "$UNIT") sh "$KIT/drain.sh" begin "$NODE" "$address" "$(cat "$STATE/haproxy/backend" 2>/dev/null)"
     hand_over_leadership
-    timeout 30 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" delete node "$NODE" --wait=false --ignore-not-found >&2 || true
+    timeout 30 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" ${at:+--server "$at"} delete node "$NODE" --wait=false --ignore-not-found >&2 || true
     if wait_for 60 gone; then
         say "$NODE: left the cluster, $(grep -c '"name"' "$WORK/members") etcd members remain"
     elif [ "$count" -gt 2 ]; then

@@ -39,7 +39,7 @@ export function lostAdvice(spec: ClusterSpec, name: string, urn: string): string
     );
     return (
         node &&
-        `k3s-ha:nodes (${node.name}).lost: is true, and ${name} was never done, which would reach for the host now. Leave it out of this run: pulumi up --exclude '${urn}'; then take ${node.name} out of the stack file`
+        `k3s-ha:nodes (${node.name}).lost: is true, and ${name} was never done, which would reach for the host now. Leave it out of this run: pulumi up --exclude '${urn}' --exclude-dependents; then take ${node.name} out of the stack file`
     );
 }
 

@@ -66,7 +66,7 @@ function clusterRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
     if (to.founder !== undefined && Object.values(from.nodes).some(isServer) && !known(to.founder))
         problems.push({
             path: `k3s-ha:nodes (${to.founder})`,
-            message: `is the first server in the list and new, and the first one speaks for the cluster: it would found another. List a server of the running cluster (${Object.keys(from.nodes).filter(known).join(", ")}) before it; when all are to be exchanged, add the new ones first, pulumi up, then take the old ones out; where nothing is to be kept, pulumi destroy first`,
+            message: `is new and the first server that is neither lost nor rebuilt, and that one speaks for the cluster: it would found another. List a server of the running cluster (${Object.keys(from.nodes).filter(known).join(", ")}) before it, or give it rebuilt: 1 where all of those are rebuilt; when all are to be exchanged, add the new ones first, pulumi up, then take the old ones out; where nothing is to be kept, pulumi destroy first`,
         });
     return problems;
 }

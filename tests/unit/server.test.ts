@@ -94,10 +94,21 @@ leave || true`,
         );
 
     it("leaves etcd before it is uninstalled, also when its own API does not answer", async () => {
-        for (const own of [THREE, "false"]) assert.match((await leaves(own, THREE)).text, /delete node master-1/, own);
+        assert.match((await leaves(THREE, THREE)).text, /k3s\.yaml delete node master-1/);
+        assert.match((await leaves("false", THREE)).text, /--server https:\/\/127\.0\.0\.1:16443 delete node master-1/);
         assert.doesNotMatch((await leaves("false", listed("master-2", "master-3"))).text, /delete node/);
         assert.doesNotMatch((await leaves("false", "return 7")).text, /delete node/);
         assert.doesNotMatch((await leaves(listed("master-1"), THREE)).text, /delete node/);
+    });
+
+    it("joins a cluster that another master has data of where its CA is known, and never founds one beside it", async () => {
+        const decide = (caHash: string): Promise<Run> =>
+            shell(`was_removed() { return 1; }; has_etcd_data() { return 1; }; has_sqlite_data() { return 1; }; command=found ca_hash=${caHash}
+others=master-2@10.0.0.2=0011; : >"$WORK/answering"; decide_membership; echo "$mode"`);
+        assert.match((await decide("ab")).text, /^join$/m);
+        const { code, text } = await decide("");
+        assert.equal(code, 1);
+        assert.match(text, /master-2 holds etcd data \(cluster 0011\)/);
     });
 
     it("a changed server token counts as started only when k3s was", async () => {

@@ -91,7 +91,7 @@ describe("what may become of a cluster", () => {
             "a new server that is listed first",
             facts(V, three),
             { ...facts(V, { d: "server 10.0.0.4", ...three }), founder: "d" },
-            /nodes \(d\): is the first server in the list and new.* \(a, b, c\) before it/,
+            /nodes \(d\): is new and the first server that is neither lost nor rebuilt.* \(a, b, c\) before it/,
         ],
         [
             "all servers exchanged",

@@ -64,7 +64,12 @@ reset() {
     fi
     # k3s puts the time into the name of the folder that it moves away.
     aside=$(find "$DATA/server/db" -maxdepth 1 -name 'etcd-old-*' 2>/dev/null | awk -F- -v began="$began" '$NF >= began' | sort | tail -n 1)
-    [ "$done" = yes ] || fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" "k3s is stopped on this master; its data are $(
+    if [ "$done" = no ] && grep -q 'encrypted with different token' "$WORK/reset"; then
+        advice="the snapshot is of another server token: put that one into $CONF/token on every master, then the same command again; "
+    else
+        advice=""
+    fi
+    [ "$done" = yes ] || fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" "${advice}k3s is stopped on this master; its data are $(
         if [ -n "$aside" ]; then echo "in $aside: to have them back, remove $DATA/server/db/etcd and move that folder there"; else echo "as they were"; fi
     )"
     rm -f "$DATA/server/db/etcd/tombstone"

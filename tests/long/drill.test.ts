@@ -242,12 +242,12 @@ describe("drill: every master in turn is stopped, killed, frozen and cut off", f
                 });
                 const allowed = fault === "planned stop" || fault === "kill" ? 0 : 2;
                 for (const { kind, host, loss: l } of results.filter((r) => r.kind.startsWith("ours"))) {
-                    // What a silent master costs is of those that one proxy opens to it; the others make a fifth as many.
-                    if (kind === "ours" || allowed === 0)
-                        assert.ok(
-                            l.failed <= allowed,
-                            `${l.failed} of ${l.requests} failed through ${kind} on ${host}`,
-                        );
+                    // At a kill one of some thousands is being opened to the dead master in the very moment at which it is marked down.
+                    const most =
+                        kind === "ours"
+                            ? allowed
+                            : { "planned stop": 0, kill: 1, freeze: Infinity, cut: Infinity }[fault];
+                    assert.ok(l.failed <= most, `${l.failed} of ${l.requests} failed through ${kind} on ${host}`);
                     assert.ok(l.watchHang <= 5000, `a watch through ${kind} on ${host} hung for ${l.watchHang} ms`);
                 }
             });

@@ -120,7 +120,7 @@ before_upgrade() {
     if [ "$(setting snapshot)" != before-upgrade ] || ! has_etcd_data || ! will_restart; then return 0; fi
     name=before-$(setting version | tr + -)
     take_snapshot "$name" ||
-        fail "no etcd snapshot could be taken before the upgrade: $(tail -n 2 "$WORK/snapshot" | mask)" "look at the disk space below $DATA/server/db/snapshots; k3s was not restarted"
+        fail "no etcd snapshot could be taken before the upgrade: $(tail -n 2 "$WORK/snapshot" | mask)" "look at the disk space below $(snapshot_dir); k3s was not restarted"
     say "$NODE: etcd snapshot ${snapshot_file##*/} taken${snapshot_object:+, also $snapshot_object}"
     # The upgrade may need it here; a bucket that is away is no reason to stay with the old release.
     [ -z "$bucket_problem" ] || say "$NODE: WARNING: this snapshot is not in the bucket: $bucket_problem; $BUCKET_ADVICE"

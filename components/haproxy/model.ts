@@ -419,20 +419,29 @@ export function checkReferences(config: HaproxyConfig): Problem[] {
             missing(`use_backend[${position}]`, line.split(/\s+/)[0] ?? ""),
         );
     });
-    // What the preset's backend of last resort asks about, which sections of the user's may have replaced.
+    // What the preset asks about, which sections of the user's may have replaced.
     const servers = new Set(
         [...(config.backend ?? []), ...(config.listen ?? [])].flatMap((section) =>
             (section.server ?? []).map((server) => `${section.name}/${server.name}`),
         ),
     );
+    const askedFor = (path: string, section: string, condition: string | undefined) => {
+        for (const [, asked = ""] of condition?.matchAll(/\bsrv_is_up\(([^)]+)\)/g) ?? [])
+            if (!servers.has(asked))
+                problems.push({
+                    path,
+                    message: `there is no server "${asked}"; where a backend of your own replaces that one, replace "${section}" too`,
+                });
+    };
+    config.frontend?.forEach((frontend, index) =>
+        frontend.tcp_request_content?.forEach(({ cond }, position) =>
+            askedFor(`frontend[${index}].tcp_request_content[${position}].cond`, frontend.name, cond),
+        ),
+    );
     config.backend?.forEach((backend, index) =>
         backend.raw_options?.forEach((line, position) => {
-            const asked = /^use-server .*\bsrv_is_up\(([^)]+)\)/.exec(line)?.[1];
-            if (asked !== undefined && !servers.has(asked))
-                problems.push({
-                    path: `backend[${index}].raw_options[${position}]`,
-                    message: `there is no server "${asked}"; where a backend of your own replaces that one, replace "${backend.name}" too`,
-                });
+            if (line.startsWith("use-server "))
+                askedFor(`backend[${index}].raw_options[${position}]`, backend.name, line);
         }),
     );
     return problems;

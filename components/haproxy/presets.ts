@@ -178,6 +178,7 @@ export function backendName(p: Pick<ProxyParams, "cluster" | "backend">): string
 /** The recommended configuration: the seed's shape, with what measurements showed to be needed. */
 export function recommended(p: ProxyParams): HaproxyConfig {
     const backend = backendName(p);
+    const answering = `${backend}-answering`;
     const unchecked = `${backend}-unchecked`;
     const masters = sortedMasters(p);
     const { verify = { caFile: caFilePath(p.cluster) }, ...given } = p.check ?? {};
@@ -200,6 +201,7 @@ export function recommended(p: ProxyParams): HaproxyConfig {
     const balance = p.balance ?? "random(10)";
     const loopback = p.stats.address.includes(":") ? "127.0.0.0/8 ::1" : "127.0.0.0/8";
     const networks = [loopback, ...p.stats.allowedNetworks].join(" ");
+    const servers = masters.map(({ name, address, port }) => ({ name, listen: hostPort(address, port) }));
     const listeners = [hostPort("127.0.0.1", p.frontend.port)];
     if (p.frontend.ipv6) listeners.push(hostPort("::1", p.frontend.port));
 
@@ -305,7 +307,19 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                 name: "kubernetes_master_kube_api",
                 bind: listeners.map((listen) => ({ listen })),
                 maxconn,
-                use_backend: [`${unchecked} if { nbsrv(${backend}) eq 0 }`],
+                // How many that are not yet marked down have just not answered. Where that may be all that are ready, others are asked.
+                tcp_request_content: [
+                    { action: "set-var(txn.silent)", param: "int(0)" },
+                    ...masters.map(({ name }) => ({
+                        action: "set-var(txn.silent)",
+                        param: "var(txn.silent),add(1)",
+                        cond: `if { srv_is_up(${backend}/${name}) } !{ srv_is_up(${answering}/${name}) }`,
+                    })),
+                ],
+                use_backend: [
+                    `${answering} if { nbsrv(${backend}),sub(txn.silent) lt 1 } { nbsrv(${answering}) gt 0 }`,
+                    `${unchecked} if { nbsrv(${backend}) eq 0 }`,
+                ],
                 default_backend: backend,
             },
         ],
@@ -337,24 +351,24 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                     "check check-ssl",
                     verify === "none" ? "verify none" : caVerify(verify.caFile, check.host),
                 ],
-                server: masters.map((master) => ({
-                    name: master.name,
-                    listen: hostPort(master.address, master.port),
-                })),
+                server: servers,
             },
             {
-                // Where nobody is ready: at random one of those that still answer (`srv_is_up` is true of a drained one too), else any.
-                name: unchecked,
+                // One that misses a single TLS handshake is out of here at once, a second before it is marked down above, which
+                // would cut what is open to it. Nothing is trusted by this check, so it verifies nothing.
+                name: answering,
                 balance,
-                server: masters.map((master) => ({
-                    name: master.name,
-                    listen: hostPort(master.address, master.port),
-                })),
-                // The first of these that a coin chooses, else the first of them: lines that stay as they are when another master goes.
+                no_log: true,
+                default_server_params: [`inter ${check.interval}`, "rise 1", "fall 1", "check check-ssl verify none"],
+                server: servers,
+                // The first of these that a coin chooses, else the first of them: lines that stay as they are when another master
+                // goes. `srv_is_up` is true of a drained one too; one that is silent here is passed over (use-server).
                 raw_options: [" { rand(2) eq 0 }", ""].flatMap((drawn) =>
                     masters.map(({ name }) => `use-server ${name} if { srv_is_up(${backend}/${name}) }${drawn}`),
                 ),
             },
+            // Where nobody is ready and nobody answers in time: any.
+            { name: unchecked, balance, server: servers },
         ],
     };
 }

@@ -97,6 +97,13 @@ export class Network {
         return { code: Number(output.slice(cut + 1)), body: output.slice(0, cut) };
     }
 
+    /** Packets to the address are lost from now on, or arrive again. Nobody is told. */
+    silence(address: string, silent: boolean): void {
+        this.run("ip", "address", silent ? "del" : "add", `${address}/32`, "dev", "lo");
+        // An address that is not of this host: what the loopback device brings in for it is dropped.
+        this.run("ip", "route", silent ? "add" : "del", `${address}/32`, "dev", "lo");
+    }
+
     close(): void {
         this.holder.stdin?.end();
     }
@@ -160,16 +167,25 @@ export class FakeMaster {
         return new FakeMaster(name, child);
     }
 
-    /** What /readyz answers from now on, after `delay` milliseconds. */
-    async answer(ready: number, delay = 0): Promise<void> {
-        this.child.send({ ready, delay });
-        await once(this.child, "message");
+    private async said(word: "done" | "checked"): Promise<void> {
+        while ((await once(this.child, "message"))[0] !== word);
+    }
+
+    /** What /readyz answers from now on, after `delay` milliseconds, and not before `hold` milliseconds from now. */
+    async answer(ready: number, { delay = 0, hold = 0 } = {}): Promise<void> {
+        this.child.send({ ready, delay, hold });
+        await this.said("done");
     }
 
     /** Whether the file is there that proxies look for. */
     async serves(serving: boolean): Promise<void> {
         this.child.send({ serving });
-        await once(this.child, "message");
+        await this.said("done");
+    }
+
+    /** When a proxy's next check was passed: the moment from which a fault stays unknown for the longest time. */
+    checked(): Promise<void> {
+        return this.said("checked");
     }
 
     async kill(): Promise<void> {

@@ -2,7 +2,9 @@
  * A stand-in for one kube-apiserver: HTTPS, /readyz with a code that the test chooses, /watch that never ends, /slow that
  * is silent for 3 s, all else 200.
  * k3s's file /static/k3s-ha/serving is there or is not. Like the real one it answers 400 to HTTP/1.1 without a Host. Arguments: name, address, port, key file, certificate file.
- * Messages from the parent: { ready: number }, with delay: milliseconds, or { serving: boolean }.
+ * Messages from the parent: { ready: number }, with delay: milliseconds that each check takes, and hold: milliseconds in which no
+ * check is answered, as an apiserver's are while its etcd does not answer; or { serving: boolean }. To the parent: "done", and
+ * "checked" after each check that was passed.
  */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
@@ -10,11 +12,13 @@ import { createServer } from "node:https";
 const [name = "", address = "", port = "", keyFile = "", certFile = ""] = process.argv.slice(2);
 let ready = 200;
 let delay = 0;
+let heldUntil = 0;
 let serving = true;
 
-process.on("message", (message: { ready?: number; delay?: number; serving?: boolean }) => {
+process.on("message", (message: { ready?: number; delay?: number; hold?: number; serving?: boolean }) => {
     ready = message.ready ?? ready;
     delay = message.delay ?? 0;
+    heldUntil = Date.now() + (message.hold ?? 0);
     serving = message.serving ?? serving;
     process.send?.("done");
 });
@@ -24,15 +28,18 @@ const server = createServer(
     { key: readFileSync(keyFile), cert: readFileSync(certFile), requireHostHeader: true },
     (request, response) => {
         if (request.url === "/readyz") {
-            setTimeout(() => {
-                response.statusCode = ready;
-                response.end("readyz");
-            }, delay);
+            setTimeout(
+                () => {
+                    response.statusCode = ready;
+                    response.end("readyz");
+                },
+                Math.max(delay, heldUntil - Date.now()),
+            );
             return;
         }
         if (request.url === "/static/k3s-ha/serving") {
             response.statusCode = serving ? 200 : 404;
-            response.end();
+            response.end(() => process.send?.("checked"));
             return;
         }
         response.setHeader("x-master", name);

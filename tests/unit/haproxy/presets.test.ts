@@ -204,12 +204,33 @@ describe("haproxy: merge", () => {
             merged.backend?.map((backend) => [backend.name, backend.balance]),
             [
                 ["k8s-de1-kube-api", "first"],
+                ["k8s-de1-kube-api-answering", "random(10)"],
                 ["k8s-de1-kube-api-unchecked", "random(10)"],
                 ["web", "roundrobin"],
             ],
         );
         assert.equal(base.backend?.[0]?.balance, "random(10)");
         assert.deepEqual(merged.listen, base.listen);
+    });
+
+    it("says where the preset asks about servers that a section of the user's has replaced", () => {
+        const name = "k8s-de1-kube-api-answering";
+        const merged = merge(base, { backend: [{ name, balance: "first", server: [{ name: "m", listen: "a:1" }] }] });
+        assert.deepEqual(
+            checkReferences(merged),
+            [1, 2, 3].map((n) => ({
+                path: `frontend[0].tcp_request_content[${n}].cond`,
+                message: `there is no server "${name}/master-${n}"; where a backend of your own replaces that one, replace "kubernetes_master_kube_api" too`,
+            })),
+        );
+        const own = merge(base, { backend: [{ name: "k8s-de1-kube-api", balance: "first" }] });
+        assert.deepEqual(
+            checkReferences(own).map(({ path }) => path),
+            [
+                ...[1, 2, 3].map((n) => `frontend[0].tcp_request_content[${n}].cond`),
+                ...[0, 1, 2, 3, 4, 5].map((n) => `backend[1].raw_options[${n}]`),
+            ],
+        );
     });
 
     it("changes single values of global and defaults, and single timeouts", () => {

@@ -684,7 +684,8 @@ func TestRestart(t *testing.T) {
 	a.start()
 	a.waitReady()
 	eventually(t, "new containers", func() bool {
-		return ready() == "True True True" && len(started()) == 3 && slices.Min(started()) >= restarted
+		at := started()
+		return ready() == "True True True" && len(at) == 3 && slices.Min(at) >= restarted
 	})
 
 	t.Log("drain")

@@ -425,13 +425,16 @@ export function checkReferences(config: HaproxyConfig): Problem[] {
             (section.server ?? []).map((server) => `${section.name}/${server.name}`),
         ),
     );
+    const asked = new Set<string>();
     const askedFor = (path: string, section: string, condition: string | undefined) => {
-        for (const [, asked = ""] of condition?.matchAll(/\bsrv_is_up\(([^)]+)\)/g) ?? [])
-            if (!servers.has(asked))
-                problems.push({
-                    path,
-                    message: `there is no server "${asked}"; where a backend of your own replaces that one, replace "${section}" too`,
-                });
+        for (const [, server = ""] of condition?.matchAll(/\bsrv_is_up\(([^)]+)\)/g) ?? []) {
+            if (servers.has(server) || asked.has(`${section} ${server}`)) continue;
+            asked.add(`${section} ${server}`);
+            problems.push({
+                path,
+                message: `there is no server "${server}"; where a backend of your own replaces that one, replace "${section}" too`,
+            });
+        }
     };
     config.frontend?.forEach((frontend, index) =>
         frontend.tcp_request_content?.forEach(({ cond }, position) =>

@@ -178,7 +178,7 @@ export function backendName(p: Pick<ProxyParams, "cluster" | "backend">): string
 /** The recommended configuration: the seed's shape, with what measurements showed to be needed. */
 export function recommended(p: ProxyParams): HaproxyConfig {
     const backend = backendName(p);
-    const answering = `${backend}-answering`;
+    const probe = `${backend}-probe`;
     const unchecked = `${backend}-unchecked`;
     const masters = sortedMasters(p);
     const { verify = { caFile: caFilePath(p.cluster) }, ...given } = p.check ?? {};
@@ -307,19 +307,19 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                 name: "kubernetes_master_kube_api",
                 bind: listeners.map((listen) => ({ listen })),
                 maxconn,
-                // How many that are not yet marked down have just not answered. Where that may be all that are ready, others are asked.
+                // Of those that are not marked down: how many answered when they were last probed, and how many did not.
                 tcp_request_content: [
+                    { action: "set-var(txn.answering)", param: "int(0)" },
                     { action: "set-var(txn.silent)", param: "int(0)" },
-                    ...masters.map(({ name }) => ({
-                        action: "set-var(txn.silent)",
-                        param: "var(txn.silent),add(1)",
-                        cond: `if { srv_is_up(${backend}/${name}) } !{ srv_is_up(${answering}/${name}) }`,
-                    })),
+                    ...masters.flatMap(({ name }) =>
+                        (["answering", "silent"] as const).map((what) => ({
+                            action: `set-var(txn.${what})`,
+                            param: `var(txn.${what}),add(1)`,
+                            cond: `if { srv_is_up(${backend}/${name}) } ${what === "silent" ? "!" : ""}{ srv_is_up(${probe}/${name}) }`,
+                        })),
+                    ),
                 ],
-                use_backend: [
-                    `${answering} if { nbsrv(${backend}),sub(txn.silent) lt 1 } { nbsrv(${answering}) gt 0 }`,
-                    `${unchecked} if { nbsrv(${backend}) eq 0 }`,
-                ],
+                use_backend: [`${unchecked} if { nbsrv(${backend}) eq 0 } { var(txn.answering) -m int eq 0 }`],
                 default_backend: backend,
             },
         ],
@@ -327,6 +327,12 @@ export function recommended(p: ProxyParams): HaproxyConfig {
             {
                 name: backend,
                 balance,
+                // At least as many silent ones as are ready, or more than are drained: new connections go to those that answer, which may
+                // be drained ones (500 while etcd elects, because its leader is the silent one). Else the balance decides.
+                acl: [
+                    { string: `by_probe nbsrv(${backend}),sub(txn.silent) lt 1` },
+                    { string: `by_probe nbsrv(${backend}),sub(txn.answering) gt 0` },
+                ],
                 option: ["log-health-checks", "httpchk"],
                 http_check: [
                     "disable-on-404",
@@ -352,22 +358,22 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                     verify === "none" ? "verify none" : caVerify(verify.caFile, check.host),
                 ],
                 server: servers,
+                // The first of these that a coin chooses, else the first of them: lines that stay as they are when another master goes.
+                // One that is marked down is passed over, a drained one is not (use-server).
+                raw_options: [" { rand(2) eq 0 }", ""].flatMap((drawn) =>
+                    masters.map(({ name }) => `use-server ${name} if by_probe { srv_is_up(${probe}/${name}) }${drawn}`),
+                ),
             },
             {
-                // One that misses a single TLS handshake is out of here at once, a second before it is marked down above, which
-                // would cut what is open to it. Nothing is trusted by this check, so it verifies nothing.
-                name: answering,
+                // One that misses a single TLS handshake is passed over by new connections, a second before it is marked down above,
+                // which cuts what is open to it. Nothing is trusted by this check, so it verifies nothing.
+                name: probe,
                 balance,
                 no_log: true,
                 default_server_params: [`inter ${check.interval}`, "rise 1", "fall 1", "check check-ssl verify none"],
                 server: servers,
-                // The first of these that a coin chooses, else the first of them: lines that stay as they are when another master
-                // goes. `srv_is_up` is true of a drained one too; one that is silent here is passed over (use-server).
-                raw_options: [" { rand(2) eq 0 }", ""].flatMap((drawn) =>
-                    masters.map(({ name }) => `use-server ${name} if { srv_is_up(${backend}/${name}) }${drawn}`),
-                ),
             },
-            // Where nobody is ready and nobody answers in time: any.
+            // Where none is ready and none answers: any.
             { name: unchecked, balance, server: servers },
         ],
     };

@@ -30,6 +30,29 @@ others_running() {
     done <"$WORK/masters"
 }
 
+# reset_failed BEGAN: says what is where now.
+reset_failed() {
+    # k3s fetches first and touches its data then.
+    fetch_problem=""
+    [ "$from_bucket" = no ] || fetch_problem=$(bucket_words "$WORK/reset")
+    if [ -n "$fetch_problem" ]; then
+        systemctl start --no-block "$UNIT"
+        fail "k3s could not fetch the snapshot: $fetch_problem" "nothing was changed, and k3s is started again with the data that it had; $BUCKET_ADVICE, and at the name: k3s etcd-snapshot ls"
+    fi
+    # k3s puts the time into the name of the folder that it moves away.
+    aside=$(find "$DATA/server/db" -maxdepth 1 -name 'etcd-old-*' 2>/dev/null | awk -F- -v began="$1" '$NF >= began' | sort | tail -n 1)
+    if [ -n "$aside" ]; then
+        data="in $aside: to have them back, remove $DATA/server/db/etcd and move that folder there"
+    else
+        data="as they were"
+    fi
+    advice=""
+    if grep -q 'encrypted with different token' "$WORK/reset"; then
+        advice="the snapshot is of another server token: put that one into $CONF/token on every master, then the same command again; "
+    fi
+    fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" "${advice}k3s is stopped on this master; its data are $data"
+}
+
 # k3s resets only a server that joins nobody; the membership comes back in any case.
 reset() {
     from_bucket=no
@@ -55,23 +78,7 @@ reset() {
     # k3s waits up to 5 minutes for the bucket.
     timeout 600 "$BIN" "$@" >"$WORK/reset" 2>&1 || done=no
     mv -f "$STATE/membership.aside" "$MEMBERSHIP"
-    # k3s fetches first and touches its data then.
-    fetch_problem=""
-    if [ "$done" = no ] && [ "$from_bucket" = yes ]; then fetch_problem=$(bucket_words "$WORK/reset"); fi
-    if [ -n "$fetch_problem" ]; then
-        systemctl start --no-block "$UNIT"
-        fail "k3s could not fetch the snapshot: $fetch_problem" "nothing was changed, and k3s is started again with the data that it had; $BUCKET_ADVICE, and at the name: k3s etcd-snapshot ls"
-    fi
-    # k3s puts the time into the name of the folder that it moves away.
-    aside=$(find "$DATA/server/db" -maxdepth 1 -name 'etcd-old-*' 2>/dev/null | awk -F- -v began="$began" '$NF >= began' | sort | tail -n 1)
-    if [ "$done" = no ] && grep -q 'encrypted with different token' "$WORK/reset"; then
-        advice="the snapshot is of another server token: put that one into $CONF/token on every master, then the same command again; "
-    else
-        advice=""
-    fi
-    [ "$done" = yes ] || fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" "${advice}k3s is stopped on this master; its data are $(
-        if [ -n "$aside" ]; then echo "in $aside: to have them back, remove $DATA/server/db/etcd and move that folder there"; else echo "as they were"; fi
-    )"
+    [ "$done" = yes ] || reset_failed "$began"
     rm -f "$DATA/server/db/etcd/tombstone"
     start_k3s
     echo "recover: $NODE is the only etcd member; now 'recover.sh rejoin' on every other master that is alive, then pulumi up"

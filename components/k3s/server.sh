@@ -104,7 +104,7 @@ enough_others() { others_up=$(masters_up | grep -cvx "$NODE") || true; [ "${othe
 wait_for_the_others() {
     will_restart && on_etcd || return 0
     # One unanswered question says nothing. When nobody tells for a while there is no majority that could be lost.
-    wait_for 20 members_known || members_elsewhere >"$WORK/members" || return 0
+    wait_for 20 members_known || members_elsewhere >"$WORK/members"
     count=$(grep -c '"name"' "$WORK/members") || true
     [ "$count" -ge 2 ] || return 0
     if [ "$count" = 2 ]; then needed=1; else needed=$((count / 2 + 1)); fi
@@ -344,7 +344,7 @@ leave() {
     at=""
     if ! wait_for 30 members_known; then
         at=$(elsewhere)
-        members_elsewhere >"$WORK/members" || return 0
+        members_elsewhere >"$WORK/members"
     fi
     is_member "$NODE" <"$WORK/members" >/dev/null || return 0
     count=$(grep -c '"name"' "$WORK/members")

@@ -501,6 +501,41 @@ for (const [index, binary] of binaries().entries()) {
                 await states(ALL_UP);
             });
 
+            it("passes over a silent master as soon as it has missed one handshake", async () => {
+                const end = await load(network, 50, 0);
+                await masters[0]?.checked();
+                network.silence("10.90.0.11", true);
+                await until(
+                    "a handshake is missed",
+                    3,
+                    () => node.states("test-kube-api-probe")["master-1"] === "DOWN",
+                );
+                const before = node.column("stot")["master-1"];
+                assert.notEqual(node.states()["master-1"], "DOWN");
+                await states({ "master-1": "DOWN" }, 8);
+                const after = node.column("stot")["master-1"];
+                network.silence("10.90.0.11", false);
+                await states(ALL_UP);
+                const report = await end();
+                assert.equal(after, before, "new connections went to it");
+                assert.ok(report.failed <= 2, JSON.stringify(report));
+            });
+
+            it("cuts what is open to a silent master also when none was ready as it was opened", async () => {
+                await answers(500);
+                await states({ "master-1": NOT_READY, "master-2": NOT_READY, "master-3": NOT_READY });
+                const end = await load(network, 1, 12);
+                await answers(200);
+                await states(ALL_UP);
+                masters[0]?.freeze();
+                await states({ "master-1": "DOWN" }, 8);
+                await new Promise((resolve) => setTimeout(resolve, 3000));
+                const report = await end();
+                masters[0]?.thaw();
+                await states(ALL_UP);
+                assert.ok(report.broken > 0 && report.silence < 5000, JSON.stringify(report));
+            });
+
             for (const fault of ["freezes", "is cut off"]) {
                 it(`loses at most two when the master that leads etcd ${fault}: the others say 500 before it is known as lost`, async function () {
                     if (!drains) return this.skip();

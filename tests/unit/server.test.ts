@@ -1,47 +1,12 @@
 /** Decisions of server.sh in moments that a running lab seldom has: nobody answers, a member that was let go, a token half way. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { stepShell, type Run, type Shell } from "./step-shell";
 
-const components = join(__dirname, "../../components");
-/** The script without what it does when it is called. */
-const [functions] = readFileSync(join(components, "k3s/server.sh"), "utf8").split("\ncommand=${1-}");
-
-interface Run {
-    readonly code: number | null;
-    readonly text: string;
-}
-
-/** Runs commands with the functions of server.sh; paths lead to a folder of this run, `files` lie in it. */
-async function shell(commands: string, files: Readonly<Record<string, string>> = {}): Promise<Run> {
-    const folder = mkdtempSync(join(tmpdir(), "k3s-ha-server-"));
-    for (const [name, text] of Object.entries({ "work/members": "", "secrets/server-token": "new\n", ...files })) {
-        mkdirSync(dirname(join(folder, name)), { recursive: true });
-        writeFileSync(join(folder, name), text);
-    }
-    const own = functions!.replace(/^\. .*$/gm, "");
-    const script = `. ${components}/host/lib.sh
-ROLE=server UNIT=k3s-ha-test-of-server.service
-. ${components}/k3s/k3s-lib.sh; . ${components}/k3s/snapshot-lib.sh
-${own}
-WORK=${folder}/work STATE=${folder} SECRETS=${folder}/secrets DATA=${folder}/data CONF=${folder}/etc MEMBERSHIP=${folder}/etc/membership
-STARTED=${folder}/started NODE=master-1 STEP=server BIN=/bin/true
-# Waiting is no part of these tests.
-wait_for() { shift; "$@"; }
-systemctl() { :; }
-${commands}`;
-    const child = spawn("sh", ["-c", script], { stdio: ["ignore", "pipe", "pipe"], timeout: 20_000 });
-    let text = "";
-    for (const stream of [child.stdout, child.stderr])
-        stream.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
-    const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
-    rmSync(folder, { recursive: true });
-    return { code, text };
-}
+const step = stepShell("server.sh", "\ncommand=${1-}");
+const shell: Shell = (commands, files = {}) =>
+    step(commands, { "work/members": "", "secrets/server-token": "new\n", ...files });
 
 const listed = (...names: readonly string[]): string =>
     `echo '${JSON.stringify({ members: names.map((name) => ({ name: `${name}-0a1b2c3d` })) })}'`;
@@ -118,6 +83,28 @@ rotate_token; echo "first $RESTART"; RESTART=0; note_missed_restart; echo "next 
             { "etc/token": "old\n", started: "now\n" },
         );
         assert.match(text, /^first 1\nnext 1$/m);
+    });
+
+    it("a restore that was cut off is one until the snapshot's Nodes are forgotten", async () => {
+        const stubs = ["lock", "decide_membership", "install_binary", "write_tokens", "install_files", "adopt_decide"]
+            .concat(["note_missed_restart", "adopt_begin", "rotate_token", "before_upgrade", "wait_for_the_others"])
+            .concat(["drain", "start_unit", "trust_ca", "remember_k3s", "check_bucket", "write_membership", "folder"])
+            .map((name) => `${name}() { :; }`)
+            .join("; ");
+        const apply = (forget: string): string => `${stubs}; decide_membership() { mode=member; }
+started=0 outcome=started; stage_wait() { echo "$1"; case $2 in forget_old_nodes) ${forget} ;; esac; }
+kubectl_admin() { echo '{"members":[{"name":"master-1-0a1b2c3d"}]}'; }; command=apply restore=
+(run) || echo failed; [ ! -e "$STATE/restoring" ] || echo "still restoring"`;
+        const files = { "work/members": '"name"\n', "work/set.version": "v1\n" };
+        assert.match(
+            (await shell(apply("return 0"), { ...files, restoring: "" })).text,
+            /Nodes forgotten\n[^]*server: started, v1, 1 etcd members\n$/,
+        );
+        assert.match(
+            (await shell(apply("exit 1"), { ...files, restoring: "" })).text,
+            /Nodes forgotten\nfailed\nstill restoring\n$/,
+        );
+        assert.doesNotMatch((await shell(apply("return 0"), files)).text, /forgotten/);
     });
 
     it("one that was let go says so, and joins anew when its rebuilt is raised", async () => {

@@ -319,17 +319,22 @@ export class Node {
         return /^Pid: (\d+)$/m.exec(this.ask("show info"))?.[1] ?? "";
     }
 
-    /** Status by server of a backend, as haproxy says it: UP, DOWN, "DOWN 1/2", "no check" ... */
-    states(backend = "test-kube-api"): Record<string, string> {
+    /** A column of `show stat` by server of a backend. */
+    column(name: string, backend = "test-kube-api"): Record<string, string> {
         const [head = "", ...rows] = this.ask("show stat").replace(/^# /, "").trim().split("\n");
         const columns = head.split(",");
-        const at = (row: string[], name: string) => row[columns.indexOf(name)] ?? "";
+        const at = (row: string[], wanted: string) => row[columns.indexOf(wanted)] ?? "";
         return Object.fromEntries(
             rows
                 .map((row) => row.split(","))
                 .filter((row) => at(row, "pxname") === backend && at(row, "svname") !== "BACKEND")
-                .map((row) => [at(row, "svname"), at(row, "status")]),
+                .map((row) => [at(row, "svname"), at(row, name)]),
         );
+    }
+
+    /** Status by server of a backend, as haproxy says it: UP, DOWN, "DOWN 1/2", "no check" ... */
+    states(backend?: string): Record<string, string> {
+        return this.column("status", backend);
     }
 
     async stop(): Promise<void> {

@@ -202,6 +202,11 @@ export function recommended(p: ProxyParams): HaproxyConfig {
     const loopback = p.stats.address.includes(":") ? "127.0.0.0/8 ::1" : "127.0.0.0/8";
     const networks = [loopback, ...p.stats.allowedNetworks].join(" ");
     const servers = masters.map(({ name, address, port }) => ({ name, listen: hostPort(address, port) }));
+    const asksServing = [
+        "connect default",
+        `send meth GET uri ${SERVING_PATH} ver HTTP/1.1 hdr Host ${check.host}`,
+        "expect status 200-299",
+    ];
     const listeners = [hostPort("127.0.0.1", p.frontend.port)];
     if (p.frontend.ipv6) listeners.push(hostPort("::1", p.frontend.port));
 
@@ -327,11 +332,11 @@ export function recommended(p: ProxyParams): HaproxyConfig {
             {
                 name: backend,
                 balance,
-                // At least as many silent ones as are ready, or more than are drained: new connections go to those that answer, which may
-                // be drained ones (500 while etcd elects, because its leader is the silent one). Else the balance decides.
+                // Where one is silent or none is ready, new connections go to those that answer the probe, a drained one among them: its 500
+                // may say no more than that the silent one led etcd. Else the balance decides.
                 acl: [
-                    { string: `by_probe nbsrv(${backend}),sub(txn.silent) lt 1` },
-                    { string: `by_probe nbsrv(${backend}),sub(txn.answering) gt 0` },
+                    { string: "by_probe var(txn.silent) -m int gt 0" },
+                    { string: `by_probe nbsrv(${backend}) eq 0` },
                 ],
                 option: ["log-health-checks", "httpchk"],
                 http_check: [
@@ -341,9 +346,7 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                     NO_APISERVER,
                     since("2.4", `expect status ${codes} error-status L7OKC`),
                     `expect status ${codes}`,
-                    "connect default",
-                    `send meth GET uri ${SERVING_PATH} ver HTTP/1.1 hdr Host ${check.host}`,
-                    "expect status 200-299",
+                    ...asksServing,
                 ],
                 default_server_params: [
                     `inter ${check.interval}`,
@@ -365,11 +368,13 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                 ),
             },
             {
-                // One that misses a single TLS handshake is passed over by new connections, a second before it is marked down above,
-                // which cuts what is open to it. Nothing is trusted by this check, so it verifies nothing.
+                // One that misses a single probe is passed over by new connections, a second before it is marked down above, which cuts what
+                // is open to it. The probe needs neither apiserver nor etcd. Nothing is trusted by it, so it verifies nothing.
                 name: probe,
                 balance,
                 no_log: true,
+                option: ["httpchk"],
+                http_check: asksServing,
                 default_server_params: [`inter ${check.interval}`, "rise 1", "fall 1", "check check-ssl verify none"],
                 server: servers,
             },

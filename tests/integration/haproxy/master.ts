@@ -4,7 +4,7 @@
  * k3s's file /static/k3s-ha/serving is there or is not. Like the real one it answers 400 to HTTP/1.1 without a Host. Arguments: name, address, port, key file, certificate file.
  * Messages from the parent: { ready: number }, with delay: milliseconds that each check takes, and hold: milliseconds in which no
  * check is answered, as an apiserver's are while its etcd does not answer; or { serving: boolean }. To the parent: "done", and
- * "checked" after each check that was passed.
+ * "checked" after each check that was passed, which is /readyz and the file after it.
  */
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
@@ -14,6 +14,8 @@ let ready = 200;
 let delay = 0;
 let heldUntil = 0;
 let serving = true;
+/** A check has asked /readyz and not yet for the file; a probe asks for that alone. */
+let begun = false;
 
 process.on("message", (message: { ready?: number; delay?: number; hold?: number; serving?: boolean }) => {
     ready = message.ready ?? ready;
@@ -28,6 +30,7 @@ const server = createServer(
     { key: readFileSync(keyFile), cert: readFileSync(certFile), requireHostHeader: true },
     (request, response) => {
         if (request.url === "/readyz") {
+            begun = true;
             setTimeout(
                 () => {
                     response.statusCode = ready;
@@ -39,7 +42,9 @@ const server = createServer(
         }
         if (request.url === "/static/k3s-ha/serving") {
             response.statusCode = serving ? 200 : 404;
-            response.end(() => process.send?.("checked"));
+            const check = begun;
+            begun = false;
+            response.end(() => check && process.send?.("checked"));
             return;
         }
         response.setHeader("x-master", name);

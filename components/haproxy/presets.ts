@@ -10,7 +10,7 @@ export interface Master {
 
 /** How the masters are asked whether they are up. Times are in haproxy's format ("500ms", "1s"). */
 export interface CheckParams {
-    /** Between two checks of a master that is up. Default 1s; on a VPN it must exceed four round trips plus jitter. */
+    /** Between two checks of a master that is up, and between two probes. Default 1s; on a VPN it must exceed four round trips plus jitter. */
     readonly interval?: string;
     /** Between two checks while the state changes. Default 500ms, 250ms when 200 is expected. */
     readonly fastInterval?: string;

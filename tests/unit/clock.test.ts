@@ -1,15 +1,10 @@
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { createServer } from "node:http";
-import { mkdtempSync, rmSync } from "node:fs";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
-const components = join(__dirname, "../../components");
+import { shell, type Run } from "./step-shell";
 
 /** check_clock of k3s-lib.sh against a master whose clock is off by this many seconds; without one nobody answers. */
-async function checkClock(off?: number): Promise<{ code: number | null; text: string }> {
+async function checkClock(off?: number): Promise<Run> {
     const server = createServer((_, response) => {
         response.sendDate = false;
         response.setHeader("date", new Date(Date.now() + (off ?? 0) * 1000).toUTCString()).end("pong");
@@ -17,18 +12,11 @@ async function checkClock(off?: number): Promise<{ code: number | null; text: st
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
     const { port } = server.address() as AddressInfo;
     if (off === undefined) await new Promise((resolve) => server.close(resolve));
-    const work = mkdtempSync(join(tmpdir(), "k3s-ha-clock-"));
-    const script = `. ${components}/host/lib.sh; . ${components}/k3s/k3s-lib.sh; WORK=${work}; NODE=agent-9; STEP=agent
+    const run = await shell(`NODE=agent-9 STEP=agent
 setting() { echo http://127.0.0.1:${port}; }
-check_clock`;
-    const child = spawn("sh", ["-c", script], { stdio: ["ignore", "pipe", "pipe"] });
-    let text = "";
-    for (const stream of [child.stdout, child.stderr])
-        stream.setEncoding("utf8").on("data", (t: string) => (text += t));
-    const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+check_clock`);
     server.close();
-    rmSync(work, { recursive: true });
-    return { code, text };
+    return run;
 }
 
 describe("clocks are compared before a join", () => {

@@ -1,28 +1,19 @@
 /** diagnose of k3s-lib.sh: which layer is in the way of a k3s that does not come up, by k3s's own words and what the proxy sees. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
-const components = join(__dirname, "../../components");
+import { shell } from "./step-shell";
 
 /** What a step says when k3s has written `journal` and the proxy of a node that joins sees `up` masters. */
-function diagnosis(journal: string, up: readonly string[]): string {
-    const work = mkdtempSync(join(tmpdir(), "k3s-ha-diagnose-"));
-    writeFileSync(join(work, "log"), `${journal}\n`);
-    const script = `. ${components}/host/lib.sh; . ${components}/k3s/k3s-lib.sh
-WORK=${work} SECRETS=${work}/secrets ROLE=agent UNIT=k3s.service NODE=agent-9 STEP=agent started=$(now)
-journalctl() { cat ${work}/log; }
+async function diagnosis(journal: string, up: readonly string[]): Promise<string> {
+    const commands = `ROLE=agent NODE=agent-9 STEP=agent started=$(now)
+journalctl() { cat $WORK/log; }
 systemctl() { echo activating; }
 setting() { echo 10.0.0.9; }
 masters_up() { printf '%s' '${up.map((name) => `${name}\n`).join("")}'; }
 masters_down() { :; }
 diagnose "k3s ends again and again"`;
-    const run = spawnSync("sh", ["-c", script], { encoding: "utf8" });
-    rmSync(work, { recursive: true });
-    assert.equal(run.status, 1, run.stderr);
-    return run.stderr;
+    const { code, text } = await shell(commands, { "work/log": `${journal}\n` });
+    assert.equal(code, 1, text);
+    return text;
 }
 
 const UP = ["master-1", "master-2"];
@@ -81,18 +72,18 @@ describe("why k3s does not come up", () => {
             /port \(already in use on this host\)/,
             /ss -ltnp/,
         ],
-        ['level=fatal msg="failed to find memory cgroup (v2)"', /k3s itself/, /journalctl -u k3s\.service/],
+        ['level=fatal msg="failed to find memory cgroup (v2)"', /k3s itself/, /journalctl -u \S+\.service/],
     ] as const)
-        it(journal.replace(/.*msg"?[=:]"/, "").replace(/".*/, ""), () => {
-            const text = diagnosis(journal, UP);
+        it(journal.replace(/.*msg"?[=:]"/, "").replace(/".*/, ""), async () => {
+            const text = await diagnosis(journal, UP);
             assert.match(text, /FAILED on node agent-9, step agent: k3s ends again and again\n/);
             assert.match(text, new RegExp(`layer: ${layer.source}`, layer.flags));
             assert.match(text, /local proxy sees 2 masters up/);
             assert.match(text.slice(text.indexOf("  next: ")), next);
         });
 
-    it("no word of k3s, and the proxy of a node that joins sees no master: the port", () => {
-        const text = diagnosis('level=info msg="Waiting to retrieve agent configuration"', []);
+    it("no word of k3s, and the proxy of a node that joins sees no master: the port", async () => {
+        const text = await diagnosis('level=info msg="Waiting to retrieve agent configuration"', []);
         assert.match(text, /layer: port \(the local proxy sees no master up\)[^]*next: .*port 6443 of the masters/);
     });
 });

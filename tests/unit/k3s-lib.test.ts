@@ -1,30 +1,8 @@
 /** Parts of k3s-lib.sh whose harm is in rare moments: what is sent, and what counts as started. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtempSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-
-const components = join(__dirname, "../../components");
-
-/** Runs commands with the library loaded; $WORK and $SECRETS are folders of this run. */
-async function shell(commands: string, files: Readonly<Record<string, string>> = {}): Promise<string> {
-    const work = mkdtempSync(join(tmpdir(), "k3s-ha-k3s-lib-"));
-    mkdirSync(join(work, "secrets"));
-    for (const [name, text] of Object.entries(files)) writeFileSync(join(work, name), text);
-    const script = `. ${components}/host/lib.sh; . ${components}/k3s/k3s-lib.sh
-WORK=${work} SECRETS=${work}/secrets UNIT=k3s.service NODE=agent-1 STEP=agent
-${commands}`;
-    const child = spawn("sh", ["-c", script], { stdio: ["ignore", "pipe", "pipe"] });
-    let text = "";
-    for (const stream of [child.stdout, child.stderr])
-        stream.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
-    await new Promise((resolve) => child.on("close", resolve));
-    rmSync(work, { recursive: true });
-    return text;
-}
+import { shell } from "./step-shell";
 
 describe("k3s-lib.sh", () => {
     for (const password of [`plain-password-1`, `a"b\\c\\td-0123456789`])
@@ -37,14 +15,13 @@ describe("k3s-lib.sh", () => {
             await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
             const { port } = server.address() as AddressInfo;
             const token = `K10${"ab".repeat(32)}::server:${password}\n`;
-            const files = { token, ca: "" };
-            const out = await shell(
+            const { text } = await shell(
                 `supervisor_ca=/dev/null; supervisor server "$WORK/token" http://127.0.0.1:${port}/x; printf '{"newToken":"%s"}' "$(password "$WORK/token" | escaped)"`,
-                files,
+                { "work/token": token },
             );
             server.close();
             assert.equal(Buffer.from(seen?.split(" ")[1] ?? "", "base64").toString(), `server:${password}`);
-            assert.deepEqual(JSON.parse(out.replace(/^ok/, "")), { newToken: password });
+            assert.deepEqual(JSON.parse(text.replace(/^ok/, "")), { newToken: password });
         });
 
     const unit = (pid: number, state: string): string =>
@@ -56,7 +33,8 @@ describe("k3s-lib.sh", () => {
         ["one that was there and is not restarted", unit(41, "running"), "yes"],
     ] as const)
         it(`is up after a restart: ${what}: ${up}`, async () => {
-            assert.equal(await shell(`${commands}\nif process_up; then echo yes; else echo no; fi`), `${up}\n`);
+            const { text } = await shell(`${commands}\nif process_up; then echo yes; else echo no; fi`);
+            assert.equal(text, `${up}\n`);
         });
 
     for (const [what, renewed, spoken] of [
@@ -66,9 +44,9 @@ describe("k3s-lib.sh", () => {
     ] as const)
         it(`a lease renewed ${what}: the kubelet has ${spoken === "yes" ? "" : "not "}spoken since the restart`, async () => {
             const iso = new Date(renewed * 1000).toISOString();
-            const out = await shell(
+            const { text } = await shell(
                 `outcome=restarted up_since=1010; kube() { echo ${iso}; }; if reported 1970-01-01T00:00:01Z; then echo yes; else echo no; fi`,
             );
-            assert.equal(out, `${spoken}\n`);
+            assert.equal(text, `${spoken}\n`);
         });
 });

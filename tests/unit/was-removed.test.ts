@@ -1,11 +1,7 @@
 /** was_removed of k3s-lib.sh: whether the cluster let go of a master's etcd member while its host was away. */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { shell } from "./step-shell";
 
-const components = join(__dirname, "../../components");
 const MEMBER = "master-2-5a9d9c91";
 
 interface Situation {
@@ -17,28 +13,25 @@ interface Situation {
     readonly listed?: readonly string[];
 }
 
-function wasRemoved({ name, tombstone, active, listed }: Situation): boolean {
-    const work = mkdtempSync(join(tmpdir(), "k3s-ha-removed-"));
-    const etcd = join(work, "server/db/etcd");
-    if (name !== undefined) {
-        mkdirSync(join(etcd, "member"), { recursive: true });
-        writeFileSync(join(etcd, "name"), name);
-        if (tombstone) writeFileSync(join(etcd, "tombstone"), "");
-    }
+async function wasRemoved({ name, tombstone, active, listed }: Situation): Promise<boolean> {
+    const etcd = "data/server/db/etcd";
+    const files: Record<string, string> = {};
+    if (name !== undefined) Object.assign(files, { [`${etcd}/member/snap`]: "", [`${etcd}/name`]: name });
+    if (tombstone) files[`${etcd}/tombstone`] = "";
     const members = listed?.map((n, i) => ({
         ID: i + 1,
         ...(n && { name: n }),
         peerURLs: [`https://10.0.0.${i}:2380`],
     }));
-    const script = `. ${components}/host/lib.sh; . ${components}/k3s/k3s-lib.sh; WORK=${work} DATA=${work} UNIT=k3s.service
-setting() { echo https://127.0.0.1:16443; }
+    const { text } = await shell(
+        `setting() { echo https://127.0.0.1:16443; }
 unit_is() { [ "$2" = ${active ? "active" : "activating"} ]; }
 supervisor() { ${members ? `echo '${JSON.stringify({ members })}'` : "return 7"}; }
-if was_removed; then echo removed; else echo not; fi`;
-    const run = spawnSync("sh", ["-c", script], { encoding: "utf8" });
-    rmSync(work, { recursive: true });
-    assert.equal(run.stderr, "");
-    return run.stdout === "removed\n";
+if was_removed; then echo removed; else echo not; fi`,
+        files,
+    );
+    assert.match(text, /^(removed|not)\n$/);
+    return text === "removed\n";
 }
 
 describe("a master whose etcd member was removed", () => {
@@ -53,5 +46,6 @@ describe("a master whose etcd member was removed", () => {
         ["the list is empty", { name: MEMBER, listed: [] }, false],
         ["there are no data", { listed: ["master-1-aa"] }, false],
     ] as const)
-        it(`${what}: ${expected ? "removed" : "not known to be"}`, () => assert.equal(wasRemoved(situation), expected));
+        it(`${what}: ${expected ? "removed" : "not known to be"}`, async () =>
+            assert.equal(await wasRemoved(situation), expected));
 });

@@ -69,9 +69,18 @@ function count(text) {
     return { passed: (text.match(/^\s*--- PASS/gm) ?? []).length, failed: (text.match(/^\s*--- FAIL/gm) ?? []).length };
 }
 
+/** What a suite that failed says of it, to be read at the end of a long log too: mocha's list; of go all that its tests said. */
+function reasons(text) {
+    const listed = text.search(/^ {2}\d+ failing/m);
+    if (listed >= 0) return text.slice(listed);
+    const said = text.match(/^\s+\w+_test\.go:\d+: .*|^\s*--- FAIL.*|^(panic|FAIL).*/gm);
+    return (said ?? text.split("\n").slice(-20)).join("\n");
+}
+
 let passed = 0;
 let failed = 0;
 const summary = [];
+const failures = [];
 for (const suite of suites) {
     if (wanted.length > 0 ? !wanted.includes(suite.name) : suite.onDemand) continue;
     console.log(`\n=== ${suite.name}: ${suite.command.join(" ")}`);
@@ -84,12 +93,14 @@ for (const suite of suites) {
     if (suite.after && !process.env.KEEP) await run(suite.after, { env: suite.env });
     passed += result.passed;
     failed += result.failed;
+    if (result.failed > 0) failures.push(`\n=== ${suite.name} failed:\n${reasons(text)}`);
     summary.push(
         `${suite.name.padEnd(12)} ${String(result.passed).padStart(4)} passed ${String(result.failed).padStart(3)} failed ${((Date.now() - started) / 1000).toFixed(0).padStart(5)} s`,
     );
     // Nothing else can work without the set-up.
     if (suite.name === "setup" && code !== 0) break;
 }
+if (failures.length > 0) console.log(failures.join("\n"));
 console.log(`\n${summary.join("\n")}\n`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

@@ -86,7 +86,9 @@ func (o *options) controllerManagerArgs(elect bool) []string {
 		"tls-private-key-file":             o.tls("serving-kube-apiserver.key"),
 		"use-service-account-credentials":  "true",
 		"configure-cloud-routes":           "false",
-		"controllers":                      "*,tokencleaner,-service,-route,-cloud-node-lifecycle",
+		// Unlike k3s without the attach-detach controller, and so without CSI volumes: it and the kubelet of the same process set one
+		// global (csi_plugin.go, nim). When it comes second, between the kubelet's two uses, the Node is never Ready.
+		"controllers": "*,tokencleaner,-service,-route,-cloud-node-lifecycle,-persistentvolume-attach-detach-controller",
 	}
 	for _, signer := range []string{"kube-apiserver-client", "kubelet-client", "legacy-unknown"} {
 		base["cluster-signing-"+signer+"-cert-file"] = o.tls("client-ca.crt")

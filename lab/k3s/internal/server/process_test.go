@@ -75,16 +75,17 @@ func must(err error) {
 
 // machine is one host: a folder, an address and a process at a time.
 type machine struct {
-	t      *testing.T
-	role   string
-	name   string
-	ip     string
-	dir    string
-	extra  []string // environment
-	cmd    *exec.Cmd
-	done   chan struct{}
-	ready  atomic.Bool
-	notify *net.UnixConn
+	t     *testing.T
+	role  string
+	name  string
+	ip    string
+	dir   string
+	extra []string // environment
+	cmd   *exec.Cmd
+	done  chan struct{}
+	// What systemd was told since the start.
+	ready, stopping atomic.Bool
+	notify          *net.UnixConn
 }
 
 func newMachine(t *testing.T, role string, number int, lines ...string) *machine {
@@ -116,6 +117,9 @@ func newMachine(t *testing.T, role string, number int, lines ...string) *machine
 			}
 			if strings.Contains(string(b[:n]), "READY=1") {
 				m.ready.Store(true)
+			}
+			if strings.Contains(string(b[:n]), "STOPPING=1") {
+				m.stopping.Store(true)
 			}
 		}
 	}()
@@ -184,6 +188,7 @@ func (m *machine) start(args ...string) {
 	}
 	defer f.Close()
 	m.ready.Store(false)
+	m.stopping.Store(false)
 	m.cmd = m.command(append([]string{m.role}, args...)...)
 	m.cmd.Stdout, m.cmd.Stderr = f, f
 	if err := m.cmd.Start(); err != nil {

@@ -312,19 +312,15 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                 name: "kubernetes_master_kube_api",
                 bind: listeners.map((listen) => ({ listen })),
                 maxconn,
-                // Of those that are not marked down: how many answered when they were last probed, and how many did not.
-                tcp_request_content: [
-                    { action: "set-var(txn.answering)", param: "int(0)" },
-                    { action: "set-var(txn.silent)", param: "int(0)" },
-                    ...masters.flatMap(({ name }) =>
-                        (["answering", "silent"] as const).map((what) => ({
-                            action: `set-var(txn.${what})`,
-                            param: `var(txn.${what}),add(1)`,
-                            cond: `if { srv_is_up(${backend}/${name}) } ${what === "silent" ? "!" : ""}{ srv_is_up(${probe}/${name}) }`,
-                        })),
-                    ),
-                ],
-                use_backend: [`${unchecked} if { nbsrv(${backend}) eq 0 } { var(txn.answering) -m int eq 0 }`],
+                // Of those that are not marked down: has one answered when it was last probed, has one not?
+                tcp_request_content: masters.flatMap(({ name }) =>
+                    (["answering", "silent"] as const).map((what) => ({
+                        action: `set-var(txn.${what})`,
+                        param: "bool(true)",
+                        cond: `if { srv_is_up(${backend}/${name}) } ${what === "silent" ? "!" : ""}{ srv_is_up(${probe}/${name}) }`,
+                    })),
+                ),
+                use_backend: [`${unchecked} if { nbsrv(${backend}) eq 0 } !{ var(txn.answering) -m bool }`],
                 default_backend: backend,
             },
         ],
@@ -334,10 +330,7 @@ export function recommended(p: ProxyParams): HaproxyConfig {
                 balance,
                 // Where one is silent or none is ready, new connections go to those that answer the probe, a drained one among them: its 500
                 // may say no more than that the silent one led etcd. Else the balance decides.
-                acl: [
-                    { string: "by_probe var(txn.silent) -m int gt 0" },
-                    { string: `by_probe nbsrv(${backend}) eq 0` },
-                ],
+                acl: [{ string: "by_probe var(txn.silent) -m bool" }, { string: `by_probe nbsrv(${backend}) eq 0` }],
                 option: ["log-health-checks", "httpchk"],
                 http_check: [
                     "disable-on-404",

@@ -222,7 +222,7 @@ describe("haproxy: merge", () => {
         });
         const frontend = [1, 2, 3].map((n) =>
             problem(
-                `frontend[0].tcp_request_content[${2 * n}].cond`,
+                `frontend[0].tcp_request_content[${2 * n - 2}].cond`,
                 `${name}/master-${n}`,
                 "kubernetes_master_kube_api",
             ),

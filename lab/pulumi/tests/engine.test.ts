@@ -386,6 +386,15 @@ describe("engine", () => {
         assert.match(bad.errors[0]!, /^exit status 7/);
     });
 
+    it("a failed deletion says why, also where its onError hook is not registered", async () => {
+        await h.run(async (r, d) => {
+            d.hooks.error.set("advice", { run: async () => ({ error: "", retry: false }) });
+            await r.command("a", h.log, { create: "true", delete: "exit 7" }, { hooks: { OnError: ["advice"] } });
+        });
+        const destroyed = await h.run(async () => {});
+        assert.match(destroyed.errors[0]!, /^exit status 7/);
+    });
+
     it("lifecycle hooks run around the operation; a failing before-hook prevents it", async () => {
         const seen: string[] = [];
         const hook = (name: string, error = "") => ({

@@ -35,8 +35,14 @@ export class HookRegistry {
                 }
                 let retry = false;
                 for (const name of names) {
+                    // A destroy that does not run the program knows none. The official engine reports the hook's error, but for a
+                    // deletion, whose own error stands (step.go, resourceError).
+                    const problem = (text: string): unknown =>
+                        operation === "delete"
+                            ? e
+                            : new Error(`error hooks execution failed: error hook "${name}" ${text}`);
                     const hook = this.error.get(name);
-                    if (!hook) throw new Error(`error hooks execution failed: error hook "${name}" was not registered`);
+                    if (!hook) throw problem("was not registered");
                     const a = await hook.run({
                         urn: r.urn,
                         id: r.id,
@@ -46,8 +52,7 @@ export class HookRegistry {
                         operation,
                         errors,
                     });
-                    if (a.error)
-                        throw new Error(`error hooks execution failed: error hook "${name}" failed: ${a.error}`);
+                    if (a.error) throw problem(`failed: ${a.error}`);
                     retry ||= a.retry;
                 }
                 if (!retry) throw e;

@@ -117,7 +117,9 @@ for (const [index, binary] of binaries().entries()) {
                 const { code, text } = await check(binary, node.cfg, "-dW");
                 assert.deepEqual([code, warnings(text)], [0, []], text);
                 assert.equal(statSync(node.cfg).mode & 0o777, 0o600);
-                const seen = new Set(Array.from({ length: 9 }, () => network.get("https://127.0.0.1:16443/api").body));
+                // Chance decides: 60 requests leave a master out once in 10^10 times.
+                const seen = new Set<string>();
+                for (let n = 0; n < 60 && seen.size < 3; n++) seen.add(network.get("https://127.0.0.1:16443/api").body);
                 assert.deepEqual([...seen].sort(), ["master-1", "master-2", "master-3"]);
             });
 

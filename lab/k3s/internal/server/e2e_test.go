@@ -210,7 +210,7 @@ func workload(t *testing.T, m *machine) {
 func members(m *machine, password ...string) []string {
 	m.t.Helper()
 	var body string
-	eventually(m.t, "/db/info", func() (ok bool) {
+	eventually(m.t, "/db/info", func() bool {
 		var code int
 		code, body = m.status("/db/info", "server", append(password, secret)[0])
 		return code == http.StatusOK

@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -47,6 +46,10 @@ func TestCluster(t *testing.T) {
 	eventually(t, "three voters", func() bool {
 		return len(members(m1)) == 3 && !strings.Contains(m1.kubectl("get", "--raw", "/db/info"), "isLearner")
 	})
+	for _, m := range []*machine{m1, m2} {
+		// One that stalls for a moment is not ready meanwhile.
+		eventually(t, m.name+" is ready after the joins", func() bool { code, _ := m.status("/readyz", "", ""); return code == 200 })
+	}
 	for _, c := range []struct {
 		m    *machine
 		path string
@@ -56,11 +59,9 @@ func TestCluster(t *testing.T) {
 		{m2, "/readyz", 200}, {m2, "/livez", 200}, {m2, "/version", 401}, {m2, "/api", 401}, // scoped
 		{m3, "/readyz", 401}, {m3, "/version", 401}, // default
 	} {
-		// A machine that stalls for a moment is not ready meanwhile.
-		eventually(t, fmt.Sprintf("%s %s: %d", c.m.name, c.path, c.want), func() bool {
-			code, _ := c.m.status(c.path, "", "")
-			return code == c.want
-		})
+		if code, body := c.m.status(c.path, "", ""); code != c.want {
+			t.Errorf("%s %s: %d, want %d: %s", c.m.name, c.path, code, c.want, body)
+		}
 	}
 	if got := m2.kubectl("get", "node", "s2", "-o", "jsonpath={.status.nodeInfo.kubeletVersion}"); !strings.HasPrefix(got, "v") {
 		t.Errorf("kubelet version %q", got)
@@ -68,9 +69,14 @@ func TestCluster(t *testing.T) {
 
 	agents(t, m1, m2, m3, full)
 
-	t.Log("a stopped server closes its port first")
+	t.Log("a stopped server closes its port at once, before anything else")
 	m3.signal(syscall.SIGTERM)
+	eventually(t, "the signal has come", func() bool { return strings.Contains(m3.log(), "Shutting down") })
+	at := time.Now()
 	eventually(t, "it says that it stops", m3.stopping.Load)
+	if d := time.Since(at); d > time.Second {
+		t.Errorf("it stopped %s after the signal", d)
+	}
 	if code, _ := m3.status("/ping", "", ""); code != 0 {
 		t.Errorf("port 6443 answered while it stops: %d", code)
 	}
@@ -699,7 +705,7 @@ func TestRestart(t *testing.T) {
 	if out, err := m.k3s("kubectl", "drain", a.name, "--timeout=30s"); err != nil || strings.Count(out, "evicted") < 3 {
 		t.Errorf("drain: %v %s", err, out)
 	}
-	if d := time.Since(began); d > 25*time.Second {
+	if d := time.Since(began); d > 15*time.Second {
 		t.Errorf("drain took %s", d)
 	}
 	if got := m.kubectl("get", "pods", "-l", "app=web", "--field-selector", "spec.nodeName="+a.name, "-o", "name"); got != "" {

@@ -63,6 +63,15 @@ _checksums() { # of the k3s in folder $1, in the form of k3s's releases
         { (cd "$1" && sha256sum k3s >sha256sum-amd64.txt.new) && mv "$1/sha256sum-amd64.txt.new" "$1/sha256sum-amd64.txt"; }
 }
 
+# _k3s_version FILE: k3s prints the name that it was called by, so it is called k3s here, whatever the file's name is.
+_k3s_version() {
+    local folder
+    folder=$(mktemp -d)
+    ln -s "$(readlink -f "$1")" "$folder/k3s"
+    "$folder/k3s" --version | sed -n 's/^k3s version \(v[^ ]*\).*/\1/p' || true
+    rm -rf "$folder"
+}
+
 # setup_k3s: LAB_K3S (one or more binaries, by colons), else official releases with LAB_OFFICIAL=1, else the stand-in;
 # into LAB_CACHE, a folder per origin.
 setup_k3s() {
@@ -70,7 +79,7 @@ setup_k3s() {
     if [[ -n ${LAB_K3S:-} ]]; then
         while read -r file; do
             [[ -x $file ]] || fail "LAB_K3S: $file is not an executable file"
-            version=$("$file" --version | sed -n 's/^k3s version \(v[^ ]*\).*/\1/p')
+            version=$(_k3s_version "$file")
             [[ -n $version ]] || fail "LAB_K3S: $file --version does not say which k3s it is"
             folder=$LAB_DIR/k3s/$version
             mkdir -p "$folder"

@@ -28,11 +28,11 @@ const LONG = "tests/long/*.test.ts";
 
 /** name, command; `tests: false` counts as one test that passes when the command does. */
 const suites = [
-    { name: "setup", command: ["lab/lab", "setup"], counts: false },
+    { name: "setup", command: ["lab/lab", "setup", "tests"], counts: false },
     { name: "check", command: ["make", "-s", "check"], counts: false },
     { name: "unit", command: mocha("tests/unit/**/*.test.ts") },
     { name: "lab-k3s", command: ["go", "test", "-v", "-count=1", "./..."], cwd: "lab/k3s", env: { CGO_ENABLED: "0" } },
-    { name: "lab-pulumi", command: mocha(), cwd: "lab/pulumi" },
+    { name: "lab-pulumi", command: ["go", "test", "-v", "-count=1", "./..."], cwd: "lab/pulumi", env: { CGO_ENABLED: "0" } },
     { name: "integration", command: mocha("tests/integration/**/*.test.ts") },
     // A scenario that is asked for by its name may be of either kind.
     scenarios("cluster", SHORT, ...(process.env.ONLY ? [LONG] : [])),

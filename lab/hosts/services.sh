@@ -33,6 +33,7 @@ services_up() {
         process_end "$LAB_DIR/s3/server.pid"
     fi
     router_up
+    pulumi_stage
     k3s_stage
     ln -sfn "$(repository)" "$LAB_DIR/debs"
     if ! process_alive "$LAB_DIR/serve.pid"; then
@@ -44,7 +45,8 @@ services_up() {
     for port in 8080 8081; do
         wait_for 10 _listening "$port" || fail "the lab's HTTP server does not answer, see $LAB_DIR/serve.log"
     done
-    s3_up
+    # The tests' own.
+    if [[ -x $LAB_CACHE/s3/server ]]; then s3_up; fi
     # The k3s of the lab is also its kubectl. The official one unpacks itself: below the lab's folder, not /var/lib.
     # shellcheck disable=SC2016
     printf '#!/bin/sh\nset -- kubectl "$@"\nfor k3s in "%s"/artifacts/k3s-io/k3s/releases/download/*/k3s; do\n    K3S_DATA_DIR="%s/k3s-cli" exec "$k3s" "$@"\ndone\n' \
@@ -113,16 +115,6 @@ hosts_refresh() {
     mv "$HOSTS_LIST.new" "$HOSTS_LIST"
 }
 
-pulumi_path() {
-    if [[ -n ${LAB_PULUMI:-} ]]; then
-        echo "$LAB_PULUMI"
-    elif [[ -s $LAB_DIR/pulumi.path ]]; then # set by LAB_OFFICIAL=1 lab/lab setup
-        cat "$LAB_DIR/pulumi.path"
-    else
-        echo "$LAB_ROOT/lab/pulumi/bin"
-    fi
-}
-
 # lab_environment: exports what the deployer needs. The passphrase guards nothing but a lab's state.
 lab_environment() {
     export PULUMI_BACKEND_URL=file://$LAB_DIR/state PULUMI_HOME=$LAB_DIR/pulumi-home PULUMI_SKIP_UPDATE_CHECK=true
@@ -130,9 +122,7 @@ lab_environment() {
     export SSH_AUTH_SOCK=$LAB_DIR/ssh/agent.sock
     LAB_STACK=$(stack_name)
     export LAB_STACK
-    local pulumi own=$LAB_DIR/bin
-    pulumi=$(pulumi_path)
-    [[ :$PATH: == *:"$pulumi:$own":* ]] || PATH=$pulumi:$own:$PATH
+    [[ :$PATH: == *:"$LAB_DIR/pulumi/bin:$LAB_DIR/bin":* ]] || PATH=$LAB_DIR/pulumi/bin:$LAB_DIR/bin:$PATH
     export PATH
 }
 # shellcheck disable=SC2034

@@ -1,15 +1,14 @@
 # shellcheck shell=bash
 # lab/lab setup: what the machine lacks, Node's dependencies, base image, apt repository, k3s, haproxy versions.
 
+# setup_packages WHAT: what the machine lacks for a lab, or for its tests, too.
 setup_packages() {
-    local missing=() command package
-    while read -r command package; do
-        command -v "$command" >/dev/null || missing+=("$package")
-    done <<'END'
+    local missing=() command package wanted
+    wanted=$(
+        cat <<'END'
 systemd-nspawn systemd-container
 mmdebstrap mmdebstrap
 apt-ftparchive apt-utils
-dpkg-deb dpkg
 ip iproute2
 iptables iptables
 ssh openssh-client
@@ -19,22 +18,29 @@ curl curl
 jq jq
 socat socat
 openssl openssl
+END
+        [[ $1 != tests ]] || cat <<'END'
+dpkg-deb dpkg
 patchelf patchelf
 shellcheck shellcheck
 haproxy haproxy
 sshd openssh-server
 awk mawk
 END
+    )
+    while read -r command package; do
+        command -v "$command" >/dev/null || missing+=("$package")
+    done <<<"$wanted"
     [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
     command -v node >/dev/null || fail "Node.js 20 or newer is needed"
     command -v npm >/dev/null || fail "npm is needed"
-    command -v go >/dev/null || fail "Go is needed to build the S3 server and, without LAB_K3S, the k3s stand-in"
+    command -v go >/dev/null || fail "Go is needed to build pulumi and the k3s stand-in"
     ((${#missing[@]})) || return 0
     step "packages: ${missing[*]}"
     # An unreachable foreign source is no reason to stop: the installation below tells what is really missing.
     apt-get -q update >&2 || true
     # No service is to start on this machine: haproxy is here for its binary and its user (integration
-    # tests), sshd for the tests of the pulumi stand-in.
+    # tests), sshd for the tests of the command provider.
     local policy=
     if [[ ! -e /usr/sbin/policy-rc.d ]]; then
         policy=/usr/sbin/policy-rc.d
@@ -48,14 +54,9 @@ END
 }
 
 setup_node() {
-    local folder
-    for folder in "$LAB_ROOT" "$LAB_ROOT/lab/pulumi"; do
-        [[ -e $folder/package-lock.json ]] || continue
-        # npm writes this file last; an older one means another lock file or an interrupted installation.
-        [[ ! $folder/node_modules/.package-lock.json -nt $folder/package-lock.json ]] || continue
-        step "npm ci in ${folder#"$LAB_ROOT"/}"
-        (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error >&2 && touch node_modules/.package-lock.json)
-    done
+    # npm writes this file last; an older one means another lock file or an interrupted installation.
+    [[ ! $LAB_ROOT/node_modules/.package-lock.json -nt $LAB_ROOT/package-lock.json ]] || return 0
+    (cd "$LAB_ROOT" && npm ci --no-audit --no-fund --loglevel=error >&2 && touch node_modules/.package-lock.json)
 }
 
 _checksums() { # of the k3s in folder $1, in the form of k3s's releases
@@ -72,8 +73,8 @@ _k3s_version() {
     rm -rf "$folder"
 }
 
-# setup_k3s: LAB_K3S (one or more binaries, by colons), else official releases with LAB_OFFICIAL=1, else the stand-in;
-# into LAB_CACHE, a folder per origin.
+# setup_k3s VERSION…: LAB_K3S (one or more binaries, by colons), else official releases with LAB_OFFICIAL=1, else the
+# stand-in; into LAB_CACHE, a folder per origin.
 setup_k3s() {
     local version folder file
     if [[ -n ${LAB_K3S:-} ]]; then
@@ -91,7 +92,7 @@ setup_k3s() {
         return
     fi
     rm -f "$LAB_DIR/k3s.path"
-    for version in $LAB_K3S_VERSIONS; do
+    for version in "$@"; do
         if [[ ${LAB_OFFICIAL:-} == 1 ]]; then
             k3s_download "$version"
             echo "$LAB_CACHE/official/k3s" >"$LAB_DIR/k3s.path"
@@ -100,7 +101,7 @@ setup_k3s() {
         [[ -x $LAB_ROOT/lab/k3s/build.sh ]] || fail "lab/k3s/build.sh is not there: no k3s stand-in can be built"
         folder=$LAB_CACHE/k3s/$version
         mkdir -p "$folder"
-        step "k3s stand-in $version (the first one compiles for some minutes)"
+        say "k3s stand-in $version"
         "$LAB_ROOT/lab/k3s/build.sh" "$version" "$folder/k3s.new" >&2
         # Not in place: other labs have links to the old one.
         if cmp -s "$folder/k3s.new" "$folder/k3s"; then rm "$folder/k3s.new"; else mv "$folder/k3s.new" "$folder/k3s"; fi
@@ -147,14 +148,39 @@ k3s_stage() {
     done
 }
 
-# setup_pulumi: with LAB_OFFICIAL=1 the official command line, from PATH or by npm's package of that name (which fetches
+# pulumi_stage: the pulumi that the lab uses, in LAB_DIR/pulumi: bin/pulumi, with its language host beside it, and plugins as
+# PULUMI_HOME has them. Linked from LAB_PULUMI, from what LAB_OFFICIAL=1 has downloaded, or from what is built here.
+pulumi_stage() {
+    local folder=$LAB_DIR/pulumi source name version
+    mkdir -p "$folder/bin" "$folder/plugins" "$LAB_DIR/pulumi-home"
+    if [[ -n ${LAB_PULUMI:-} ]]; then
+        source=$LAB_PULUMI
+    elif [[ ${LAB_OFFICIAL:-} == 1 ]]; then
+        source=$(pulumi_download)
+    else
+        "$LAB_ROOT/lab/pulumi/build.sh" "$folder" >&2
+    fi
+    if [[ -n ${source:-} ]]; then
+        for name in pulumi pulumi-language-nodejs; do
+            [[ -x $source/$name ]] || fail "there is no $name in $source (LAB_PULUMI)"
+            # A link's target is where the engine looks for what ships with it.
+            ln -sfn "$source/$name" "$folder/bin/$name"
+        done
+        for name in command random kubernetes; do
+            [[ -x $source/pulumi-resource-$name ]] || fail "there is no pulumi-resource-$name in $source (LAB_PULUMI)"
+            version=$(node -p 'require(process.argv[1]).dependencies["@pulumi/" + process.argv[2]]' "$LAB_ROOT/package.json" "$name")
+            mkdir -p "$folder/plugins/resource-$name-v$version"
+            ln -sfn "$source/pulumi-resource-$name" "$folder/plugins/resource-$name-v$version/pulumi-resource-$name"
+        done
+    fi
+    ln -sfn ../pulumi/plugins "$LAB_DIR/pulumi-home/plugins"
+}
+
+# pulumi_download: with LAB_OFFICIAL=1 the official command line, from PATH or by npm's package of that name (which fetches
 # it when it first runs), and the program's provider plugins. All of it now: there is no internet inside the lab.
-setup_pulumi() {
+pulumi_download() {
     local pulumi folder=$LAB_CACHE/official/pulumi name version
-    rm -f "$LAB_DIR/pulumi.path"
-    [[ ${LAB_OFFICIAL:-} == 1 && -z ${LAB_PULUMI:-} ]] || return 0
-    step "official pulumi"
-    mkdir -p "$folder/home/plugins" "$LAB_DIR/pulumi-home"
+    mkdir -p "$folder/home/plugins" "$folder/bin"
     export PULUMI_HOME=$folder/home PULUMI_SKIP_UPDATE_CHECK=true
     pulumi=$(command -v pulumi || true)
     if [[ -z $pulumi ]]; then
@@ -165,27 +191,89 @@ setup_pulumi() {
         pulumi=$(find "$folder/home" -path '*/bin/pulumi' -type f | sort -V | tail -1)
     fi
     "$pulumi" version >&2 || fail "${pulumi:-pulumi} does not run; put the official pulumi on PATH"
-    for name in command kubernetes random; do
+    pulumi=$(readlink -f "$pulumi")
+    for name in pulumi pulumi-language-nodejs; do ln -sfn "${pulumi%/*}/$name" "$folder/bin/$name"; done
+    for name in command random kubernetes; do
         version=$(node -p 'require(process.argv[1]).dependencies["@pulumi/" + process.argv[2]]' "$LAB_ROOT/package.json" "$name")
         "$pulumi" plugin install resource "$name" "$version" >&2 || fail "pulumi's plugin $name $version cannot be installed"
+        ln -sfn "$folder/home/plugins/resource-$name-v$version/pulumi-resource-$name" "$folder/bin/pulumi-resource-$name"
     done
-    ln -sfn "$folder/home/plugins" "$LAB_DIR/pulumi-home/plugins"
-    dirname "$pulumi" >"$LAB_DIR/pulumi.path"
+    echo "$folder/bin"
 }
 
+# --- side by side --------------------------------------------------------------------------------------------------------------
+
+# task NAME USUAL FUNCTION…: runs it beside the others; what it prints is shown when it fails. USUAL tells how long it takes when
+# nothing is cached.
+task() {
+    local name=$1 usual=$2 log=$LAB_DIR/setup/$1.log
+    shift 2
+    mkdir -p "$LAB_DIR/setup"
+    ("$@") >"$log" 2>&1 &
+    TASKS[$!]=$name
+    say "    $name: begun (about $usual when nothing is cached; $log)"
+}
+
+# tasks_end: waits for all of them; says what ended and, every half minute, what still runs and where it is.
+tasks_end() {
+    local started=$EPOCHSECONDS shown=$EPOCHSECONDS pid failed=0
+    while ((${#TASKS[@]})); do
+        for pid in "${!TASKS[@]}"; do
+            kill -0 "$pid" 2>/dev/null && continue
+            if wait "$pid"; then
+                say "    ${TASKS[$pid]}: ready after $((EPOCHSECONDS - started)) s"
+            else
+                failed=1
+                say "    ${TASKS[$pid]}: FAILED; the end of $LAB_DIR/setup/${TASKS[$pid]}.log:"
+                tail -n 30 "$LAB_DIR/setup/${TASKS[$pid]}.log" >&2
+            fi
+            unset "TASKS[$pid]"
+        done
+        if ((EPOCHSECONDS - shown >= 30)); then
+            shown=$EPOCHSECONDS
+            for pid in "${!TASKS[@]}"; do
+                say "    ${TASKS[$pid]}: $((EPOCHSECONDS - started)) s, $(tail -n 1 "$LAB_DIR/setup/${TASKS[$pid]}.log" | cut -c1-80)"
+            done
+        fi
+        sleep 0.2
+    done
+    return "$failed"
+}
+
+# Compilers use all processors, so one program is built after the other; the k3s stand-in's modules come down meanwhile.
+_programs() {
+    local versions
+    read -ra versions <<<"$LAB_K3S_VERSIONS"
+    [[ $1 == tests ]] || versions=("${versions[0]}")
+    if [[ -z ${LAB_K3S:-} && ${LAB_OFFICIAL:-} != 1 ]]; then
+        (cd "$LAB_ROOT/lab/k3s" && go list -deps . >/dev/null) &
+    fi
+    pulumi_stage
+    echo "k3s ${versions[*]}" >&2
+    setup_k3s "${versions[@]}"
+    k3s_stage
+    [[ $1 != tests ]] || setup_s3
+}
+
+_hosts_image() {
+    build_base_image
+    build_repository
+    [[ $1 != tests ]] || haproxy_versions >/dev/null
+}
+
+# setup_all [tests]: what `make lab` uses; with `tests` what its tests need beside: the other release of k3s, the S3 server,
+# haproxy of other Debian releases.
 setup_all() {
     mkdir -p "$LAB_CACHE" "$LAB_DIR"
     (
         # Labs share the cache.
         exec 8>"$LAB_CACHE/lock"
         flock --nonblock 8 || { say "waiting for another lab's setup" && flock --wait 1800 8; }
-        build_base_image
-        build_repository
-        setup_node
-        setup_k3s
-        k3s_stage
-        setup_s3
-        setup_pulumi
-        haproxy_versions >/dev/null
+        declare -A TASKS=()
+        step "set-up of the lab: quick when nothing changed, 10 to 14 minutes on two cores when nothing is cached"
+        task node-packages "half a minute" setup_node
+        task hosts-image "2 minutes" _hosts_image "${1:-}"
+        task programs "10 minutes: pulumi and its plugins, then the k3s stand-in" _programs "${1:-}"
+        tasks_end
     )
 }

@@ -193,6 +193,10 @@ func (h *host) RunPlugin(req *pulumirpc.RunPluginRequest, stream pulumirpc.Langu
 	}
 	cmd.Args = append(cmd.Args, program...)
 	cmd.Dir = req.Pwd
+	if req.Kind == "analyzer" {
+		// Where @pulumi/policy reads the pack's version.
+		cmd.Dir = req.Info.ProgramDirectory
+	}
 	cmd.Env = append(req.Env, cmd.Env[len(os.Environ()):]...)
 	var mutex sync.Mutex
 	cmd.Stdout = writer(func(p []byte) error {

@@ -1,0 +1,29 @@
+// pulumi-resource-command is the lab's stand-in for the Pulumi package "command" 1.2.1, which no registry of Go modules
+// serves: remote.Command and remote.CopyToRemote, as the official provider does them.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/pulumi/pulumi-go-provider/infer"
+
+	"k3s-ha/lab/pulumi/command/remote"
+)
+
+// The engine takes a plugin only if it has the version that the SDK asks for.
+const version = "1.2.1"
+
+func main() {
+	provider := infer.Provider(infer.Options{
+		Resources: []infer.InferredResource{
+			infer.Resource(&remote.Command{}),
+			infer.Resource(&remote.CopyToRemote{}),
+		},
+	})
+	if err := provider.Run(context.Background(), "command", version); err != nil {
+		fmt.Fprintln(os.Stderr, "pulumi-resource-command:", err)
+		os.Exit(1)
+	}
+}

@@ -12,8 +12,8 @@ import (
 	"k3s-ha/lab/pulumi/command/remote"
 )
 
-// The engine takes a plugin only if it has the version that the SDK asks for.
-const version = "1.2.1"
+// The engine takes a plugin only if it has the version of the SDK.
+var version = "1.2.1" // set by the build from package.json
 
 func main() {
 	provider := infer.Provider(infer.Options{

@@ -2,7 +2,7 @@
 # Builds the official Pulumi engine and the plugins that the registry does not serve: build.sh FOLDER
 #   FOLDER/bin      pulumi, and pulumi-language-nodejs, which the engine looks for beside itself
 #   FOLDER/plugins  command, random, kubernetes, as PULUMI_HOME/plugins has them
-# Versions: the engine's from go.mod, the plugins' from the SDKs in package.json. What is built is kept in LAB_CACHE/pulumi
+# Versions: the engine's from engine/go.mod, the plugins' from the SDKs in package.json. What is built is kept in LAB_CACHE/pulumi
 # by a hash of its sources: a cold build of all takes 6 to 8 minutes on two cores, a kept one no time.
 set -euo pipefail
 
@@ -14,18 +14,18 @@ out=$(realpath -m -- "$1")
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 cache=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/k3s-ha-lab}/pulumi
 mkdir -p -- "$cache" "$out/bin" "$out/plugins"
-engine=$(sed -n 's|^\tgithub.com/pulumi/pulumi/sdk/v3 v||p' go.mod)
+engine=$(sed -n 's|^\tgithub.com/pulumi/pulumi/sdk/v3 v||p' engine/go.mod)
 go=$(go env GOVERSION GOOS GOARCH | tr '\n' ' ')
 
-# built PROGRAM VERSION PACKAGE SYMBOL: prints the path of the program, built when it is not kept.
+# built PROGRAM VERSION MODULE PACKAGE SYMBOL: prints the path of the program, built when it is not kept.
 built() {
     local hash kept sources=()
-    case $3 in ./*) mapfile -t sources < <(find "$3" -name '*.go' ! -name '*_test.go' | LC_ALL=C sort) ;; esac
-    hash=$({ echo "$2 $go" && cat go.mod go.sum "${sources[@]}"; } | sha256sum | cut -c1-16)
+    mapfile -t sources < <(find "$3" -name '*.go' ! -name '*_test.go' ! -path './engine/*' ! -path './official/*' | LC_ALL=C sort)
+    hash=$({ echo "$2 $4 $go" && cat "$3/go.mod" "$3/go.sum" "${sources[@]}"; } | sha256sum | cut -c1-16)
     kept=$cache/$1-$hash
     if [ ! -x "$kept" ]; then
         echo "building $1 $2" >&2
-        CGO_ENABLED=0 nice go build -trimpath -ldflags "-s -w -X $4=$2" -o "$kept.new" "$3" || refused "$1"
+        CGO_ENABLED=0 nice go build -C "$3" -trimpath -ldflags "-s -w -X $5=$2" -o "$kept.new" "$4" || refused "$1"
         find "$cache" -maxdepth 1 -name "$1-*" ! -name '*.new' -mtime +30 -delete
         mv -- "$kept.new" "$kept"
     fi
@@ -50,13 +50,13 @@ exec 9>"$cache/lock"
 flock 9
 sdk() { node -p 'require("../../package.json").dependencies[process.argv[1]]' "@pulumi/$1"; }
 version=github.com/pulumi/pulumi/sdk/v3/go/common/version.Version
-file=$(built pulumi "v$engine" github.com/pulumi/pulumi/pkg/v3/cmd/pulumi "$version")
+file=$(built pulumi "v$engine" engine github.com/pulumi/pulumi/pkg/v3/cmd/pulumi "$version")
 put "$file" "$out/bin/pulumi"
-file=$(built pulumi-language-nodejs "v$engine" ./language "$version")
+file=$(built pulumi-language-nodejs "v$engine" engine ./language "$version")
 put "$file" "$out/bin/pulumi-language-nodejs"
 for name in command random kubernetes; do
     plugin=$(sdk "$name")
-    file=$(built "pulumi-resource-$name" "$plugin" "./$name" main.version)
+    file=$(built "pulumi-resource-$name" "$plugin" . "./$name" main.version)
     put "$file" "$out/plugins/resource-$name-v$plugin/pulumi-resource-$name"
 done
 # Those of former versions.

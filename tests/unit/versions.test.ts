@@ -23,9 +23,9 @@ describe("versions", () => {
     it("the lab's engine and Go SDK are those of @pulumi/pulumi", () => {
         for (const module of ["pkg/v3", "sdk/v3"])
             assert.equal(
-                new RegExp(`github.com/pulumi/pulumi/${module} v(\\S+)`).exec(read("lab/pulumi/go.mod"))?.[1],
+                new RegExp(`github.com/pulumi/pulumi/${module} v(\\S+)`).exec(read("lab/pulumi/engine/go.mod"))?.[1],
                 sdk,
-                `raise github.com/pulumi/pulumi/${module} in lab/pulumi/go.mod to v${sdk} (go get, go mod tidy)`,
+                `raise github.com/pulumi/pulumi/${module} in lab/pulumi/engine/go.mod to v${sdk} (go get, go mod tidy)`,
             );
     });
 

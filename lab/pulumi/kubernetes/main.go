@@ -13,8 +13,8 @@ import (
 	"k3s-ha/lab/pulumi/serve"
 )
 
-// The engine takes a plugin only if it has the version that the SDK asks for.
-const version = "4.34.2"
+// The engine takes a plugin only if it has the version of the SDK.
+var version = "4.34.2" // set by the build from package.json
 
 func main() {
 	ctx, cancel := context.WithCancel(context.Background())

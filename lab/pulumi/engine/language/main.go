@@ -142,7 +142,7 @@ func (h *host) Run(_ context.Context, req *pulumirpc.RunRequest) (*pulumirpc.Run
 	if err != nil {
 		return nil, err
 	}
-	secrets, err := json.Marshal(req.ConfigSecretKeys)
+	secrets, err := json.Marshal(append([]string{}, req.ConfigSecretKeys...))
 	if err != nil {
 		return nil, err
 	}

@@ -228,6 +228,9 @@ func TestConflict(t *testing.T) {
 	api.owner = "kube-apiserver"
 	for _, preview := range []bool{true, false} {
 		_, err = s.update(state, role("watch"), preview)
+		if message := status.Convert(err).Message(); !strings.HasPrefix(message, "the Kubernetes API server reported") {
+			t.Errorf("error %q", message)
+		}
 		contains(t, err, `the Kubernetes API server reported that "viewer" failed to fully initialize or become live: `, conflict)
 		details := status.Convert(err).Details()
 		if len(details) != 1 {

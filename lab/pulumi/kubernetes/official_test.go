@@ -59,7 +59,13 @@ func walk(t *testing.T, binary string, config string) (steps []step) {
 		noError(t, e)
 		text := string(b)
 		if err != nil {
-			text = fmt.Sprintf("error %v: %s %v", status.Code(err), status.Convert(err).Message(), status.Convert(err).Details())
+			text = fmt.Sprintf("error %v: %s", status.Code(err), status.Convert(err).Message())
+			for _, detail := range status.Convert(err).Details() {
+				failed := detail.(*rpc.ErrorResourceInitFailed)
+				b, e := json.Marshal([]any{failed.Id, failed.Reasons, plugintest.Map(t, failed.Properties).Mappable()})
+				noError(t, e)
+				text += " " + string(b)
+			}
 		}
 		steps = append(steps, step{name, anew.ReplaceAllString(text, `"$1":"…"`) + " " + strings.Join(s.Logs(), "; ")})
 	}

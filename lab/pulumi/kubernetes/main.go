@@ -5,10 +5,12 @@ package main
 
 import (
 	"context"
+	"strings"
 
 	goprovider "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 	rpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
+	"google.golang.org/grpc/status"
 
 	"k3s-ha/lab/pulumi/serve"
 )
@@ -34,6 +36,17 @@ func main() {
 
 // server answers DiffConfig itself: the framework cannot tell replaced properties from changed ones without a detailed diff.
 type server struct{ serve.Server }
+
+// Update gives the error of an unfinished update without the words that the framework's wrapping puts before it.
+func (s server) Update(ctx context.Context, req *rpc.UpdateRequest) (*rpc.UpdateResponse, error) {
+	resp, err := s.Server.Update(ctx, req)
+	if err == nil {
+		return resp, nil
+	}
+	plain := status.Convert(err).Proto()
+	plain.Message = strings.TrimPrefix(plain.Message, "rpc error: code = Unknown desc = ")
+	return nil, status.ErrorProto(plain)
+}
 
 func (server) DiffConfig(_ context.Context, req *rpc.DiffRequest) (*rpc.DiffResponse, error) {
 	// Secrets are not kept: they compare by their values.

@@ -1,4 +1,4 @@
-package remote
+package main
 
 import (
 	"context"
@@ -13,13 +13,13 @@ import (
 )
 
 // dial opens a connection. Go's dialer has TCP keep-alive on: a silent host is given up after two and a half minutes.
-func (c *Connection) dial(ctx context.Context) (*ssh.Client, error) {
+func (c *connection) dial(ctx context.Context) (*ssh.Client, error) {
 	config, err := c.clientConfig()
 	if err != nil {
 		return nil, err
 	}
 	if c.Proxy == nil {
-		return attempts(ctx, "Dial", *c.DialErrorLimit, func() (*ssh.Client, error) {
+		return attempts(ctx, "Dial", c.DialErrorLimit, func() (*ssh.Client, error) {
 			return ssh.Dial("tcp", c.address(), config)
 		})
 	}
@@ -31,18 +31,18 @@ func (c *Connection) dial(ctx context.Context) (*ssh.Client, error) {
 }
 
 // dialThrough goes through the bastion. Every error is told as the proxy's, also one of the host behind it.
-func (c *Connection) dialThrough(ctx context.Context, config *ssh.ClientConfig) (*ssh.Client, error) {
+func (c *connection) dialThrough(ctx context.Context, config *ssh.ClientConfig) (*ssh.Client, error) {
 	proxyConfig, err := c.Proxy.clientConfig()
 	if err != nil {
 		return nil, err
 	}
-	bastion, err := attempts(ctx, "Dial proxy", *c.Proxy.DialErrorLimit, func() (*ssh.Client, error) {
+	bastion, err := attempts(ctx, "Dial proxy", c.Proxy.DialErrorLimit, func() (*ssh.Client, error) {
 		return ssh.Dial("tcp", c.Proxy.address(), proxyConfig)
 	})
 	if err != nil {
 		return nil, err
 	}
-	channel, err := attempts(ctx, "Dial from proxy", *c.DialErrorLimit, func() (net.Conn, error) {
+	channel, err := attempts(ctx, "Dial from proxy", c.DialErrorLimit, func() (net.Conn, error) {
 		return bastion.Dial("tcp", c.address())
 	})
 	if err != nil {
@@ -50,7 +50,7 @@ func (c *Connection) dialThrough(ctx context.Context, config *ssh.ClientConfig) 
 	}
 	// As in the official provider, a failed handshake is tried again on the same channel, which the failure has closed:
 	// the error that is told is the one of the last attempt.
-	return attempts(ctx, "Dial", *c.DialErrorLimit, func() (*ssh.Client, error) {
+	return attempts(ctx, "Dial", c.DialErrorLimit, func() (*ssh.Client, error) {
 		conn, channels, requests, err := ssh.NewClientConn(channel, c.address(), config)
 		if err != nil {
 			return nil, err

@@ -1,4 +1,4 @@
-package remote
+package main
 
 import (
 	"bufio"
@@ -20,10 +20,7 @@ var errLongLine = errors.New("the command printed a line of 64 KiB or more while
 	`the official provider hangs for ever here (set logging to "none")`)
 
 // run runs the script and takes what it printed into the outputs.
-func (c *CommandOutputs) run(ctx context.Context, script *string) error {
-	if script == nil {
-		return nil
-	}
+func (c *command) run(ctx context.Context, script string) error {
 	client, err := c.Connection.dial(ctx)
 	if err != nil {
 		return err
@@ -44,23 +41,23 @@ func (c *CommandOutputs) run(ctx context.Context, script *string) error {
 	var stdout, stderr, both bytes.Buffer
 	printed := &locked{Writer: &both}
 	lines := startLog(ctx, session)
-	session.Stdout = lines.also(c.Logging.shows(logStdout), &stdout, printed)
-	session.Stderr = lines.also(c.Logging.shows(logStderr), &stderr, printed)
-	err = session.Run(*script)
+	session.Stdout = lines.also(c.logs("stdout"), &stdout, printed)
+	session.Stderr = lines.also(c.logs("stderr"), &stderr, printed)
+	err = session.Run(script)
 	if failed := lines.end(); failed != nil && err != nil {
 		return failed
 	}
 	if err != nil {
-		return fmt.Errorf("%w: running %q:\n%s", err, *script, both.String())
+		return fmt.Errorf("%w: running %q:\n%s", err, script, both.String())
 	}
-	c.Stdout = strings.TrimSuffix(stdout.String(), "\n")
-	c.Stderr = strings.TrimSuffix(stderr.String(), "\n")
+	c.stdout = strings.TrimSuffix(stdout.String(), "\n")
+	c.stderr = strings.TrimSuffix(stderr.String(), "\n")
 	return nil
 }
 
 // setEnvironment sends the variables one by one; sshd answers each. Those that were asked for must be accepted, the
 // previous output need not be.
-func (c *CommandOutputs) setEnvironment(ctx context.Context, session *ssh.Session) error {
+func (c *command) setEnvironment(ctx context.Context, session *ssh.Session) error {
 	const refused = `Unable to set '%s'. This only works if your SSH server is configured to accept
 	these variables via AcceptEnv. Alternatively, if a Bash-like shell runs the command on the remote host, you could
 	prefix the command itself with the variables in the form 'VAR=value command'`
@@ -73,7 +70,7 @@ func (c *CommandOutputs) setEnvironment(ctx context.Context, session *ssh.Sessio
 	if c.AddPreviousOutputInEnv != nil && !*c.AddPreviousOutputInEnv {
 		return nil
 	}
-	for _, v := range [][2]string{{"PULUMI_COMMAND_STDOUT", c.Stdout}, {"PULUMI_COMMAND_STDERR", c.Stderr}} {
+	for _, v := range [][2]string{{"PULUMI_COMMAND_STDOUT", c.stdout}, {"PULUMI_COMMAND_STDERR", c.stderr}} {
 		if v[1] != "" && session.Setenv(v[0], v[1]) != nil {
 			p.GetLogger(ctx).Warningf(refused, v[0])
 		}

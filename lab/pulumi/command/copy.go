@@ -1,4 +1,4 @@
-package remote
+package main
 
 import (
 	"context"
@@ -13,84 +13,83 @@ import (
 
 	"github.com/pkg/sftp"
 	p "github.com/pulumi/pulumi-go-provider"
-	"github.com/pulumi/pulumi-go-provider/infer"
-	"github.com/pulumi/pulumi-go-provider/infer/types"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// CopyToRemote copies a file, a folder or a text to a host by SFTP, as the login user. It removes nothing.
-type CopyToRemote struct{}
-
-// CopyToRemoteInputs are the arguments of a CopyToRemote.
-type CopyToRemoteInputs struct {
-	Connection *Connection          `pulumi:"connection"        provider:"secret"`
-	Source     types.AssetOrArchive `pulumi:"source"`
-	RemotePath string               `pulumi:"remotePath"`
-	Triggers   *[]any               `pulumi:"triggers,optional" provider:"replaceOnChanges"`
+// copying is what remote.CopyToRemote is told. It copies as the login user and removes nothing.
+type copying struct {
+	Connection connection `pulumi:"connection"`
+	Source     any        `pulumi:"source"`
+	RemotePath string     `pulumi:"remotePath"`
+	Triggers   *[]any     `pulumi:"triggers,optional"`
 }
 
-// CopyToRemoteOutputs are its state.
-type CopyToRemoteOutputs struct{ CopyToRemoteInputs }
-
-// Check takes a file, a text, or an archive that is a path.
-func (*CopyToRemote) Check(
-	ctx context.Context, req infer.CheckRequest,
-) (infer.CheckResponse[CopyToRemoteInputs], error) {
-	inputs, failures, err := infer.DefaultCheck[CopyToRemoteInputs](ctx, req.NewInputs)
+// checkCopy takes a file, a text, or an archive that is a path.
+func checkCopy(inputs resource.PropertyMap) []p.CheckFailure {
+	_, failures := decode[copying](inputs, false)
+	source := inputs["source"]
+	if source.IsSecret() {
+		source = source.SecretValue().Element
+	}
 	refuse := func(property, reason string) {
 		failures = append(failures, p.CheckFailure{Property: property, Reason: reason})
 	}
-	asset, archive := inputs.Source.Asset, inputs.Source.Archive
 	switch {
-	case err != nil:
-	case asset != nil && archive != nil:
-		refuse("asset", "only one of asset or archive can be set")
-	case asset == nil && archive == nil:
+	case source.IsComputed():
+	case source.IsAsset():
+		if a := source.AssetValue(); !a.IsPath() && !a.IsText() {
+			refuse("asset", "asset must be a path-based file asset or a text asset")
+		}
+	case source.IsArchive():
+		if !source.ArchiveValue().IsPath() {
+			refuse("archive", "archive must be a path to a file or directory")
+		}
+	default:
 		refuse("asset", "either asset or archive must be set")
-	case asset != nil && !asset.IsPath() && !asset.IsText():
-		refuse("asset", "asset must be a path-based file asset or a text asset")
-	case archive != nil && !archive.IsPath():
-		refuse("archive", "archive must be a path to a file or directory")
 	}
-	return infer.CheckResponse[CopyToRemoteInputs]{Inputs: inputs, Failures: failures}, err
+	return failures
 }
 
-// Create copies.
-func (*CopyToRemote) Create(
-	ctx context.Context, req infer.CreateRequest[CopyToRemoteInputs],
-) (infer.CreateResponse[CopyToRemoteOutputs], error) {
-	response := infer.CreateResponse[CopyToRemoteOutputs]{Output: CopyToRemoteOutputs{req.Inputs}}
-	if req.DryRun {
-		return response, nil
+func createCopy(
+	ctx context.Context, _ string, inputs resource.PropertyMap, preview bool,
+) (string, resource.PropertyMap, error) {
+	if preview {
+		return "", inputs, nil
 	}
-	err := req.Inputs.copy(ctx)
-	if err == nil {
-		response.ID, err = resource.NewUniqueHex("", 8, 0)
+	if err := copyToRemote(ctx, inputs); err != nil {
+		return "", nil, err
 	}
-	return response, err
+	id, err := resource.NewUniqueHex("", 8, 0)
+	return id, inputs, err
 }
 
-// Update copies again if the content or the path is another; a changed connection alone copies nothing.
-func (*CopyToRemote) Update(
-	ctx context.Context, req infer.UpdateRequest[CopyToRemoteInputs, CopyToRemoteOutputs],
-) (infer.UpdateResponse[CopyToRemoteOutputs], error) {
-	response := infer.UpdateResponse[CopyToRemoteOutputs]{Output: CopyToRemoteOutputs{req.Inputs}}
-	same := req.Inputs.hash() == req.State.hash() && req.Inputs.RemotePath == req.State.RemotePath
-	if req.DryRun || same {
-		return response, nil
+// updateCopy copies again if the content or the path is another; a changed connection alone copies nothing.
+func updateCopy(ctx context.Context, state, inputs resource.PropertyMap, preview bool) (resource.PropertyMap, error) {
+	same := hash(state) == hash(inputs) && text(state["remotePath"]) == text(inputs["remotePath"])
+	if preview || same {
+		return inputs, nil
 	}
-	return response, req.Inputs.copy(ctx)
+	return inputs, copyToRemote(ctx, inputs)
 }
 
-func (in *CopyToRemoteInputs) hash() string {
-	if in.Source.Archive != nil {
-		return in.Source.Archive.Hash
+func removeCopy(context.Context, resource.PropertyMap) error { return nil }
+
+func hash(m resource.PropertyMap) string {
+	switch source := plain("", m["source"]); {
+	case source.IsAsset():
+		return source.AssetValue().Hash
+	case source.IsArchive():
+		return source.ArchiveValue().Hash
 	}
-	return in.Source.Asset.Hash
+	return ""
 }
 
-func (in *CopyToRemoteInputs) copy(ctx context.Context) error {
-	client, err := in.Connection.dial(ctx)
+func copyToRemote(ctx context.Context, inputs resource.PropertyMap) error {
+	c, err := arguments[copying](inputs)
+	if err != nil {
+		return err
+	}
+	client, err := c.Connection.dial(ctx)
 	if err != nil {
 		return err
 	}
@@ -101,13 +100,14 @@ func (in *CopyToRemoteInputs) copy(ctx context.Context) error {
 	}
 	defer files.Close() //nolint:errcheck // all is written by then
 	to := target{files}
+	source := plain("", inputs["source"])
 	switch {
-	case in.Source.Archive != nil:
-		return to.put(in.Source.Archive.Path, in.RemotePath)
-	case in.Source.Asset.IsText():
-		return to.putText(in.Source.Asset.Text, in.RemotePath)
+	case source.IsArchive():
+		return to.put(source.ArchiveValue().Path, c.RemotePath)
+	case source.AssetValue().IsText():
+		return to.putText(source.AssetValue().Text, c.RemotePath)
 	default:
-		return to.put(in.Source.Asset.Path, in.RemotePath)
+		return to.put(source.AssetValue().Path, c.RemotePath)
 	}
 }
 

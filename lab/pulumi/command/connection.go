@@ -1,5 +1,4 @@
-// Package remote is the module "remote" of the Pulumi package "command". The name of this package is part of the tokens.
-package remote
+package main
 
 import (
 	"fmt"
@@ -8,51 +7,75 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/pulumi/pulumi-go-provider/infer"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 )
 
 // endpoint is one SSH server and how to log in there. Check fills in the defaults.
 type endpoint struct {
-	Host               *string  `pulumi:"host"`
-	Port               *float64 `pulumi:"port,optional"`
-	User               *string  `pulumi:"user,optional"`
-	Password           *string  `pulumi:"password,optional"           provider:"secret"`
-	PrivateKey         *string  `pulumi:"privateKey,optional"         provider:"secret"`
-	PrivateKeyPassword *string  `pulumi:"privateKeyPassword,optional" provider:"secret"`
-	AgentSocketPath    *string  `pulumi:"agentSocketPath,optional"`
-	HostKey            *string  `pulumi:"hostKey,optional"`
-	DialErrorLimit     *int     `pulumi:"dialErrorLimit,optional"`
-	PerDialTimeout     *int     `pulumi:"perDialTimeout,optional"`
+	Host               string  `pulumi:"host"`
+	Port               float64 `pulumi:"port,optional"`
+	User               string  `pulumi:"user,optional"`
+	Password           *string `pulumi:"password,optional"`
+	PrivateKey         *string `pulumi:"privateKey,optional"`
+	PrivateKeyPassword *string `pulumi:"privateKeyPassword,optional"`
+	AgentSocketPath    *string `pulumi:"agentSocketPath,optional"`
+	HostKey            *string `pulumi:"hostKey,optional"`
+	DialErrorLimit     int     `pulumi:"dialErrorLimit,optional"`
+	PerDialTimeout     int     `pulumi:"perDialTimeout,optional"`
 }
 
-// Annotate gives the defaults; Connection and ProxyConnection share it.
-func (e *endpoint) Annotate(a infer.Annotator) {
-	a.SetDefault(&e.Port, 22)
-	a.SetDefault(&e.User, "root")
-	a.SetDefault(&e.DialErrorLimit, 10)
-	a.SetDefault(&e.PerDialTimeout, 15)
-}
-
-// Connection is a host, reached through a bastion if Proxy is set.
-type Connection struct {
+// connection is a host, reached through a bastion if Proxy is set.
+type connection struct {
 	endpoint
-	Proxy *ProxyConnection `pulumi:"proxy,optional"`
+	Proxy *endpoint `pulumi:"proxy,optional"`
 }
 
-// ProxyConnection is a bastion.
-type ProxyConnection struct{ endpoint }
+var (
+	endpointDefaults = resource.PropertyMap{
+		"port":           resource.NewProperty(22.0),
+		"user":           resource.NewProperty("root"),
+		"dialErrorLimit": resource.NewProperty(10.0),
+		"perDialTimeout": resource.NewProperty(15.0),
+	}
+	endpointSecrets = []resource.PropertyKey{"password", "privateKey", "privateKeyPassword"}
+)
+
+// withDefaults completes the inputs of a connection and its bastion, and marks what is secret there.
+func withDefaults(v resource.PropertyValue) resource.PropertyValue {
+	if v.IsSecret() {
+		return secret(withDefaults(v.SecretValue().Element))
+	}
+	if !v.IsObject() {
+		return v
+	}
+	out := v.ObjectValue().Copy()
+	for k, def := range endpointDefaults {
+		if out[k].IsNull() {
+			out[k] = def
+		}
+	}
+	for _, k := range endpointSecrets {
+		if v, ok := out[k]; ok {
+			out[k] = secret(v)
+		}
+	}
+	if proxy, ok := out["proxy"]; ok {
+		out["proxy"] = withDefaults(proxy)
+	}
+	return resource.NewProperty(out)
+}
 
 func (e *endpoint) address() string {
-	return net.JoinHostPort(*e.Host, strconv.Itoa(int(*e.Port)))
+	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
 }
 
 // clientConfig reads keys and opens the agent. It runs before anything is dialled, so these errors are not retried.
 func (e *endpoint) clientConfig() (*ssh.ClientConfig, error) {
 	config := &ssh.ClientConfig{
-		User:            *e.User,
-		Timeout:         time.Duration(*e.PerDialTimeout) * time.Second,
+		User:            e.User,
+		Timeout:         time.Duration(e.PerDialTimeout) * time.Second,
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(),
 	}
 	if e.HostKey != nil {

@@ -61,7 +61,10 @@ describe("load", function () {
         // Without a compiler nothing but the kept code can run.
         rmSync(join(folder, "node_modules/esbuild"));
         mkdirSync(join(folder, "node_modules/esbuild"));
-        write("node_modules/esbuild/package.json", readFileSync(join(root, "node_modules/esbuild/package.json"), "utf8"));
+        write(
+            "node_modules/esbuild/package.json",
+            readFileSync(join(root, "node_modules/esbuild/package.json"), "utf8"),
+        );
         assert.equal(run("main.ts").out, "compiled");
         write("main.ts", `console.log("edited" as string);\n`);
         assert.notEqual(run("main.ts").code, 0);

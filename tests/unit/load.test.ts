@@ -107,7 +107,7 @@ describe("load", function () {
             "main.ts",
             `import * as pulumi from "@pulumi/pulumi";
 import { z } from "zod";
-const heavy = ["typescript/lib/typescript.js", "@npmcli/arborist/lib/index.js", "automation/localWorkspace.js", "zod/v4/locales/de.cjs"];
+const heavy = ["typescript/lib/typescript.js", "@npmcli/arborist/lib/node.js", "automation/localWorkspace.js", "zod/v4/locales/de.cjs"];
 const loaded = () => heavy.filter((end) => Object.keys(require.cache).some((file) => file.endsWith(end)));
 console.log(loaded().length, z.string().safeParse(1).error?.issues[0]?.message);
 console.log(typeof pulumi.automation.LocalWorkspace.create, "x" in pulumi.provider, typeof z.locales.de);

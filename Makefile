@@ -59,5 +59,5 @@ drift: node_modules ## what differs on the hosts of a stack from what its steps 
 
 .PHONY: bench
 bench: deps ## seconds, memory, SSH connections for stacks of 5 to 500 nodes without hosts, beside the engine's own share; then 3 + 2 and 3 + 12 lab hosts
-	node --import tsx tests/bench/main.ts
-	node --import tsx tests/bench/lab.ts
+	node --require ./load/register.cjs tests/bench/main.ts
+	node --require ./load/register.cjs tests/bench/lab.ts

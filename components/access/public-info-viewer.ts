@@ -1,5 +1,7 @@
 /** ClusterRole system:public-info-viewer, cut down to the health paths. */
-import * as k8s from "@pulumi/kubernetes";
+// Single files: the whole package takes longer to load than all the rest of the program.
+import { Provider } from "@pulumi/kubernetes/provider";
+import { ClusterRolePatch } from "@pulumi/kubernetes/rbac/v1/clusterRolePatch";
 import * as pulumi from "@pulumi/pulumi";
 import { renderBundle } from "../remote/bundle";
 import { nodeCommand } from "../remote/node-command";
@@ -55,12 +57,12 @@ export class PublicInfoViewer extends pulumi.ComponentResource {
             );
         } else {
             // The identifier keeps a changed kubeconfig from showing the provider and all it holds as replaced.
-            const provider = new k8s.Provider(
+            const provider = new Provider(
                 `${name}-provider`,
                 { kubeconfig: args.kubeconfig, clusterIdentifier: args.spec.cluster, enableServerSideApply: true },
                 { parent: this, dependsOn },
             );
-            this.applied = new k8s.rbac.v1.ClusterRolePatch(
+            this.applied = new ClusterRolePatch(
                 `${name}-patch`,
                 {
                     metadata: {

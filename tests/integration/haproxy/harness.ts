@@ -154,8 +154,8 @@ export class FakeMaster {
         const [file, args] = network.enter(
             ...URGENT,
             process.execPath,
-            "--import",
-            "tsx",
+            "--require",
+            join(__dirname, "../../../load/register.cjs"),
             script,
             name,
             address,
@@ -210,8 +210,8 @@ export async function load(network: Network, rate: number, watches: number): Pro
     const [file, args] = network.enter(
         ...URGENT,
         process.execPath,
-        "--import",
-        "tsx",
+        "--require",
+        join(__dirname, "../../../load/register.cjs"),
         script,
         "127.0.0.1",
         "16443",

@@ -154,6 +154,9 @@ remove() {
     rm -f "$SYSCTL_FILE"
     if [ -s "$STATE/sysctl.before" ]; then sysctl -q -p "$STATE/sysctl.before" || say "k3s-ha: $NODE: some sysctl values could not be put back"; fi
     remove_packages
+    # What is replaced is made again next, and no scripts are sent for that: bootstrap.sh takes these. A reboot clears /run.
+    rm -rf /run/k3s-ha-kit
+    cp -R "$KIT" /run/k3s-ha-kit
     rm -rf "$STATE" "$KIT"
     echo "prepare: removed"
 }

@@ -35,7 +35,7 @@ export function sshAdvice(node: NodeSpec, error: string): string | undefined {
         return by("the name does not resolve; use an address in ssh.host.");
     if (/subsystem request failed|version packet/.test(error)) {
         return by(
-            "its sshd has no SFTP, by which the scripts come. Put 'Subsystem sftp internal-sftp' into /etc/ssh/sshd_config there and restart sshd.",
+            `its sshd has no SFTP, by which the scripts come, or start files of ${user}'s shell print something into it. For both: put 'Subsystem sftp internal-sftp' into /etc/ssh/sshd_config there in place of what Subsystem sftp it has, and restart sshd.`,
         );
     }
     if (/remote (file|path|director)|SSH_FX_/.test(error)) {

@@ -139,7 +139,7 @@ describe("kit", () => {
             .replaceAll("/usr/local/lib", lib)
             .replaceAll("/run/", `${run}/`)
             .replace('"$(id -u)" -eq 0', "1 -eq 1")
-            .replace(/^exec .*$/m, "exec cat");
+            .replace(/^exec \$as .*$/m, "exec cat");
         const { status, stdout, stderr } = spawnSync("sh", ["-c", command], {
             cwd: home,
             input: "node: a\n",

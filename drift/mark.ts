@@ -84,8 +84,7 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
 }
 
 /** Step prepare installs what lies in the user's home, and it is not there any more: scripts have to be sent again. */
-const lacksScripts = (what: string): boolean =>
-    what.startsWith(`${KIT_DIR}/`) || what === "/var/lib/k3s-ha is missing";
+const lacksScripts = (what: string): boolean => what.startsWith(`${KIT_DIR}/`) || what === "/var/lib/k3s-ha is missing";
 
 /**
  * stdin is what every step has; the copy of the scripts has none, and comes again where its path differs; where it is secret (prepare, or k3s with encrypted settings), it is encrypted here and a command line

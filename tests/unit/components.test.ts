@@ -179,7 +179,9 @@ describe("cluster under mocks", () => {
             assert.equal(sent?.type, "command:remote:CopyToRemote");
             const source = sent.inputs["source"] as pulumi.asset.FileAsset;
             assert.equal(await source.path, kitFile());
-            assert.ok(create.startsWith(`node=${name} kit=${kit().sum} upload=${sent.inputs["remotePath"] as string}\n`));
+            assert.ok(
+                create.startsWith(`node=${name} kit=${kit().sum} upload=${sent.inputs["remotePath"] as string}\n`),
+            );
             assert.ok(create.endsWith(kit().digests));
             let bytes = 0;
             for (const step of ["kit", "prepare", "haproxy", "stage", "k3s"]) {

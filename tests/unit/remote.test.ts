@@ -262,7 +262,9 @@ describe("kit", () => {
         // What awk writes is cut off, as on a full disk with an awk that does not say so.
         const run = bootstrap((at) => {
             send(at);
-            writeFileSync(join(at.home, "awk"), '#!/bin/sh\ncd "${2#d=}" && head -c 100 kit >lib.sh\n', { mode: 0o755 });
+            writeFileSync(join(at.home, "awk"), '#!/bin/sh\ncd "${2#d=}" && head -c 100 kit >lib.sh\n', {
+                mode: 0o755,
+            });
             process.env["PATH"] = `${at.home}:${process.env["PATH"]}`;
         });
         process.env["PATH"] = process.env["PATH"]?.split(":").slice(1).join(":");

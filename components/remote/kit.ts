@@ -39,7 +39,7 @@ const SCRIPTS = {
 
 /** The scripts and what identifies them. */
 export interface Kit {
-    /** All of them as one bundle, by name: bootstrap.sh packs what is installed the same way to compare. */
+    /** install.sh, which unpacks the rest: all scripts as one bundle, by name. */
     readonly packed: string;
     /** SHA-256 of {@link packed}; the first command on a node carries it, and runs nothing else. */
     readonly sum: string;
@@ -68,8 +68,10 @@ function load(): Kit {
             mode: "0755",
             content: readFileSync(join(COMPONENTS, folder, name), "utf8"),
         }));
-    const packed = renderBundle({ settings: {}, files });
+    const install = readFileSync(join(COMPONENTS, "host/install.sh"), "utf8");
+    const packed = install + renderBundle({ settings: {}, files });
     const digests = new Map(files.map((f) => [f.path.slice(1), sha256(f.content).slice(0, 12)]));
+    digests.set("install.sh", sha256(install).slice(0, 12));
     return {
         packed,
         sum: sha256(packed),

@@ -91,7 +91,7 @@ describe("bundle", () => {
 describe("kit", () => {
     const scripts = ["host", "haproxy", "proxy", "k3s", "access"].flatMap((part) =>
         readdirSync(join(COMPONENTS, part))
-            .filter((name) => name.endsWith(".sh") && name !== "bootstrap.sh")
+            .filter((name) => name.endsWith(".sh") && !["bootstrap.sh", "install.sh"].includes(name))
             .map((name) => join(COMPONENTS, part, name)),
     );
     const [node] = spec().nodes.filter((n) => n.name === "agent-1") as [NodeSpec];
@@ -137,7 +137,7 @@ describe("kit", () => {
         prepare({ home, upload: join(home, uploadPath(node)), lib, kit: installed, run });
         const command = bootstrapCommand(node)
             .replaceAll("/usr/local/lib", lib)
-            .replaceAll("/run/", `${run}/`)
+            .replace("run=/run;", `run=${run};`)
             .replace('"$(id -u)" -eq 0', "1 -eq 1")
             .replace(/^exec \$as .*$/m, "exec cat");
         const { status, stdout, stderr } = spawnSync("sh", ["-c", command], {
@@ -150,7 +150,7 @@ describe("kit", () => {
     const send = ({ upload }: { upload: string }): void => writeFileSync(upload, kit().packed);
     function assertInstalled(run: ReturnType<typeof bootstrap>): void {
         assert.deepEqual([run.status, run.stdout, run.stderr], [0, "node: a\n", ""]);
-        assert.deepEqual(readdirSync(run.kit).sort(), scripts.map((script) => basename(script)).sort());
+        assert.deepEqual(readdirSync(run.kit).sort(), ["kit", ...scripts.map((script) => basename(script))].sort());
         for (const script of scripts) {
             const path = join(run.kit, basename(script));
             assert.equal(readFileSync(path, "utf8"), readFileSync(script, "utf8"), script);
@@ -166,8 +166,11 @@ describe("kit", () => {
         assert.equal(run.stdout, "", "step prepare ran");
         assert.match(run.stderr, /^k3s-ha: FAILED on node agent-1, step prepare: /);
         assert.match(run.stderr, why);
-        assert.match(run.stderr, /next: .*pulumi up --replace "\*\*::agent-1-kit".*rebuilt/);
-        assert.ok(!readdirSync(join(run.folder, "lib")).includes("k3s-ha.new"));
+        assert.match(run.stderr, /next: .*pulumi up --replace '\*\*::agent-1-kit'.*rebuilt/);
+        assert.deepEqual(
+            readdirSync(join(run.folder, "lib")).filter((name) => name !== "k3s-ha"),
+            [],
+        );
     }
 
     it("is installed on a node, the rest of stdin goes to prepare.sh, and no upload is left but one that is newer", () => {
@@ -181,8 +184,8 @@ describe("kit", () => {
         });
         assertInstalled(run);
         assert.deepEqual(run.home.sort(), [".k3s-ha-kit-newer", "mine"]);
-        // As when a secret changes: the copy is not sent again.
-        assertInstalled(bootstrap(() => undefined, run.folder));
+        // As when a secret changes: nothing is sent again, and what was altered meanwhile is mended.
+        assertInstalled(bootstrap((at) => writeFileSync(join(at.kit, "lib.sh"), "echo altered"), run.folder));
     });
 
     it("takes the place of what was there: an older kit, altered scripts, others' files and modes, links, an unfinished run", () => {
@@ -217,7 +220,12 @@ describe("kit", () => {
 
     it("is found where a removal left it, for the replacement", () => {
         const { folder } = bootstrap(send);
-        assertInstalled(bootstrap((at) => renameSync(at.kit, join(at.run, "k3s-ha-kit")), folder));
+        assertInstalled(
+            bootstrap((at) => {
+                renameSync(join(at.kit, "kit"), join(at.run, "k3s-ha-kit"));
+                rmSync(at.kit, { recursive: true });
+            }, folder),
+        );
     });
 
     it("is refused where it is not what was sent, and what ran before stays", () => {
@@ -231,19 +239,20 @@ describe("kit", () => {
         ];
         for (const [what, text] of bad) {
             const run = bootstrap(({ upload }) => writeFileSync(upload, text));
-            assertRefused(run, /\.k3s-ha-kit-\S+ has SHA-256 [0-9a-f]{64} and not [0-9a-f]{64}, and /);
+            assertRefused(run, /~\/\.k3s-ha-kit-\S+ has another SHA-256, and /);
             assert.deepEqual(readdirSync(join(run.folder, "lib")), [], what);
         }
         assertRefused(
             bootstrap(() => undefined),
-            /\.k3s-ha-kit-\S+ is not there, and /,
+            /~\/\.k3s-ha-kit-\S+ is not there, and /,
         );
         const before = bootstrap(send).folder;
         const run = bootstrap((at) => {
             writeFileSync(join(at.kit, "lib.sh"), "# an older kit");
+            writeFileSync(join(at.kit, "kit"), "an older kit");
             writeFileSync(at.upload, "not the kit");
         }, before);
-        assertRefused(run, /has SHA-256/);
+        assertRefused(run, /has another SHA-256/);
         assert.equal(readFileSync(join(run.kit, "lib.sh"), "utf8"), "# an older kit");
         // Nor is the upload lost while its like may still be looked for.
         assert.equal(run.home.length, 1);
@@ -253,7 +262,7 @@ describe("kit", () => {
         const secret = join(mkdtempSync(join(tmpdir(), "k3s-ha-kit-")), "secret");
         writeFileSync(secret, "a secret");
         const run = bootstrap(({ upload }) => symlinkSync(secret, upload));
-        assertRefused(run, /has SHA-256/);
+        assertRefused(run, /has another SHA-256/);
         assert.ok(!run.stderr.includes("a secret"));
         assert.equal(readFileSync(secret, "utf8"), "a secret");
     });
@@ -262,7 +271,7 @@ describe("kit", () => {
         // What awk writes is cut off, as on a full disk with an awk that does not say so.
         const run = bootstrap((at) => {
             send(at);
-            writeFileSync(join(at.home, "awk"), '#!/bin/sh\ncd "${2#d=}" && head -c 100 kit >lib.sh\n', {
+            writeFileSync(join(at.home, "awk"), "#!/bin/sh\nhead -c 100 >lib.sh\n", {
                 mode: 0o755,
             });
             process.env["PATH"] = `${at.home}:${process.env["PATH"]}`;

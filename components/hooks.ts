@@ -35,7 +35,7 @@ export function clusterHooks(spec: ClusterSpec): ClusterHooks {
 /** What to do about a step of a lost node that was never done: nothing is asked of that host, so it cannot be done now. */
 export function lostAdvice(spec: ClusterSpec, name: string, urn: string): string | undefined {
     const node = spec.nodes.find(
-        (n) => n.lost && ["prepare", "haproxy", "stage", "k3s"].some((step) => name === `${n.name}-${step}`),
+        (n) => n.lost && ["kit", "prepare", "haproxy", "stage", "k3s"].some((step) => name === `${n.name}-${step}`),
     );
     return (
         node &&

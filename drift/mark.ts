@@ -2,6 +2,7 @@
  * Marks drifted steps in an exported deployment: a comment line in the recorded data makes them differ from what the program says, so
  * that the next `up` runs exactly these again, and its preview shows the finding as the line that goes. Pure.
  */
+import { KIT_DIR } from "../components/remote/kit-dir";
 import type { Finding } from "./findings";
 
 interface Resource {
@@ -33,6 +34,7 @@ export interface Marked {
 }
 
 const COMMAND = "command:remote:Command";
+const COPY = "command:remote:CopyToRemote";
 const PATCH = "kubernetes:rbac.authorization.k8s.io/v1:ClusterRolePatch";
 const nameOf = (resource: Resource): string => resource.urn.slice(resource.urn.lastIndexOf("::") + 2);
 const MARK = /^# drift: .*\n/gm;
@@ -54,7 +56,8 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
     const wanted = new Map<string, string[]>();
     for (const { node, step, what } of findings) {
         const name = ofCluster.get(step) ?? `${node}-${step}`;
-        wanted.set(name, [...(wanted.get(name) ?? []), what]);
+        const names = step === "prepare" && lacksScripts(what) ? [`${node}-kit`, name] : [name];
+        for (const each of names) wanted.set(each, [...(wanted.get(each) ?? []), what]);
     }
     const marked: string[] = [];
     const seen = new Set<string>();
@@ -62,7 +65,7 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
         const name = nameOf(resource);
         const whats = wanted.get(name);
         if (whats === undefined || resource.delete === true) return resource;
-        if (resource.type !== COMMAND && resource.type !== PATCH) return resource;
+        if (![COMMAND, COPY, PATCH].includes(resource.type)) return resource;
         seen.add(name);
         marked.push(name);
         if (resource.type === PATCH) return patchWithMark(resource, whats.join("; "));
@@ -80,13 +83,17 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
     };
 }
 
+/** Step prepare installs what lies in the user's home, and it is not there any more: scripts have to be sent again. */
+const lacksScripts = (what: string): boolean => what.startsWith(`${KIT_DIR}/`) || what === "/var/lib/k3s-ha is missing";
+
 /**
- * stdin is what every step has; where it is secret (prepare, or k3s with encrypted settings), it is encrypted here and a command line
+ * stdin is what every step has; the copy of the scripts has none, and comes again where its path differs; where it is secret (prepare, or k3s with encrypted settings), it is encrypted here and a command line
  * takes the mark: `update`, where there is one, since the founding master ignores `create`. Not `triggers`, which would replace the resource.
  */
 function withMark(values: Record<string, unknown> | undefined, lines: string): Record<string, unknown> | undefined {
     if (values === undefined) return undefined;
-    const key = ["stdin", "update", "create"].find((name) => typeof values[name] === "string") ?? "create";
+    const key =
+        ["stdin", "update", "create", "remotePath"].find((name) => typeof values[name] === "string") ?? "create";
     const text = values[key];
     if (typeof text !== "string") return values;
     const bare = text.replace(MARK, "");

@@ -1,17 +1,28 @@
-# shellcheck shell=sh
-# The first command on a node: takes the scripts from the first line of stdin, installs them, hands the rest to prepare.sh.
+# shellcheck shell=sh disable=SC2154
+# The first command on a node. The line before it sets node, kit (the SHA-256 of the scripts' file) and upload (that file in the user's
+# home, see kit.ts). The user reads the upload, root takes a copy and runs it (install.sh) only if the copy has the sum; else the file
+# that was installed before, or that a removal left for its replacement (prepare.sh).
 set -eu
 umask 077
 if [ "$(id -u)" -eq 0 ]; then as=""; elif sudo -n true </dev/null 2>/dev/null; then as="sudo -n"; else
     echo "k3s-ha: user $(id -un) on $(uname -n) is not root and cannot run 'sudo -n': let it use sudo without a password (NOPASSWD in /etc/sudoers.d) or connect as root (ssh.user)" >&2
     exit 1
 fi
-IFS= read -r kit || { echo "k3s-ha: the step was given no data on stdin" >&2; exit 1; }
-# shellcheck disable=SC2016
-printf '%s\n' "$kit" | $as sh -c 'set -eu; umask 022; d=/usr/local/lib/k3s-ha; rm -rf "$d.new"; mkdir -p "$d.new"
-base64 -d | gzip -dc | awk -v d="$d.new" "/^file: /{if(o)close(o);o=d \$2;next}/^    /{print substr(\$0,5)>o}"
-chmod 0755 "$d.new"/*.sh; sync -f "$d.new" 2>/dev/null || true; rm -rf "$d"; mv "$d.new" "$d"' || {
-    echo "k3s-ha: FAILED on $(uname -n), step prepare: the scripts could not be written to /usr/local/lib ($(df -Pk /usr/local/lib | awk 'NR == 2 { print $4 }') KiB free): free some space there and run pulumi up again" >&2
+# shellcheck disable=SC2016,SC2088
+{ [ ! -f "$upload" ] || cat "$upload"; } | $as sh -c 'set -eu; d=/usr/local/lib/k3s-ha; run=/run; mkdir -p "${d%/*}"
+copy=$(mktemp "$d.XXXXXX"); trap "rm -f $copy" EXIT; head -c 1000000 >"$copy"
+for next in "$d/kit" "$run/k3s-ha-kit" ""; do
+    if [ "$(sha256sum <"$copy")" = "$1  -" ]; then sh "$copy" "$copy" "$d" "$run"; exit; fi
+    [ ! -f "$next" ] || cat "$next" >"$copy"
+done
+exit 9' sh "$kit" || {
+    why=$?
+    printf '%s' "k3s-ha: FAILED on node $node, step prepare: " >&2
+    if [ $why -ne 9 ]; then echo "the scripts could not be written to /usr/local/lib ($(df -Pk /usr/local/lib | awk 'NR == 2 { print $4 }') KiB free): free some space there and run pulumi up again"
+    else echo "~/$upload $(if [ -f "$upload" ]; then echo "has another SHA-256"; else echo "is not there"; fi), and the host has this stack's scripts from no earlier run
+  next: send them again: pulumi up --replace '**::$node-kit'; if the host was reinstalled, raise rebuilt of this node instead"; fi >&2
     exit 1
 }
+# The upload and older ones; one that is newer belongs to a run that comes next.
+[ ! -e "$upload" ] || find .k3s-ha-kit-* ! -newer "$upload" -exec rm -f {} + 2>/dev/null || true
 exec $as sh /usr/local/lib/k3s-ha/prepare.sh apply

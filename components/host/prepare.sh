@@ -105,7 +105,7 @@ apply_files() {
 }
 
 left() {
-    files "$KIT"/*.sh "$SECRETS"/* "$STATE/cluster-id" "$SYSCTL_FILE"
+    files "$KIT/kit" "$KIT"/*.sh "$SECRETS"/* "$STATE/cluster-id" "$SYSCTL_FILE"
     while read -r _ _ path; do
         case $path in "$SECRETS"/* | "$SYSCTL_FILE") ;; *) files "$path" ;; esac
     done <"$WORK/manifest"
@@ -154,6 +154,8 @@ remove() {
     rm -f "$SYSCTL_FILE"
     if [ -s "$STATE/sysctl.before" ]; then sysctl -q -p "$STATE/sysctl.before" || say "k3s-ha: $NODE: some sysctl values could not be put back"; fi
     remove_packages
+    # What is replaced is made again next, and no scripts are sent for that: bootstrap.sh takes these. A reboot clears /run.
+    cp "$KIT/kit" /run/k3s-ha-kit 2>/dev/null || true
     rm -rf "$STATE" "$KIT"
     echo "prepare: removed"
 }

@@ -1,13 +1,10 @@
-/** haproxy on one node, and what it needs: the first two steps on every host. */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+/** haproxy on one node, and what it needs: the scripts and the first two steps on every host. */
 import type { remote } from "@pulumi/command";
 import { types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import { renderBundle } from "../remote/bundle";
-import { withoutComments } from "../remote/comments";
-import { KIT_DIR, kit } from "../remote/kit";
-import { nodeCommand, rawCommand, type SshAccess } from "../remote/node-command";
+import { KIT_DIR, bootstrapCommand } from "../remote/kit";
+import { nodeCommand, rawCommand, sendKit, type SshAccess } from "../remote/node-command";
 import { asRoot } from "../remote/ssh-client";
 import type { ClusterSecrets } from "../secrets";
 import type { ClusterSpec, NodeSpec } from "../spec/spec";
@@ -25,9 +22,6 @@ export interface LocalProxyArgs {
     /** What must be allowed before the first host is touched. */
     readonly after: readonly pulumi.Resource[];
 }
-
-/** Shown in previews and failures, so without its comments. */
-const bootstrap = withoutComments(readFileSync(join(__dirname, "..", "host", "bootstrap.sh"), "utf8"));
 
 /**
  * Writes /usr/local/lib/k3s-ha (scripts), /var/lib/k3s-ha (secrets, state), /etc/haproxy/haproxy.cfg. haproxy is reloaded when its
@@ -58,18 +52,19 @@ export class LocalProxy extends pulumi.ComponentResource {
         if (node.role === "server") files["server-token"] = secrets.token;
         const stdin = pulumi
             .all([secrets.clusterId, pulumi.output(files)])
-            .apply(([id, values]) => `${kit().packed}\n${renderBundle(prepareBundle(spec, node, id, values))}`);
+            .apply(([id, values]) => renderBundle(prepareBundle(spec, node, id, values)));
+        const sent = sendKit(`${name}-kit`, node, access, { parent: this, dependsOn: [...args.after], hooks });
         this.prepared = rawCommand(
             `${name}-prepare`,
             node,
             access,
             {
-                create: bootstrap,
+                create: bootstrapCommand(node),
                 delete: `test ! -e ${KIT_DIR}/prepare.sh || ${asRoot(node.ssh)}sh ${KIT_DIR}/prepare.sh remove`,
                 stdin: pulumi.secret(stdin),
                 logging: types.enums.remote.Logging.None,
             },
-            { parent: this, dependsOn: [...args.after], hooks, deleteBeforeReplace: true },
+            { parent: this, dependsOn: [sent], hooks, deleteBeforeReplace: true },
         );
         this.etcdData = this.prepared.stdout.apply((out) => /^etcd-data: (\S+)$/m.exec(out ?? "")?.[1] ?? "unknown");
         this.running = nodeCommand(

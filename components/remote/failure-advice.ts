@@ -33,6 +33,16 @@ export function sshAdvice(node: NodeSpec, error: string): string | undefined {
     }
     if (/no such host|server misbehaving/.test(error))
         return by("the name does not resolve; use an address in ssh.host.");
+    if (/subsystem request failed|version packet/.test(error)) {
+        return by(
+            `its sshd has no SFTP, by which the scripts come, or start files of ${user}'s shell print something into it. For both: put 'Subsystem sftp internal-sftp' into /etc/ssh/sshd_config there in place of what Subsystem sftp it has, and restart sshd.`,
+        );
+    }
+    if (/remote (file|path|director)|SSH_FX_/.test(error)) {
+        return by(
+            `the scripts could not be written to its home folder. Has ${user} one there, may it write to it, is space free (df -h ~${user})?`,
+        );
+    }
     if (/dial|ssh:|connection reset|EOF|exited without exit status/.test(error))
         return by("the connection broke. Run pulumi up again; it carries on from here.");
     return undefined;

@@ -2,7 +2,7 @@
 import { remote, types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { NodeSpec, SshSpec } from "../spec/spec";
-import { KIT_DIR, kit } from "./kit";
+import { KIT_DIR, kit, kitFile, uploadPath } from "./kit";
 import { asRoot } from "./ssh-client";
 import { withoutTraces } from "./traces";
 
@@ -97,7 +97,7 @@ export function nodeCommand(
     );
 }
 
-/** The same for a command that is not a script of the kit: the bootstrap that brings the kit. */
+/** The same for a command that is not a script of the kit: the bootstrap that installs the kit. */
 export function rawCommand(
     name: string,
     node: NodeSpec,
@@ -106,7 +106,32 @@ export function rawCommand(
     opts: pulumi.CustomResourceOptions,
 ): remote.Command {
     const inputs = { connection: connectionTo(node.ssh, access), addPreviousOutputInEnv: false, ...args };
-    // Of a lost host nothing is asked any more: no change of an input reaches it, and its resources go without a session.
-    const lost = { ignoreChanges: [...Object.keys(inputs), "update", "delete", "triggers"], retainOnDelete: true };
-    return withoutTraces(() => new remote.Command(name, inputs, node.lost ? { ...opts, ...lost } : opts));
+    return withoutTraces(
+        () =>
+            new remote.Command(
+                name,
+                inputs,
+                ifLost(node, [...Object.keys(inputs), "update", "delete", "triggers"], opts),
+            ),
+    );
+}
+
+/** Copies the kit to the home of the user, by SFTP. Step prepare checks, installs and removes it. */
+export function sendKit(
+    name: string,
+    node: NodeSpec,
+    access: SshAccess,
+    opts: pulumi.CustomResourceOptions,
+): remote.CopyToRemote {
+    const inputs = {
+        connection: connectionTo(node.ssh, access),
+        source: new pulumi.asset.FileAsset(kitFile()),
+        remotePath: uploadPath(node),
+    };
+    return withoutTraces(() => new remote.CopyToRemote(name, inputs, ifLost(node, Object.keys(inputs), opts)));
+}
+
+/** Of a lost host nothing is asked any more: no change of an input reaches it, and its resources go without a session. */
+function ifLost(node: NodeSpec, inputs: string[], opts: pulumi.CustomResourceOptions): pulumi.CustomResourceOptions {
+    return node.lost ? { ...opts, ignoreChanges: inputs, retainOnDelete: true } : opts;
 }

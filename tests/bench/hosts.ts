@@ -1,4 +1,4 @@
-/** One SSH server on loopback that plays every host of a stack: takes any key, runs nothing, answers as a node's scripts do. */
+/** One SSH server on loopback that plays every host of a stack: takes any key and file, runs nothing, answers as a node's scripts do. */
 import { generateKeyPairSync } from "node:crypto";
 import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
@@ -12,6 +12,12 @@ interface Channel {
     on(event: "end", listener: () => void): void;
 }
 type Listener = (...args: never[]) => void;
+interface Sftp {
+    on(event: string, listener: Listener): void;
+    handle(id: number, handle: Buffer): void;
+    attrs(id: number, attrs: { mode: number }): void;
+    status(id: number, code: number): void;
+}
 interface Ssh2 {
     Server: new (
         options: { hostKeys: string[] },
@@ -26,6 +32,19 @@ const KUBECONFIG = `ca-hash: ${"ab".repeat(32)}
 clusters: [{name: default, cluster: {server: "https://127.0.0.1:6443", certificate-authority-data: Q0E=}}]
 users: [{name: default, user: {client-certificate-data: Q0VSVA==, client-key-data: S0VZ}}]
 `;
+
+const [OK, NO_SUCH_FILE] = [0, 2];
+
+/** An empty home folder that takes every file and keeps none. */
+function takeFiles(sftp: Sftp): void {
+    const stat = ((id: number, path: string) =>
+        path === "." ? sftp.attrs(id, { mode: 0o40755 }) : sftp.status(id, NO_SUCH_FILE)) as Listener;
+    for (const event of ["STAT", "LSTAT"]) sftp.on(event, stat);
+    sftp.on("OPEN", ((id: number) => sftp.handle(id, Buffer.from("file"))) as Listener);
+    sftp.on("FSTAT", ((id: number) => sftp.attrs(id, { mode: 0o100644 })) as Listener);
+    for (const event of ["WRITE", "FSETSTAT", "CLOSE"])
+        sftp.on(event, ((id: number) => sftp.status(id, OK)) as Listener);
+}
 
 /** What the script in a command line prints. */
 function answer(command: string): string {
@@ -49,7 +68,9 @@ export class Hosts {
             client.on("error", () => undefined);
             client.on("authentication", ((context: { accept(): void }) => context.accept()) as Listener);
             client.on("session", ((accept: () => { on(event: string, listener: Listener): void }) => {
-                accept().on("exec", ((take: () => Channel, _: unknown, info: { command: string }) => {
+                const session = accept();
+                session.on("sftp", ((take: () => Sftp) => takeFiles(take())) as Listener);
+                session.on("exec", ((take: () => Channel, _: unknown, info: { command: string }) => {
                     const channel = take();
                     channel.resume();
                     channel.on("end", () => {

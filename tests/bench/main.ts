@@ -1,10 +1,10 @@
 /**
  * `make bench`: preview, first up, unchanged up and preview of a stack of each size on hosts that answer at once and do nothing
  * (NODES=5,50,200,500), so that what is measured is the program and the engine. Beside each, a program with as many empty resources: the
- * engine's own share. LAB_PULUMI names another pulumi than the lab's.
+ * engine's own share. LAB_PULUMI names another pulumi than the lab's. More than 50 KB of state a node (of stacks of 50 nodes and more) is an error.
  */
 import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
@@ -12,6 +12,8 @@ import { Hosts, privateKey } from "./hosts";
 
 const root = join(__dirname, "../..");
 const folder = mkdtempSync(join(tmpdir(), "k3s-ha-bench-"));
+/** Of state a node, in bytes; the cluster's own share counts, so small stacks have more. */
+const STATE = { most: 50_000, from: 50 };
 const sizes = (process.env["NODES"] ?? "5,50,200,500").split(",").map(Number);
 
 interface Run {
@@ -97,7 +99,7 @@ async function main(): Promise<void> {
     const rows: { size: number; resources: number; ours: number[]; own: number[] }[] = [];
     try {
         console.log(
-            "nodes  resources  seconds, in brackets the baseline's: new preview, first up, unchanged up, unchanged preview;  SSH connections of first and unchanged up;  MiB at most",
+            "nodes  resources  seconds, in brackets the baseline's: new preview, first up, unchanged up, unchanged preview;  SSH connections of first and unchanged up;  MiB at most;  KB of state a node",
         );
         for (const size of sizes) {
             const nodes = Array.from({ length: size }, (_, i) => ({
@@ -120,6 +122,7 @@ async function main(): Promise<void> {
             const before = hosts.connections;
             const ours = await measure(root, stack, file);
             const connections = hosts.connections - before;
+            const state = statSync(join(folder, `.pulumi/stacks/k3s-ha/${stack}.json`)).size / size;
             const resources = Number(/(\d+) unchanged/.exec(ours.again.stdout)?.[1] ?? NaN);
 
             const baseline = join(__dirname, "baseline");
@@ -142,8 +145,10 @@ async function main(): Promise<void> {
                     ...COLUMNS.map((c) => ours[c].memory),
                 )
                     .toFixed(0)
-                    .padStart(6)}`,
+                    .padStart(6)}  ${(state / 1000).toFixed(1).padStart(5)}`,
             );
+            if (size >= STATE.from && state > STATE.most)
+                throw new Error(`the state of ${size} nodes has ${Math.round(state)} bytes a node, more than ${STATE.most}`);
         }
         const [first, last] = [rows[0], rows.at(-1)];
         if (first && last && first !== last) {

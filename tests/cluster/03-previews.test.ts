@@ -11,6 +11,7 @@ function readable(text: string): string {
         .replaceAll(`${NET}.`, "10.90.0.")
         .replace(/# [0-9a-f]{12}( [0-9a-f]{8})?/g, "# <digest>")
         .replace(/\b[0-9a-f]{64}\b/g, "<hash>")
+        .replace(/(kit-|asset\(file:)[0-9a-f]+/g, "$1<digest>")
         .split("\n")
         .map((l) => l.trimEnd())
         .filter(
@@ -50,7 +51,7 @@ const changes: readonly {
         name: "haproxy-line",
         change: (config) => void (config["k3s-ha:proxy"] = { check: { interval: "2s" } }),
         shows: [/- +default-server inter 1s/, /\+ +default-server inter 2s/, /5 to update/],
-        hides: [/-k3s/, /-stage/, /-prepare/],
+        hides: [/-k3s/, /-stage/, /-prepare/, /agent-1-kit/],
     },
     {
         name: "agent-added",
@@ -61,8 +62,8 @@ const changes: readonly {
                 address: `${NET}.23`,
                 ssh: { hostKey: `ssh-ed25519 ${"A".repeat(68)}` },
             } as Nodes[number]),
-        shows: [/agent-3-prepare/, /agent-3-haproxy/, /agent-3-k3s/, /6 to create/],
-        hides: [/(master|agent)-[12]-(prepare|haproxy|stage|k3s)/],
+        shows: [/agent-3-kit/, /agent-3-prepare/, /agent-3-haproxy/, /agent-3-k3s/, /7 to create/],
+        hides: [/(master|agent)-[12]-(kit|prepare|haproxy|stage|k3s)/],
     },
     {
         name: "master-removed",
@@ -70,14 +71,14 @@ const changes: readonly {
             config["k3s-ha:nodes"] = (config["k3s-ha:nodes"] as Nodes).filter((n) => n.name !== "master-3");
             config["k3s-ha:allow"] = ["lessTolerance"];
         },
-        shows: [/- +server master-3 10\.90\.0\.13:6443/, /master-3-k3s/, /6 to delete/],
-        hides: [/agent-[12]-k3s/, /master-2-(k3s|stage|prepare)/],
+        shows: [/- +server master-3 10\.90\.0\.13:6443/, /master-3-k3s/, /7 to delete/],
+        hides: [/agent-[12]-k3s/, /master-2-(k3s|stage|prepare|kit)/],
     },
     {
         name: "version-bump",
         change: (config) => void (config["k3s-ha:version"] = "v1.36.4+k3s1"),
         shows: [/- +version: v1\.36\.2\+k3s1/, /\+ +version: v1\.36\.4\+k3s1/],
-        hides: [/-haproxy/, /-prepare/],
+        hides: [/-haproxy/, /-prepare/, /agent-1-kit/],
     },
 ];
 

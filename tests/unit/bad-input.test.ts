@@ -515,7 +515,10 @@ describe("bad input: prepare.sh", () => {
     });
 });
 
-/** Command lines of all remote commands of a cluster, without the first one, which is a constant text. */
+/** The first line of step prepare's command, whose other lines are a constant text. */
+const FIRST_LINE = /^node=[a-z0-9.-]+ kit=[0-9a-f]{64} upload=\.k3s-ha-kit-[A-Za-z0-9._-]+\n/;
+
+/** Command lines of all remote commands of a cluster, without that of prepare. */
 async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
     const lines: string[] = [];
     let count = 0;
@@ -525,9 +528,12 @@ async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
                 count++;
                 const inputs = args.inputs as Record<string, unknown>;
                 if (args.type === "command:remote:Command")
-                    for (const key of ["create", "update", "delete"])
-                        if (typeof inputs[key] === "string" && !(key === "create" && args.name.endsWith("-prepare")))
-                            lines.push(inputs[key]);
+                    for (const key of ["create", "update", "delete"]) {
+                        const line = inputs[key];
+                        if (typeof line !== "string") continue;
+                        if (key === "create" && args.name.endsWith("-prepare")) assert.match(line, FIRST_LINE);
+                        else lines.push(line);
+                    }
                 const made: Record<string, unknown> = {
                     result: "made",
                     hex: "0011",

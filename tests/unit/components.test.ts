@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec } from "../../components/spec/spec";
 import { checkSpec } from "../../components/spec/check";
@@ -144,7 +146,8 @@ describe("cluster under mocks", () => {
         ],
         ["dev-access-kubeconfig", ["master-2-k3s", "agent-1-k3s"], ["agent-1-stage"]],
         ["master-2-k3s", ["master-3-k3s", "agent-1-k3s", "dev-nodes-members"], ["dev-public-info-viewer-patch"]],
-        ["description", ["master-1-prepare", "agent-2-prepare"], []],
+        ["description", ["master-1-kit", "master-1-prepare", "agent-2-kit", "agent-2-prepare"], []],
+        ["agent-1-kit", ["agent-1-prepare", "agent-1-haproxy"], ["agent-2-prepare", "master-1-k3s"]],
         // Proxies everywhere know a master before it joins; the founder is the first of all.
         ["agent-2-haproxy", ["master-2-k3s"], ["master-1-k3s", "dev-fence-lost"]],
         ["dev-fence-lost", ["master-2-k3s", "agent-1-k3s"], ["dev-public-info-viewer-patch"]],
@@ -165,6 +168,31 @@ describe("cluster under mocks", () => {
             for (const name of goesOn) assert.ok(held.has(name), `${name} waited for ${hold}`);
         });
     }
+
+    it("brings every node its scripts as a file, which no input holds, and runs only what has the file's sum", async () => {
+        const { kit, kitFile } = await import("../../components/remote/kit");
+        const script = readFileSync(join(__dirname, "../../components/host/lib.sh"), "utf8");
+        const { resources } = await build(spec());
+        for (const { name } of spec().nodes) {
+            const sent = resources.get(`${name}-kit`);
+            const create = resources.get(`${name}-prepare`)?.inputs["create"] as string;
+            assert.equal(sent?.type, "command:remote:CopyToRemote");
+            const source = sent.inputs["source"] as pulumi.asset.FileAsset;
+            assert.equal(await source.path, kitFile());
+            assert.ok(
+                create.startsWith(`node=${name} kit=${kit().sum} upload=${sent.inputs["remotePath"] as string}\n`),
+            );
+            assert.ok(create.endsWith(kit().digests));
+            let bytes = 0;
+            for (const step of ["kit", "prepare", "haproxy", "stage", "k3s"]) {
+                const text = JSON.stringify(resources.get(`${name}-${step}`)?.inputs);
+                for (const line of script.split("\n").filter((l) => /^\w+\(\)/.test(l)))
+                    assert.ok(!text.includes(JSON.stringify(line).slice(1, -1)), `${name}-${step} holds ${line}`);
+                bytes += text.length;
+            }
+            assert.ok(bytes < 20_000, `${name}: ${bytes} bytes of inputs`);
+        }
+    });
 
     it("hides the data of step k3s where one of its settings is encrypted", async () => {
         const auth = { configs: { "r.example": { auth: { username: "u", password: "of-the-registry" } } } };
@@ -218,11 +246,12 @@ describe("cluster under mocks", () => {
     it("never uses environment or the previous output, triggers only for the proxy's readiness, and pins every host", async () => {
         const { resources } = await build(spec());
         for (const r of resources.values()) {
+            if (!r.type.startsWith("command:remote:")) continue;
+            assert.match((plain(r.inputs["connection"]) as { hostKey: string }).hostKey, /^ssh-ed25519 /, r.name);
             if (r.type !== "command:remote:Command") continue;
             assert.equal(r.inputs["environment"], undefined, r.name);
             assert.deepEqual(r.inputs["triggers"], r.name.endsWith("-haproxy") ? ["200"] : undefined, r.name);
             assert.equal(r.inputs["addPreviousOutputInEnv"], false, r.name);
-            assert.match((plain(r.inputs["connection"]) as { hostKey: string }).hostKey, /^ssh-ed25519 /, r.name);
         }
     });
 

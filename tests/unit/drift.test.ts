@@ -110,6 +110,34 @@ describe("drift", () => {
         assert.deepEqual(inputs!["stdin"], secret);
     });
 
+    it("marks also the copy of the scripts where they are not as they were, and only there", () => {
+        const state = exported();
+        const path = { remotePath: ".k3s-ha-kit-abc-h-22" };
+        const kit = { ...command("agent-1-kit", path), type: "command:remote:CopyToRemote" };
+        (state.deployment.resources as unknown[]).push(kit);
+        const markedBy = (...whats: string[]): readonly string[] =>
+            mark(
+                state,
+                whats.map((what) => finding("agent-1", "prepare", what)),
+                "prod",
+            ).marked;
+        assert.deepEqual(markedBy("/etc/motd was changed"), ["agent-1-prepare"]);
+        for (const what of [
+            "/usr/local/lib/k3s-ha/lib.sh was changed",
+            "/usr/local/lib/k3s-ha/drift.sh is missing",
+            "/var/lib/k3s-ha is missing",
+        ]) {
+            assert.deepEqual(markedBy("/etc/motd was changed", what), ["agent-1-prepare", "agent-1-kit"]);
+            const found = [finding("agent-1", "prepare", what)];
+            const once = mark(state, found, "prod").deployment;
+            for (const marked of [once, mark(once, found, "prod").deployment]) {
+                const { inputs, outputs } = marked.deployment.resources!.at(-1)!;
+                assert.equal(inputs!["remotePath"], `.k3s-ha-kit-abc-h-22\n# drift: ${what}\n`);
+                assert.equal(outputs!["remotePath"], inputs!["remotePath"]);
+            }
+        }
+    });
+
     it("refuses a state with pending operations", () => {
         const pending = (type: string, name: string): unknown => ({
             type,

@@ -1,14 +1,27 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, readdirSync } from "node:fs";
+import { createHash } from "node:crypto";
+import {
+    chmodSync,
+    existsSync,
+    lstatSync,
+    mkdirSync,
+    mkdtempSync,
+    readFileSync,
+    readdirSync,
+    renameSync,
+    rmSync,
+    symlinkSync,
+    utimesSync,
+    writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { gunzipSync } from "node:zlib";
 import { renderBundle } from "../../components/remote/bundle";
-import { withoutComments } from "../../components/remote/comments";
-import { kit } from "../../components/remote/kit";
+import { bootstrapCommand, kit, kitFile, uploadPath } from "../../components/remote/kit";
 import { sshAdvice } from "../../components/remote/failure-advice";
 import { withoutTraces } from "../../components/remote/traces";
+import type { NodeSpec } from "../../components/spec/spec";
 import { spec } from "./settings";
 
 const COMPONENTS = join(__dirname, "../../components");
@@ -76,61 +89,198 @@ describe("bundle", () => {
 });
 
 describe("kit", () => {
-    it("holds every script, packed the same each time", () => {
-        const text = gunzipSync(Buffer.from(kit().packed, "base64")).toString("utf8");
-        for (const name of [
-            "lib.sh",
-            "prepare.sh",
-            "haproxy.sh",
-            "apply.sh",
-            "packages.sh",
-            "stage.sh",
-            "server.sh",
-            "agent.sh",
-            "kubeconfig.sh",
-        ]) {
-            assert.match(text, new RegExp(`^file: /${name} 0755$`, "m"));
-            assert.match(kit().digest(name), /^[0-9a-f]{12}$/);
+    const scripts = ["host", "haproxy", "proxy", "k3s", "access"].flatMap((part) =>
+        readdirSync(join(COMPONENTS, part))
+            .filter((name) => name.endsWith(".sh") && !["bootstrap.sh", "install.sh"].includes(name))
+            .map((name) => join(COMPONENTS, part, name)),
+    );
+    const [node] = spec().nodes.filter((n) => n.name === "agent-1") as [NodeSpec];
+
+    it("holds every script as it is, and its digest tells a changed one", () => {
+        assert.equal(kit().sum, createHash("sha256").update(kit().packed).digest("hex"));
+        for (const script of scripts) {
+            const name = basename(script);
+            const digest = createHash("sha256").update(readFileSync(script)).digest("hex").slice(0, 12);
+            assert.match(kit().packed, new RegExp(`^file: /${name} 0755$`, "m"));
+            assert.equal(kit().digest(name), digest);
+            assert.ok(kit().digests.includes(`# ${name} ${digest}\n`), name);
         }
-        assert.ok(!kit().packed.includes("\n"));
         assert.throws(() => kit().digest("nothing.sh"), /no node script/);
     });
 
-    it("leaves out comments and nothing else", () => {
-        const script = "#!/bin/sh\n# a\n  # b\ncat <<'END' # c\n# kept\nEND\necho \"#d\" # e\n";
-        assert.equal(withoutComments(script), "#!/bin/sh\ncat <<'END' # c\n# kept\nEND\necho \"#d\" # e\n");
-        // How bash has understood a script, blank lines and the one comment of an awk program aside.
-        const parsed = (text: string): string =>
-            execFileSync("bash", ["--posix", "--pretty-print"], { input: text, encoding: "utf8" }).replace(
-                /^\s*(# Operational state and health 0: .*)?\n/gm,
-                "",
-            );
-        for (const folder of ["host", "haproxy", "proxy", "k3s", "access"]) {
-            for (const name of readdirSync(join(COMPONENTS, folder)).filter((n) => n.endsWith(".sh"))) {
-                const text = readFileSync(join(COMPONENTS, folder, name), "utf8");
-                assert.equal(parsed(withoutComments(text)), parsed(text), name);
-            }
+    it("is a file for the engine, whose path is the same on every machine, and is made again when it is gone or was changed", () => {
+        const file = kitFile();
+        assert.match(file, /^node_modules\/\.cache\/k3s-ha\/kit-[0-9a-f]{12}$/);
+        for (const damage of [() => rmSync(file), () => writeFileSync(file, "x")]) {
+            damage();
+            assert.equal(readFileSync(kitFile(), "utf8"), kit().packed);
         }
     });
 
-    it("unpacks on a node to the scripts of the project", () => {
-        const folder = mkdtempSync(join(tmpdir(), "k3s-ha-kit-"));
-        const bootstrap = readFileSync(join(__dirname, "../../components/host/bootstrap.sh"), "utf8");
-        const here = bootstrap.replaceAll("/usr/local/lib/k3s-ha", join(folder, "kit")).replace(/^exec .*$/m, "cat");
-        const out = execFileSync("sh", ["-c", here], { input: `${kit().packed}\nnode: a\n`, encoding: "utf8" });
-        assert.equal(out, "node: a\n", "the rest of stdin goes to prepare.sh");
-        const scripts = ["host", "haproxy", "proxy", "k3s", "access"].flatMap((part) =>
-            readdirSync(join(COMPONENTS, part))
-                .filter((name) => name.endsWith(".sh") && name !== "bootstrap.sh")
-                .map((name) => join(part, name)),
+    it("has another name on another machine, or on one that was reinstalled", () => {
+        const of = (changed: Partial<NodeSpec>): string => uploadPath({ ...node, ...changed });
+        const ssh = (changed: object): string => of({ ssh: { ...node.ssh, ...changed } });
+        const names = [of({}), of({ rebuilt: 1 }), of({ rebuilt: 2 }), ssh({ host: "fd00::1" }), ssh({ port: 2222 })];
+        assert.equal(new Set(names).size, names.length);
+        for (const name of names) assert.match(name, /^\.k3s-ha-kit-[0-9a-f]{12}-[A-Za-z0-9._-]+$/);
+        assert.equal(of({}), of({ labels: { a: "b" } }));
+    });
+
+    /** Runs the first command in folders of its own: the upload in home/, /usr/local/lib in lib/, /run in run/. */
+    function bootstrap(
+        prepare: (at: { home: string; upload: string; lib: string; kit: string; run: string }) => void,
+        folder = mkdtempSync(join(tmpdir(), "k3s-ha-kit-")),
+    ): { status: number | null; stdout: string; stderr: string; folder: string; kit: string; home: string[] } {
+        const [home, lib, run] = ["home", "lib", "run"].map((name) => join(folder, name)) as [string, string, string];
+        for (const dir of [home, lib, run]) mkdirSync(dir, { recursive: true });
+        const installed = join(lib, "k3s-ha");
+        prepare({ home, upload: join(home, uploadPath(node)), lib, kit: installed, run });
+        const command = bootstrapCommand(node)
+            .replaceAll("/usr/local/lib", lib)
+            .replace("run=/run;", `run=${run};`)
+            .replace('"$(id -u)" -eq 0', "1 -eq 1")
+            .replace(/^exec \$as .*$/m, "exec cat");
+        const { status, stdout, stderr } = spawnSync("sh", ["-c", command], {
+            cwd: home,
+            input: "node: a\n",
+            encoding: "utf8",
+        });
+        return { status, stdout, stderr, folder, kit: installed, home: readdirSync(home) };
+    }
+    const send = ({ upload }: { upload: string }): void => writeFileSync(upload, kit().packed);
+    function assertInstalled(run: ReturnType<typeof bootstrap>): void {
+        assert.deepEqual([run.status, run.stdout, run.stderr], [0, "node: a\n", ""]);
+        assert.deepEqual(readdirSync(run.kit).sort(), ["kit", ...scripts.map((script) => basename(script))].sort());
+        for (const script of scripts) {
+            const path = join(run.kit, basename(script));
+            assert.equal(readFileSync(path, "utf8"), readFileSync(script, "utf8"), script);
+            const stat = lstatSync(path);
+            assert.ok(stat.isFile(), path);
+            assert.equal(stat.mode & 0o777, 0o755, path);
+        }
+        assert.deepEqual(readdirSync(join(run.folder, "lib")), ["k3s-ha"]);
+        assert.deepEqual(readdirSync(join(run.folder, "run")), ["k3s-ha-kit.lock"]);
+    }
+    function assertRefused(run: ReturnType<typeof bootstrap>, why: RegExp): void {
+        assert.equal(run.status, 1);
+        assert.equal(run.stdout, "", "step prepare ran");
+        assert.match(run.stderr, /^k3s-ha: FAILED on node agent-1, step prepare: /);
+        assert.match(run.stderr, why);
+        assert.match(run.stderr, /next: .*pulumi up --replace '\*\*::agent-1-kit'.*rebuilt/);
+        assert.deepEqual(
+            readdirSync(join(run.folder, "lib")).filter((name) => name !== "k3s-ha"),
+            [],
         );
-        assert.deepEqual(readdirSync(join(folder, "kit")).sort(), scripts.map((script) => basename(script)).sort());
-        for (const script of scripts)
-            assert.equal(
-                readFileSync(join(folder, "kit", basename(script)), "utf8"),
-                withoutComments(readFileSync(join(COMPONENTS, script), "utf8")),
-                script,
-            );
+    }
+
+    it("is installed on a node, the rest of stdin goes to prepare.sh, and no upload is left but one that is newer", () => {
+        const run = bootstrap((at) => {
+            send(at);
+            writeFileSync(join(at.home, ".k3s-ha-kit-older"), "x");
+            utimesSync(join(at.home, ".k3s-ha-kit-older"), 1, 1);
+            writeFileSync(join(at.home, ".k3s-ha-kit-newer"), "x");
+            utimesSync(join(at.home, ".k3s-ha-kit-newer"), 4e9, 4e9);
+            writeFileSync(join(at.home, "mine"), "x");
+        });
+        assertInstalled(run);
+        assert.deepEqual(run.home.sort(), [".k3s-ha-kit-newer", "mine"]);
+        // As when a secret changes: nothing is sent again, and what was altered meanwhile is mended.
+        assertInstalled(bootstrap((at) => writeFileSync(join(at.kit, "lib.sh"), "echo altered"), run.folder));
+    });
+
+    it("takes the place of what was there: an older kit, altered scripts, others' files and modes, links, an unfinished run", () => {
+        const { folder } = bootstrap(send);
+        assertInstalled(
+            bootstrap((at) => {
+                send(at);
+                writeFileSync(join(at.kit, "lib.sh"), "echo altered");
+                writeFileSync(join(at.kit, "extra.sh"), "echo extra");
+                rmSync(join(at.kit, "server.sh"));
+                mkdirSync(`${at.kit}.new`);
+                writeFileSync(join(`${at.kit}.new`, "half.sh"), "x");
+            }, folder),
+        );
+        assertInstalled(
+            bootstrap((at) => {
+                send(at);
+                rmSync(at.kit, { recursive: true });
+                symlinkSync(at.home, at.kit);
+                symlinkSync(at.home, `${at.kit}.new`);
+            }, folder),
+        );
+        // Right in content alone: what is run is no link and has the right mode.
+        assertInstalled(
+            bootstrap((at) => {
+                renameSync(join(at.kit, "lib.sh"), join(at.home, "lib.sh"));
+                symlinkSync(join(at.home, "lib.sh"), join(at.kit, "lib.sh"));
+                chmodSync(join(at.kit, "server.sh"), 0o777);
+            }, folder),
+        );
+    });
+
+    it("is found where a removal left it, for the replacement", () => {
+        const { folder } = bootstrap(send);
+        assertInstalled(
+            bootstrap((at) => {
+                renameSync(join(at.kit, "kit"), join(at.run, "k3s-ha-kit"));
+                rmSync(at.kit, { recursive: true });
+            }, folder),
+        );
+    });
+
+    it("is refused where it is not what was sent, and what ran before stays", () => {
+        const packed = kit().packed;
+        const bad: readonly (readonly [string, string])[] = [
+            ["a changed script", packed.replace("set -eu", "set -eu; touch /tmp/pwned")],
+            ["one file more", packed.replace("end: yes", "file: /extra.sh 0755\n    x\nend: yes")],
+            ["a path that leads elsewhere", packed.replace("file: /lib.sh", "file: /../../etc/lib.sh")],
+            ["half of it", packed.slice(0, packed.length / 2)],
+            ["something long", "x".repeat(2_000_000)],
+        ];
+        for (const [what, text] of bad) {
+            const run = bootstrap(({ upload }) => writeFileSync(upload, text));
+            assertRefused(run, /~\/\.k3s-ha-kit-\S+ has another SHA-256, and /);
+            assert.deepEqual(readdirSync(join(run.folder, "lib")), [], what);
+        }
+        assertRefused(
+            bootstrap(() => undefined),
+            /~\/\.k3s-ha-kit-\S+ is not there, and /,
+        );
+        const before = bootstrap(send).folder;
+        const run = bootstrap((at) => {
+            writeFileSync(join(at.kit, "lib.sh"), "# an older kit");
+            writeFileSync(join(at.kit, "kit"), "an older kit");
+            writeFileSync(at.upload, "not the kit");
+        }, before);
+        assertRefused(run, /has another SHA-256/);
+        assert.equal(readFileSync(join(run.kit, "lib.sh"), "utf8"), "# an older kit");
+        // Nor is the upload lost while its like may still be looked for.
+        assert.equal(run.home.length, 1);
+    });
+
+    it("follows a link to what it may read, and runs it only if it is the kit", () => {
+        const secret = join(mkdtempSync(join(tmpdir(), "k3s-ha-kit-")), "secret");
+        writeFileSync(secret, "a secret");
+        const run = bootstrap(({ upload }) => symlinkSync(secret, upload));
+        assertRefused(run, /has another SHA-256/);
+        assert.ok(!run.stderr.includes("a secret"));
+        assert.equal(readFileSync(secret, "utf8"), "a secret");
+    });
+
+    it("that does not fit on the disk is not installed", () => {
+        // What awk writes is cut off, as on a full disk with an awk that does not say so.
+        const run = bootstrap((at) => {
+            send(at);
+            writeFileSync(join(at.home, "awk"), "#!/bin/sh\nhead -c 100 >lib.sh\n", {
+                mode: 0o755,
+            });
+            process.env["PATH"] = `${at.home}:${process.env["PATH"]}`;
+        });
+        process.env["PATH"] = process.env["PATH"]?.split(":").slice(1).join(":");
+        assert.equal(run.status, 1);
+        assert.match(run.stderr, /FAILED on node agent-1, step prepare: the scripts could not be written .*KiB free/);
+        assert.ok(!existsSync(run.kit));
+        assert.equal(run.stdout, "");
     });
 });
 
@@ -193,6 +343,10 @@ describe("advice on SSH failures", () => {
         ],
         ["after 30 failed attempts: dial tcp 10.90.0.11:22: connect: connection refused", /nothing listens there/],
         ["after 30 failed attempts: dial tcp 10.90.0.11:22: i/o timeout", /Is the host up/],
+        ["ssh: subsystem request failed", /has no SFTP.*Subsystem sftp internal-sftp/],
+        ["error receiving version packet from server: server unexpectedly closed connection", /has no SFTP/],
+        ["failed to create remote file .k3s-ha-kit-abc-h-22: permission denied", /home folder/],
+        ['failed to copy file kit to remote path x: sftp: "Failure" (SSH_FX_FAILURE)', /is space free \(df -h ~root\)/],
         ["ssh: handshake failed: ssh: host key mismatch", /not the pinned one/],
         [
             "ssh: handshake failed: ssh: no common algorithm for host key; client offered: [ssh-rsa], server offered: [ssh-ed25519]",

@@ -12,6 +12,7 @@ UNIT=k3s.service
 . "$KIT/k3s-lib.sh"
 . "$KIT/adopt.sh"
 . "$KIT/snapshot-lib.sh"
+. "$KIT/promote.sh"
 
 ID_FILE=$DATA/server/k3s-ha-cluster-id
 
@@ -94,6 +95,7 @@ members_elsewhere() { members_at "$(elsewhere)" "$CONF/token"; }
 members_known() { members >"$WORK/members" && grep -q '"name"' "$WORK/members"; }
 is_member() { grep -E "\"name\":\"$1(-[0-9a-f]+)?\""; }
 etcd_voter() { members >"$WORK/members" && is_member "$NODE" <"$WORK/members" | grep -qv '"isLearner":true'; }
+becomes_voter() { etcd_voter || { hasten_promotion; return 1; }; }
 unit_active() { unit_is ActiveState active; }
 
 # --- before a restart: the rest must be able to do without this master ------------------------------------------------------
@@ -289,7 +291,7 @@ run() {
     start_unit
     deadline=$((started + limit))
     stage_wait "process up" process_up
-    if on_etcd; then stage_wait "etcd voter" etcd_voter; fi
+    if on_etcd; then stage_wait "etcd voter" becomes_voter; fi
     stage_wait "API ready" api_ready
     rm -f "$STATE/founding"
     if [ -e "$STATE/restoring" ]; then

@@ -25,6 +25,7 @@ const SCRIPTS = {
         "stage.sh",
         "k3s-lib.sh",
         "adopt.sh",
+        "promote.sh",
         "server.sh",
         "agent.sh",
         "drain.sh",

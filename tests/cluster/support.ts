@@ -354,11 +354,11 @@ export function voters(master: string): string[] {
         .sort();
 }
 
-/** Whether this master is etcd's leader, as its own etcd says (k3s has that API on 2382, the stand-in on 2379). */
+/** Whether this master is etcd's leader, as its own etcd says (that API is on 2382). */
 export function leads(master: string): boolean {
     const text = on(
         master,
-        'cd /var/lib/rancher/k3s/server/tls/etcd; for port in 2382 2379; do curl -s --max-time 5 --cacert server-ca.crt --cert client.crt --key client.key -d "{}" https://127.0.0.1:$port/v3/maintenance/status && break; done',
+        'cd /var/lib/rancher/k3s/server/tls/etcd; curl -s --max-time 5 --cacert server-ca.crt --cert client.crt --key client.key -d "{}" https://127.0.0.1:2382/v3/maintenance/status',
     ).stdout;
     const status = JSON.parse(text) as { header: { member_id: string }; leader: string };
     return status.header.member_id === status.leader;

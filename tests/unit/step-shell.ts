@@ -21,7 +21,7 @@ async function run(functions: string, commands: string, files: Readonly<Record<s
     }
     const script = `. ${components}/host/lib.sh
 ROLE=server UNIT=k3s-ha-test-of-a-step.service
-. ${components}/k3s/k3s-lib.sh; . ${components}/k3s/snapshot-lib.sh
+. ${components}/k3s/k3s-lib.sh; . ${components}/k3s/snapshot-lib.sh; . ${components}/k3s/promote.sh
 ${functions}
 WORK=${folder}/work STATE=${folder} SECRETS=${folder}/secrets DATA=${folder}/data CONF=${folder}/etc MEMBERSHIP=${folder}/etc/membership
 STARTED=${folder}/started NODE=master-1 BIN=/bin/true UNIT=k3s-ha-test-of-a-step.service

@@ -184,9 +184,11 @@ func (e *Etcd) start(initialCluster, state string, forceNew bool) error {
 	}
 	file := func(n string) string { return filepath.Join(e.TLSDir, "etcd", n) }
 	cfg := map[string]any{
-		"name":                        e.Name,
-		"data-dir":                    e.dir(),
-		"listen-client-urls":          e.listen("2379"),
+		"name":               e.Name,
+		"data-dir":           e.dir(),
+		"listen-client-urls": e.listen("2379"),
+		// As in k3s: 2379 is for gRPC alone, and etcd's HTTP API is for this host only.
+		"listen-client-http-urls":     "https://" + net.JoinHostPort(e.Loopback, "2382"),
 		"advertise-client-urls":       e.clientURL(),
 		"listen-peer-urls":            e.listen("2380"),
 		"initial-advertise-peer-urls": e.peerURL(),

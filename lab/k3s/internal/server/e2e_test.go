@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"crypto/tls"
 	"net"
 	"net/http"
 	"os"
@@ -30,6 +31,7 @@ func TestCluster(t *testing.T) {
 	stages(t, m1)
 	files(t, m1)
 	routes(t, m1)
+	etcdAPI(t, m1, "127.0.0.2")
 	workload(t, m1)
 
 	t.Log("servers 2 and 3 join, wrong ones are refused")
@@ -189,6 +191,29 @@ func routes(t *testing.T, m *machine) {
 	} {
 		if code, body := m.status(c.path, c.user, c.password); code != c.want {
 			t.Errorf("%s as %q: %d, want %d: %s", c.path, c.user, code, c.want, body)
+		}
+	}
+}
+
+// etcdAPI checks that etcd's HTTP API is where k3s has it: on port 2382 of the loopback address alone, and not beside gRPC.
+func etcdAPI(t *testing.T, m *machine, loopback string) {
+	t.Helper()
+	cert, err := tls.LoadX509KeyPair(m.path("data/server/tls/etcd/client.crt"), m.path("data/server/tls/etcd/client.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{
+		Timeout:   5 * time.Second,
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true}},
+	}
+	for address, want := range map[string]bool{loopback + ":2382": true, m.ip + ":2382": false, loopback + ":2379": false} {
+		r, err := client.Post("https://"+address+"/v3/maintenance/status", "application/json", strings.NewReader("{}"))
+		answers := err == nil && r.StatusCode == http.StatusOK
+		if err == nil {
+			r.Body.Close()
+		}
+		if answers != want {
+			t.Errorf("etcd's HTTP API on %s: %v, want %v", address, answers, want)
 		}
 	}
 }

@@ -14,6 +14,8 @@ const OPTIONS = {
     format: "cjs",
     platform: "node",
     target: "node20",
+    // Strict mode, as every module of TypeScript's: a write to a frozen object fails.
+    tsconfigRaw: { compilerOptions: { alwaysStrict: true } },
     // `import()` becomes a require too: Node's own knows neither .ts nor names without an ending.
     supported: { "dynamic-import": false },
     sourcemap: "inline",

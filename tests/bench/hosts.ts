@@ -1,8 +1,7 @@
 /** One SSH server on loopback that plays every host of a stack: takes any key and file, runs nothing, answers as a node's scripts do. */
 import { generateKeyPairSync } from "node:crypto";
-import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
-import { join } from "node:path";
+import library from "ssh2";
 
 interface Channel {
     write(text: string): void;
@@ -26,7 +25,8 @@ interface Ssh2 {
     utils: { generateKeyPairSync(type: "ed25519"): { public: string; private: string } };
 }
 
-const ssh2 = createRequire(join(__dirname, "../../lab/pulumi/package.json"))("ssh2") as Ssh2;
+// The part of the library in use, with listeners that may be written as they are read.
+const ssh2 = library as unknown as Ssh2;
 
 const KUBECONFIG = `ca-hash: ${"ab".repeat(32)}
 clusters: [{name: default, cluster: {server: "https://127.0.0.1:6443", certificate-authority-data: Q0E=}}]

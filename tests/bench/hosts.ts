@@ -16,6 +16,7 @@ interface Sftp {
     handle(id: number, handle: Buffer): void;
     attrs(id: number, attrs: { mode: number }): void;
     status(id: number, code: number): void;
+    end(): void;
 }
 interface Ssh2 {
     Server: new (
@@ -44,6 +45,8 @@ function takeFiles(sftp: Sftp): void {
     sftp.on("FSTAT", ((id: number) => sftp.attrs(id, { mode: 0o100644 })) as Listener);
     for (const event of ["WRITE", "FSETSTAT", "CLOSE"])
         sftp.on(event, ((id: number) => sftp.status(id, OK)) as Listener);
+    // As sftp-server does: the client waits for it.
+    sftp.on("end", () => sftp.end());
 }
 
 /** What the script in a command line prints. */

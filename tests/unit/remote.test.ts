@@ -325,12 +325,20 @@ describe("making a resource", () => {
             withoutTraces(() => Error.stackTraceLimit),
             0,
         );
-        assert.throws(() =>
-            withoutTraces(() => {
-                throw new Error("no");
-            }),
+        const { prepareStackTrace } = Error;
+        const raised = withoutTraces(() => {
+            Error.stackTraceLimit = Infinity;
+            return new Error("of the SDK").stack;
+        });
+        assert.equal(raised, "Error: of the SDK");
+        assert.throws(
+            () =>
+                withoutTraces(() => {
+                    throw new Error("no");
+                }),
+            /^Error: no$/,
         );
-        assert.equal(Error.stackTraceLimit, frames);
+        assert.deepEqual([Error.stackTraceLimit, Error.prepareStackTrace], [frames, prepareStackTrace]);
     });
 });
 

@@ -160,13 +160,14 @@ put_files() {
     done <"$WORK/manifest"
 }
 
-# remember STEP: what the step leaves, for drift.sh; stdin has lines `file PATH`, `unit NAME`, `sysctl KEY`, `package NAME`. Only root
-# may read it: it holds digests of secrets.
+# remember STEP: what the step leaves, for drift.sh; stdin has lines `file PATH`, `sum SHA256 PATH` for a large file whose sum is known,
+# `unit NAME`, `sysctl KEY`, `package NAME`. Only root may read it: it holds digests of secrets.
 remember() {
     mkdir -p "$STATE/applied"
     while read -r kind what; do
         case $kind in
             file) printf 'file %s %s %s\n' "$(stat -c %a "$what")" "$(sha256sum <"$what" | cut -d ' ' -f 1)" "$what" ;;
+            sum) printf 'file %s %s\n' "$(stat -c %a "${what#* }")" "$what" ;;
             sysctl) printf 'sysctl %s %s\n' "$what" "$(sysctl -n "$what" | tr '\t' ' ')" ;;
             *) printf '%s %s\n' "$kind" "$what" ;;
         esac

@@ -324,7 +324,9 @@ trust_ca() {
 # What drift.sh looks at. The membership is not in it: recover.sh changes it, and it counts only for a start without data.
 remember_k3s() {
     {
-        files "$BIN" /usr/local/bin/k3s-killall.sh "$CONF/token" "$CONF/agent-token" "$CONF/config.yaml" "$CONF/registries.yaml" "$CONF/authn.yaml" \
+        # install_binary has compared it with the staged one.
+        echo "sum $(cat "$STATE/bin/$(setting version)/sha256") $BIN"
+        files /usr/local/bin/k3s-killall.sh "$CONF/token" "$CONF/agent-token" "$CONF/config.yaml" "$CONF/registries.yaml" "$CONF/authn.yaml" \
             "$REGISTRATION" "$S3_KEYS" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT" "$(setting proxy-ca)"
         echo "unit $UNIT"
     } | remember k3s

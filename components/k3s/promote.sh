@@ -24,8 +24,7 @@ etcd_grpc() {
     printf "\\000\\000\\000\\000$3" | curl -gs --http2 --connect-timeout 0.5 --max-time 2 --cacert "$DATA/server/tls/etcd/server-ca.crt" \
         --cert "$DATA/server/tls/etcd/client.crt" --key "$DATA/server/tls/etcd/client.key" -H 'Content-Type: application/grpc' -H 'TE: trailers' \
         --data-binary @- -D "$WORK/grpc.head" -o "$WORK/grpc" "$1/etcdserverpb.$2" || { grpc_error="no answer"; return 1; }
-    grpc_error=$(tr -d '\r' <"$WORK/grpc.head" | sed -n 's/^grpc-message: //p')
-    grep -q '^grpc-status: 0' "$WORK/grpc.head"
+    grep -q '^grpc-status: 0' "$WORK/grpc.head" || { grpc_error=$(tr -d '\r' <"$WORK/grpc.head" | sed -n 's/^grpc-message: //p'); return 1; }
 }
 
 # etcd_status URL: sets member (its id as protobuf has it, in printf's escapes), applied (its raft index), learner and errors (0 or 1).

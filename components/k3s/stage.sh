@@ -43,7 +43,7 @@ EOF
         pinned=$(setting "sha256-$arch")
         if [ -z "$pinned" ] || [ "$pinned" = "$(cat "$dir/sha256")" ]; then
             echo "stage: $version unchanged"
-            files "$dir/k3s" | remember stage
+            echo "sum $(cat "$dir/sha256") $dir/k3s" | remember stage
             return
         fi
     fi
@@ -81,7 +81,7 @@ EOF
     echo "$sum" >"$WORK/sum"
     put "$WORK/sum" "$dir/sha256" 0600
     echo "stage: $version staged"
-    files "$dir/k3s" | remember stage
+    echo "sum $sum $dir/k3s" | remember stage
 }
 
 remove() {

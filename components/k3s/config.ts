@@ -175,15 +175,18 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
     return files;
 }
 
-/** The unit k3s's own installer would write, named as it names it, and started after the proxy and the VPN. */
-export function k3sUnit(spec: ClusterSpec, node: NodeSpec): BundleFile {
+/**
+ * The unit k3s's own installer would write, named as it names it, and started after the proxy and the VPN. The line ExecStop tells the
+ * scripts on the host, too, what the proxies call this master (proxy_name in k3s-lib.sh).
+ */
+export function k3sUnit(spec: ClusterSpec, node: NodeSpec, proxyName: string = node.name): BundleFile {
     const name = node.role === "server" ? "k3s" : "k3s-agent";
     const before = ["network-online.target", "haproxy.service", ...(spec.vpn.unit ? [spec.vpn.unit] : [])].join(" ");
     // A master that stops as planned gets no new connections from then until it is ready again; see drain.sh.
     const script = `-/bin/sh ${KIT_DIR}/drain.sh`;
     const serverOnly =
         node.role === "server"
-            ? `ExecStop=${script} begin ${node.name} ${node.address} ${haproxyBackend(spec)}
+            ? `ExecStop=${script} begin ${proxyName} ${node.address} ${haproxyBackend(spec)}
 ExecStartPre=${script} absent
 ExecStartPre=-/bin/rm -f ${PASSWD}
 ExecStartPost=${script} end ${node.address}

@@ -205,7 +205,20 @@ reported() {
     [ "$renewed" -gt "$up_since" ]
 }
 
-# masters_up: names of the masters that the local proxy sees up.
+# proxy_name: what the proxies call this master; an own backend of the stack file may have other names than the nodes'.
+proxy_name() {
+    in_proxy=$(sed -n 's/^ExecStop=.*drain\.sh begin \([^ ]*\) .*/\1/p' "$(unit_file)" 2>/dev/null) || in_proxy=""
+    printf '%s\n' "${in_proxy:-$NODE}"
+}
+unit_file() { echo "/etc/systemd/system/$UNIT"; }
+
+# masters_in FILE: name in the proxy and address:port of every master; not of the servers of other backends.
+masters_in() {
+    awk -v be="$(setting backend)" '/^[a-z]/ { mine = ($1 == "backend" && $2 == be) } mine && $1 == "server" { print $2, $3 }' "$1"
+}
+masters_known() { masters_in /etc/haproxy/haproxy.cfg; }
+
+# masters_up: what the local proxy calls the masters that it sees up.
 masters_up() {
     echo "show stat" | socat -t 3 - /run/haproxy/admin.sock 2>/dev/null |
         awk -F, -v be="$(setting backend)" '$1 == be && $2 != "BACKEND" && $18 ~ /^UP/ { print $2 }'
@@ -214,7 +227,7 @@ masters_up() {
 # masters_down: those that it does not.
 masters_down() {
     masters_up >"$WORK/up"
-    awk '$1 == "server" { print $2 }' /etc/haproxy/haproxy.cfg | sort -u | grep -vxF -f "$WORK/up" | tr '\n' ' '
+    masters_known | cut -d ' ' -f 1 | grep -vxF -f "$WORK/up" | tr '\n' ' '
 }
 
 # check_clock: before a join. Certificates are valid from the moment they are made, and etcd wants clocks that agree; a master's

@@ -1,5 +1,5 @@
 /** What the steps stage and k3s are given on a node: settings and files, as values. */
-import { backendName, caFile } from "../proxy/plan";
+import { backendName, caFile, serverName } from "../proxy/plan";
 import type { Bundle } from "../remote/bundle";
 import type { ClusterSpec, NodeSpec } from "../spec/spec";
 import { joinUrl, k3sFiles, k3sUnit, nodeLabels } from "./config";
@@ -46,7 +46,7 @@ export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
             "proxy-ca": spec.proxy.check.verify && spec.proxy.preset !== "seed" ? caFile(spec) : undefined,
             "wait-seconds": node.role === "server" ? spec.timeouts.server : spec.timeouts.agent,
         },
-        files: [...k3sFiles(spec, node), k3sUnit(spec, node)],
+        files: [...k3sFiles(spec, node), k3sUnit(spec, node, serverName(spec, node))],
     };
 }
 

@@ -99,7 +99,7 @@ unit_active() { unit_is ActiveState active; }
 # --- before a restart: the rest must be able to do without this master ------------------------------------------------------
 
 # Other masters that this host's proxy sees up, and how many must be: etcd's majority without this one.
-enough_others() { others_up=$(masters_up | grep -cvx "$NODE") || true; [ "${others_up:-0}" -ge "$needed" ]; }
+enough_others() { others_up=$(masters_up | grep -cvxF "$(proxy_name)") || true; [ "${others_up:-0}" -ge "$needed" ]; }
 
 wait_for_the_others() {
     will_restart && on_etcd || return 0
@@ -353,7 +353,7 @@ leave() {
     printf '[Service]\nRestart=no\n' >"/run/systemd/system/$UNIT.d/50-leaving.conf"
     systemctl daemon-reload
     address=$(sed -n 's/^node-ip: "\(.*\)"$/\1/p' "$CONF/config.yaml")
-    MAINPID=$(systemctl show -p MainPID --value "$UNIT") sh "$KIT/drain.sh" begin "$NODE" "$address" "$(cat "$STATE/haproxy/backend" 2>/dev/null)"
+    MAINPID=$(systemctl show -p MainPID --value "$UNIT") sh "$KIT/drain.sh" begin "$(proxy_name)" "$address" "$(cat "$STATE/haproxy/backend" 2>/dev/null)"
     hand_over_leadership
     timeout 30 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" ${at:+--server "$at"} delete node "$NODE" --wait=false --ignore-not-found >&2 || true
     if wait_for 60 gone; then

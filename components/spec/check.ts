@@ -1,7 +1,8 @@
 /** From settings as written to a {@link ClusterSpec}: relations between fields, defaults, warnings. Pure. */
 import { checkReferences, inlineSecrets, placeholders } from "../haproxy";
+import { apiBackendProblems } from "./checks/api-backend";
 import { haproxyModel } from "../proxy/plan";
-import { SECRET_SETTINGS, SpecError, configPath, problemsOf, shown, type Problem } from "./errors";
+import { SECRET_SETTINGS, SpecError, configPath, problemsOf, shown, type Problem, type Report } from "./errors";
 import { EQUAL_ON_SERVERS, K3S_KEYS, K3S_PORTS, MANAGED_KEYS } from "./k3s-keys";
 import { isKubeletLabel } from "./kubelet-labels";
 import { knownHostKey } from "./known-hosts";
@@ -100,8 +101,6 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
 function entry<T>(table: Readonly<Record<string, T>>, key: string): T | undefined {
     return Object.hasOwn(table, key) ? table[key] : undefined;
 }
-
-type Report = (path: readonly PropertyKey[], value: unknown, message: string) => void;
 
 /** The few relations that can be told when other parts are malformed. */
 function relationsOfParts(raw: unknown): Problem[] {
@@ -465,6 +464,7 @@ function checkProxy(spec: ClusterSpec, problems: Problem[]): void {
     for (const { path, message } of checkReferences(own))
         if (message.endsWith("is used twice") && /^\w+\[\d+\]\.name$/.test(path))
             problems.push({ path: at(path), message });
+    for (const { path, message } of apiBackendProblems(spec, own)) problems.push({ path: at(path), message });
     own.backend?.forEach((backend, i) => {
         if (backend.server_dynamic !== undefined)
             problems.push({

@@ -11,6 +11,9 @@ export interface Problem {
     readonly message: string;
 }
 
+/** Takes one mistake: where, what stood there (undefined: nothing, or a secret), what is allowed. */
+export type Report = (path: readonly PropertyKey[], value: unknown, message: string) => void;
+
 /** Mistakes that one message tells; a list with thousands of them is wrong as a whole. */
 const MOST = 100;
 

@@ -189,8 +189,10 @@ remove_flannel() {
         case $1:$link in vxlan:flannel.1 | vxlan:flannel-v6.1 | wireguard-native:flannel-wg*) continue ;; esac
         if ip link delete "$link" 2>/dev/null; then say "$NODE: interface $link of the former pod network is gone"; fi
     done
-    for network in $(sed -n 's/^FLANNEL_\(IPV6_\)*NETWORK=//p' "${SUBNET_ENV:-/run/flannel/subnet.env}" 2>/dev/null); do
-        ip route show root "$network" 2>/dev/null | grep ' via ' | while read -r route _; do ip route delete "$route" 2>/dev/null || true; done
+    sed -n 's/^FLANNEL_\(IPV6_\)*NETWORK=//p' "${SUBNET_ENV:-/run/flannel/subnet.env}" 2>/dev/null | while read -r network; do
+        ip route show root "$network" 2>/dev/null </dev/null
+    done | while read -r route via _; do
+        if [ "$via" = via ]; then ip route delete "$route" </dev/null 2>/dev/null || true; fi
     done
     [ -n "$(ip -o link show master cni0 2>/dev/null)" ] || ip link delete cni0 2>/dev/null || true
 }

@@ -7,7 +7,16 @@ import { checkNetworks } from "./checks/networks";
 import { bindProblems, checkPorts } from "./checks/ports";
 import { checkClearSecrets, haproxySecrets } from "./checks/secrets";
 import { haproxyModel } from "../proxy/plan";
-import { SECRET_SETTINGS, SpecError, configPath, isSecretKey, problemsOf, shown, type Problem, type Report } from "./errors";
+import {
+    SECRET_SETTINGS,
+    SpecError,
+    configPath,
+    isSecretKey,
+    problemsOf,
+    shown,
+    type Problem,
+    type Report,
+} from "./errors";
 import { EQUAL_ON_SERVERS, K3S_KEYS, MANAGED_KEYS } from "./k3s-keys";
 import { isKubeletLabel } from "./kubelet-labels";
 import { knownHostKey } from "./known-hosts";
@@ -497,7 +506,8 @@ function joined(role: Role, shared: K3sConfig, own: K3sConfig): K3sConfig {
     const merged: K3sConfig = { ...shared, ...own };
     for (const [key, value] of Object.entries(own)) {
         const base = shared[key];
-        if (base !== undefined && entry(K3S_KEYS[role], key) === "list") merged[key] = [base, value].flat() as K3sConfig[string];
+        if (base !== undefined && entry(K3S_KEYS[role], key) === "list")
+            merged[key] = [base, value].flat() as K3sConfig[string];
     }
     return merged;
 }

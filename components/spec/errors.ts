@@ -71,7 +71,8 @@ export function isSecretKey(key: string): boolean {
 /** A value as it appears in a message: JSON without passwords, at most 80 characters. */
 export function shown(value: unknown): string {
     const text = visible(
-        JSON.stringify(value, (key, v: unknown) => (isSecretKey(key) && typeof v !== "object" ? "[secret]" : v)) ?? String(value),
+        JSON.stringify(value, (key, v: unknown) => (isSecretKey(key) && typeof v !== "object" ? "[secret]" : v)) ??
+            String(value),
     );
     return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

@@ -28,7 +28,11 @@ export interface ChangeRule {
 export const CHANGE_RULES: readonly ChangeRule[] = [
     { setting: "cluster-cidr", kind: "founding", why: "every Node has its part of it, for good" },
     { setting: "service-cidr", kind: "founding", why: "every Service has an address in it, for good" },
-    { setting: "IP family", kind: "founding", why: "Nodes and Services have addresses of one family (nodes[].address)" },
+    {
+        setting: "IP family",
+        kind: "founding",
+        why: "Nodes and Services have addresses of one family (nodes[].address)",
+    },
     {
         setting: "secrets-encryption",
         kind: "founding",

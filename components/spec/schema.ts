@@ -5,7 +5,16 @@
 import { X509Certificate } from "node:crypto";
 import { z } from "zod";
 import { haproxyConfigSchema } from "../haproxy";
-import { K3S_VERSION_FORM, durationMs, isAddress, isCidr, isHost, isLabel, isNodeName, parseK3sVersion } from "./values";
+import {
+    K3S_VERSION_FORM,
+    durationMs,
+    isAddress,
+    isCidr,
+    isHost,
+    isLabel,
+    isNodeName,
+    parseK3sVersion,
+} from "./values";
 
 /** No control characters, neither of ASCII nor of Unicode, and none that YAML takes for the end of a line. */
 const PRINTABLE = /^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ufeff]*$/;

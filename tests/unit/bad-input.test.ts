@@ -229,7 +229,9 @@ function yamlOf(spec: ClusterSpec): [string, unknown][] {
 /** Where a mistake may be reported: the place itself, what is in it, or what it is part of when that is of a wrong kind. */
 function tells(mistakes: readonly string[], path: Path): boolean {
     // Of two settings of which there must be one, what holds them is wrong.
-    const own = configPath(["insecure_password", "expression"].includes(String(path.at(-1))) ? path.slice(0, -1) : path);
+    const own = configPath(
+        ["insecure_password", "expression"].includes(String(path.at(-1))) ? path.slice(0, -1) : path,
+    );
     // A backend's name is told where it is missed, and without an inventory nothing of server_dynamic is looked at.
     if (path.includes("server_dynamic") || own === "k3s-ha:proxy.haproxy.backend[0].name") return true;
     return mistakes.some(
@@ -251,12 +253,15 @@ function impossible(spec: ClusterSpec): string[] {
     }
     for (const { name, address, ssh } of spec.nodes)
         for (const at of [address, ssh.host, ssh.bastion?.host ?? ""])
-            if (isIP(at) && kept.check(at, isIPv6(at) ? "ipv6" : "ipv4")) found.push(`${name}: ${at} is a pod's or a service's`);
+            if (isIP(at) && kept.check(at, isIPv6(at) ? "ipv6" : "ipv4"))
+                found.push(`${name}: ${at} is a pod's or a service's`);
     for (const { name } of spec.nodes)
-        if (!/^[a-z0-9]+([-.][a-z0-9]+|-+[a-z0-9]+)*$/.test(name) || name.length > 63) found.push(`${name} is no Node's name`);
+        if (!/^[a-z0-9]+([-.][a-z0-9]+|-+[a-z0-9]+)*$/.test(name) || name.length > 63)
+            found.push(`${name} is no Node's name`);
     const config0 = haproxyConfig(spec, spec.nodes[0]!);
     for (const [line, port] of config0.matchAll(/^ +bind \S*:(\d+)\b.*$/gm))
-        if (["80", "443", "6443", "10250", "2379"].includes(port!) && !/quic|udp/.test(line)) found.push(`a bind takes a port of k3s's: ${line}`);
+        if (["80", "443", "6443", "10250", "2379"].includes(port!) && !/quic|udp/.test(line))
+            found.push(`a bind takes a port of k3s's: ${line}`);
     return found;
 }
 
@@ -341,7 +346,10 @@ describe("bad input", () => {
         for (const place of all) {
             // Never well formed: passwords in clear do not belong into a stack file, and there is no inventory.
             // Of an issuer's claim or expression there must be one.
-            if (["insecure_password", "expression"].includes(String(place.path.at(-1))) || place.path.includes("server_dynamic"))
+            if (
+                ["insecure_password", "expression"].includes(String(place.path.at(-1))) ||
+                place.path.includes("server_dynamic")
+            )
                 continue;
             // An agent's setting; the sample node is a server (tests/unit/k3s.test.ts has an agent).
             if (place.path[0] === "nodes" && place.path.at(-1) === "throughProxy") continue;

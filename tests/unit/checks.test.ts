@@ -21,7 +21,10 @@ const data = (more: object, name: string): string => {
 };
 const told = (more: object, line: RegExp): void => {
     const lines = mistakes(more);
-    assert.ok(lines.some((l) => line.test(l)), lines.join("\n"));
+    assert.ok(
+        lines.some((l) => line.test(l)),
+        lines.join("\n"),
+    );
 };
 
 const ISSUER = {
@@ -49,17 +52,32 @@ describe("who may log in", () => {
     });
 
     it("refuses issuers that no file takes, and those that the kube-apiserver would not start with", () => {
-        told({ authentication: { jwt: [ISSUER] } }, /^k3s-ha:authentication\.jwt: goes into the file of readiness "scoped"/);
+        told(
+            { authentication: { jwt: [ISSUER] } },
+            /^k3s-ha:authentication\.jwt: goes into the file of readiness "scoped"/,
+        );
         const bad = (issuer: object): object => ({ readiness: "scoped", authentication: { jwt: [issuer] } });
-        told(bad({ ...ISSUER, issuer: { url: "http://x", audiences: ["a"] } }), /jwt\[0\]\.issuer\.url: .* must be an https/);
-        told(bad({ ...ISSUER, issuer: { url: "https://x", audiences: [] } }), /jwt\[0\]\.issuer\.audiences: .*at least one audience/);
-        told(bad({ ...ISSUER, claimMappings: { username: { claim: "sub" } } }), /claimMappings\.username: .*claim and prefix/);
+        told(
+            bad({ ...ISSUER, issuer: { url: "http://x", audiences: ["a"] } }),
+            /jwt\[0\]\.issuer\.url: .* must be an https/,
+        );
+        told(
+            bad({ ...ISSUER, issuer: { url: "https://x", audiences: [] } }),
+            /jwt\[0\]\.issuer\.audiences: .*at least one audience/,
+        );
+        told(
+            bad({ ...ISSUER, claimMappings: { username: { claim: "sub" } } }),
+            /claimMappings\.username: .*claim and prefix/,
+        );
     });
 
     it("takes a flag that says what readiness says", () => {
         assert.deepEqual(mistakes({ readiness: "unauthorized", server: args("anonymous-auth=false") }), []);
         assert.deepEqual(mistakes({ server: args("anonymous-auth=true") }), []);
-        told({ readiness: "unauthorized", server: args("anonymous-auth=true") }, /contradicts readiness "unauthorized"/);
+        told(
+            { readiness: "unauthorized", server: args("anonymous-auth=true") },
+            /contradicts readiness "unauthorized"/,
+        );
         told({ readiness: "scoped", server: args("anonymous-auth=false") }, /contradicts readiness "scoped"/);
     });
 });
@@ -73,7 +91,8 @@ describe("lists of a role and of a node", () => {
             });
             return nodeConfig(s, of(s, "a"))["tls-san"];
         };
-        for (const shared of ["x", ["x"]]) for (const own of ["y", ["y"]]) assert.deepEqual(config(shared, own), ["x", "y"]);
+        for (const shared of ["x", ["x"]])
+            for (const own of ["y", ["y"]]) assert.deepEqual(config(shared, own), ["x", "y"]);
         const agents = spec({
             agent: { config: { "kubelet-arg": "max-pods=50", "pause-image": "a" } },
             nodes: [
@@ -126,14 +145,29 @@ describe("files of the user's", () => {
 
     it("restart k3s where it reads them at its start, on the nodes that do", () => {
         const more = {
-            ...files("/etc/motd", "/etc/k3s/audit.yaml", "/etc/k3s/psa.yaml", "/etc/k3s/psa-inner.yaml", "/etc/ssl/r.pem", "/etc/default/k3s", "/var/lib/rancher/k3s/server/manifests/a.yaml"),
+            ...files(
+                "/etc/motd",
+                "/etc/k3s/audit.yaml",
+                "/etc/k3s/psa.yaml",
+                "/etc/k3s/psa-inner.yaml",
+                "/etc/ssl/r.pem",
+                "/etc/default/k3s",
+                "/var/lib/rancher/k3s/server/manifests/a.yaml",
+            ),
             server: args("audit-policy-file=/etc/k3s/audit.yaml", "admission-control-config-file=/etc/k3s/psa.yaml"),
             registries: { configs: { r: { tls: { ca_file: "/etc/ssl/r.pem" } } } },
         };
         const inner = more as { host: { files: { path: string; content: string }[] } };
         inner.host.files[2]!.content = "plugins: [{ path: /etc/k3s/psa-inner.yaml }]\n";
-        const reads = (name: string): string[] => [...data(more, name).matchAll(/^reads: (\S+) [0-9a-f]{64}$/gm)].map((m) => m[1]!);
-        assert.deepEqual(reads("master-1"), ["/etc/default/k3s", "/etc/k3s/audit.yaml", "/etc/k3s/psa-inner.yaml", "/etc/k3s/psa.yaml", "/etc/ssl/r.pem"]);
+        const reads = (name: string): string[] =>
+            [...data(more, name).matchAll(/^reads: (\S+) [0-9a-f]{64}$/gm)].map((m) => m[1]!);
+        assert.deepEqual(reads("master-1"), [
+            "/etc/default/k3s",
+            "/etc/k3s/audit.yaml",
+            "/etc/k3s/psa-inner.yaml",
+            "/etc/k3s/psa.yaml",
+            "/etc/ssl/r.pem",
+        ]);
         assert.deepEqual(reads("agent-1"), ["/etc/default/k3s", "/etc/ssl/r.pem"]);
         const before = data(more, "master-1");
         inner.host.files[1]!.content = "b\n";
@@ -162,17 +196,29 @@ echo b >${folder}/audit.yaml; note_missed_restart; echo "other $RESTART"`,
 
 describe("what a step waits for", () => {
     it("is what somebody brings before it", () => {
-        assert.match(data({ server: { config: { "flannel-backend": "none" } } }, "agent-1"), /^no-node-ready: .*your CNI/m);
-        assert.match(data({ server: { config: { "flannel-backend": "none" } } }, "master-2"), /^no-node-ready: .*your CNI/m);
-        assert.match(data({ server: { config: { "disable-cloud-controller": true } } }, "agent-1"), /^no-node-initialized: .*your cloud controller/m);
+        assert.match(
+            data({ server: { config: { "flannel-backend": "none" } } }, "agent-1"),
+            /^no-node-ready: .*your CNI/m,
+        );
+        assert.match(
+            data({ server: { config: { "flannel-backend": "none" } } }, "master-2"),
+            /^no-node-ready: .*your CNI/m,
+        );
+        assert.match(
+            data({ server: { config: { "disable-cloud-controller": true } } }, "agent-1"),
+            /^no-node-initialized: .*your cloud controller/m,
+        );
         assert.doesNotMatch(data({}, "agent-1"), /^no-node/m);
     });
 
     const waits = async (reason?: string): Promise<string> => {
-        const kube = `kube() { case $4 in *Ready*) echo 'x v1 False' ;; *) printf '2026-01-01T00:00:00Z v1' ;; esac; }`;
+        const kube = `kube() { case "$*" in *Ready*) echo 'x v1 False' ;; *) printf '2026-01-01T00:00:00Z v1' ;; esac; }`;
         const { text } = await shell(
             `${kube}; reported() { :; }; stage_wait() { what=$1; shift; if "$@"; then echo "$what: yes"; else echo "$what: no"; fi; }; wait_for_node`,
-            { "work/set.version": "v1\n", ...(reason === undefined ? {} : { "work/set.no-node-ready": `${reason}\n` }) },
+            {
+                "work/set.version": "v1\n",
+                ...(reason === undefined ? {} : { "work/set.no-node-ready": `${reason}\n` }),
+            },
         );
         return text;
     };
@@ -184,7 +230,13 @@ describe("what a step waits for", () => {
 
 describe("names with dots", () => {
     const name = "node1.example.com";
-    const more = { nodes: [node(name, "server", "10.0.0.1"), node("node1xexample.com", "server", "10.0.0.2"), node("a.b", "agent", "10.0.0.3")] };
+    const more = {
+        nodes: [
+            node(name, "server", "10.0.0.1"),
+            node("node1xexample.com", "server", "10.0.0.2"),
+            node("a.b", "agent", "10.0.0.3"),
+        ],
+    };
 
     it("are taken everywhere", () => {
         assert.deepEqual(mistakes(more), []);
@@ -196,7 +248,10 @@ describe("names with dots", () => {
 
     it("are refused where Kubernetes refuses them", () => {
         for (const wrong of ["a..b", ".a", "a.", "-a.b", "a.-b", "A.b", "a_b", `${"a".repeat(60)}.bcd`])
-            told({ nodes: [node(wrong, "server", "10.0.0.1")] }, /^k3s-ha:nodes\[0\]\.name: .* must be a lower-case DNS name/);
+            told(
+                { nodes: [node(wrong, "server", "10.0.0.1")] },
+                /^k3s-ha:nodes\[0\]\.name: .* must be a lower-case DNS name/,
+            );
         told({ cluster: "a.b" }, /^k3s-ha:cluster: "a\.b" must be a lower-case DNS label/);
     });
 

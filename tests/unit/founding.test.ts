@@ -15,14 +15,25 @@ const refused = (before: object, after: object, allow: readonly "podNetwork"[] =
 
 describe("settings of a running cluster", () => {
     for (const [before, after, told] of [
-        [{}, { "cluster-cidr": "10.52.0.0/16" }, /^k3s-ha:server\.config\.cluster-cidr: "10\.52\.0\.0\/16" was "10\.42\.0\.0\/16", and k3s fixes it/],
+        [
+            {},
+            { "cluster-cidr": "10.52.0.0/16" },
+            /^k3s-ha:server\.config\.cluster-cidr: "10\.52\.0\.0\/16" was "10\.42\.0\.0\/16", and k3s fixes it/,
+        ],
         [{}, { "service-cidr": ["10.53.0.0/16"] }, /server\.config\.service-cidr: .* was "10\.43\.0\.0\/16"/],
-        [{}, { "secrets-encryption": true }, /server\.config\.secrets-encryption: "true" was "false", and k3s fixes it/],
+        [
+            {},
+            { "secrets-encryption": true },
+            /server\.config\.secrets-encryption: "true" was "false", and k3s fixes it/,
+        ],
         [{ "secrets-encryption": true }, {}, /server\.config\.secrets-encryption: "false" was "true"/],
     ] as const)
         it(`are refused, whatever is allowed: ${JSON.stringify(before)} to ${JSON.stringify(after)}`, () => {
             for (const allow of [[], ["podNetwork"]] as const)
-                assert.ok(refused(before, after, allow).some((line) => told.test(line)), refused(before, after, allow).join("\n"));
+                assert.ok(
+                    refused(before, after, allow).some((line) => told.test(line)),
+                    refused(before, after, allow).join("\n"),
+                );
         });
 
     for (const after of [
@@ -37,17 +48,30 @@ describe("settings of a running cluster", () => {
             assert.equal(lines.length, 1, lines.join("\n"));
             assert.match(lines[0]!, new RegExp(`^k3s-ha:server\\.config\\.${setting}: .*allow: \\[podNetwork\\]`));
             assert.deepEqual(refused({}, after, ["podNetwork"]), []);
-            assert.match(consequences(factsOf(of({})), factsOf(of(after))).join("\n"), new RegExp(`${setting}.*do not reach each other`));
+            assert.match(
+                consequences(factsOf(of({})), factsOf(of(after))).join("\n"),
+                new RegExp(`${setting}.*do not reach each other`),
+            );
         });
 
     it("nodes of another IP family are another cluster", () => {
         const six = spec({ nodes: [node("master-1", "server", "fd12::1")] });
         const four = spec({ nodes: [node("master-1", "server", "10.90.0.11")] });
-        assert.match(refusals(factsOf(four), factsOf(six), []).map((p) => p.message).join("\n"), /was "IPv4", and k3s fixes it/);
+        assert.match(
+            refusals(factsOf(four), factsOf(six), [])
+                .map((p) => p.message)
+                .join("\n"),
+            /was "IPv4", and k3s fixes it/,
+        );
     });
 
     it("k3s's own values written out, all other settings, and what an older version left are no change", () => {
-        const own = { "cluster-cidr": "10.42.0.0/16", "cluster-dns": ["10.43.0.10"], "flannel-backend": "vxlan", "disable-kube-proxy": false };
+        const own = {
+            "cluster-cidr": "10.42.0.0/16",
+            "cluster-dns": ["10.43.0.10"],
+            "flannel-backend": "vxlan",
+            "disable-kube-proxy": false,
+        };
         assert.deepEqual(refused({}, own), []);
         assert.deepEqual(refused({}, { "disable-network-policy": true, "tls-san": ["x"] }), []);
         const { settings: _, ...older } = factsOf(of({}));
@@ -64,9 +88,18 @@ describe("settings of a running cluster", () => {
     it("agents restart for what they take from the servers, and nobody's data change while all is k3s's own", () => {
         const data = (config: object, name: string): string => {
             const s = of(config);
-            return renderBundle(k3sBundle(s, s.nodes.find((n) => n.name === name)!));
+            return renderBundle(
+                k3sBundle(
+                    s,
+                    s.nodes.find((n) => n.name === name)!,
+                ),
+            );
         };
-        for (const config of [{ "cluster-domain": "a.b" }, { "disable-kube-proxy": true }, { "egress-selector-mode": "pod" }]) {
+        for (const config of [
+            { "cluster-domain": "a.b" },
+            { "disable-kube-proxy": true },
+            { "egress-selector-mode": "pod" },
+        ]) {
             assert.notEqual(data(config, "agent-1"), data({}, "agent-1"), JSON.stringify(config));
             assert.match(data(config, "agent-1"), /^from-servers: /m);
         }
@@ -94,11 +127,15 @@ restart_unit 2>/dev/null`,
                 ...(now === undefined ? {} : { "work/set.flannel-backend": `${now}\n` }),
             },
         );
-        return text.trim().split("\n").map((line) => line.replace(/ k3s-ha-test.*/, ""));
+        return text
+            .trim()
+            .split("\n")
+            .map((line) => line.replace(/ k3s-ha-test.*/, ""));
     };
 
     it("a plain restart is one", async () => {
-        for (const before of ["vxlan", undefined]) assert.deepEqual(await restart(before, undefined), ["systemctl restart --no-block"]);
+        for (const before of ["vxlan", undefined])
+            assert.deepEqual(await restart(before, undefined), ["systemctl restart --no-block"]);
         // An older version of this program started it, with a network of somebody else's.
         assert.deepEqual(await restart(undefined, "none"), ["systemctl restart --no-block"]);
     });

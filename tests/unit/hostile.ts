@@ -359,7 +359,11 @@ export function places(base: Readonly<Record<string, unknown>>): Place[] {
     };
     const { shape } = definition(stackSchema);
     for (const [key, schema] of Object.entries(shape!))
-        walk(schema, [key], base[key] ?? BESIDE[key]?.value, (value) => ({ ...base, ...BESIDE[key]?.with, [key]: value }));
+        walk(schema, [key], base[key] ?? BESIDE[key]?.value, (value) => ({
+            ...base,
+            ...BESIDE[key]?.with,
+            [key]: value,
+        }));
     return found;
 }
 

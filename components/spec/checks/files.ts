@@ -19,7 +19,10 @@ const WRITTEN: readonly (readonly [RegExp, string])[] = [
         /^\/etc\/systemd\/system\/(k3s|k3s-agent)\.service$|^\/usr\/local\/bin\/(k3s|k3s-killall\.sh)$/,
         "is written by the step k3s",
     ],
-    [/^\/etc\/systemd\/system\/(k3s|k3s-agent)\.service\.env$/, "is k3s's own; variables of yours belong into /etc/default/k3s"],
+    [
+        /^\/etc\/systemd\/system\/(k3s|k3s-agent)\.service\.env$/,
+        "is k3s's own; variables of yours belong into /etc/default/k3s",
+    ],
     [
         /^\/etc\/rancher\/k3s\/config\.yaml(\.d\/.*)?$/,
         "is k3s's configuration, which the program checks and writes; use k3s-ha:server.config, agent.config and nodes[].config",
@@ -27,12 +30,15 @@ const WRITTEN: readonly (readonly [RegExp, string])[] = [
     [/^\/etc\/rancher\/k3s\/registries\.yaml$/, "is written from k3s-ha:registries"],
     [/^\/etc\/rancher\/k3s\/authn\.yaml$/, "is written in readiness scoped; use k3s-ha:authentication"],
     [/^\/etc\/rancher\/(k3s\/(token|agent-token|k3s\.yaml)|node\/.*)$/, "is written by the step k3s or by k3s itself"],
-    [new RegExp(`^${K3S}/server/manifests/(${PACKAGED})$`), "is written by k3s at every start; turn it off by server.config.disable, and give yours another name"],
     [
-        new RegExp(`^${K3S}/server/(manifests|static)/(?!k3s-ha/)`),
-        "",
+        new RegExp(`^${K3S}/server/manifests/(${PACKAGED})$`),
+        "is written by k3s at every start; turn it off by server.config.disable, and give yours another name",
     ],
-    [/^\/var\/lib\/rancher\/k3s\/agent\/etc\/(kubelet\.conf\.d\/(00-k3s-defaults|50-k3s-ha)\.conf|containerd\/config\.toml|[^/]*\.(json|yaml))$/, "is written by k3s at every start; for the kubelet use k3s-ha:kubelet, for containerd a template (config-v3.toml.tmpl)"],
+    [new RegExp(`^${K3S}/server/(manifests|static)/(?!k3s-ha/)`), ""],
+    [
+        /^\/var\/lib\/rancher\/k3s\/agent\/etc\/(kubelet\.conf\.d\/(00-k3s-defaults|50-k3s-ha)\.conf|containerd\/config\.toml|[^/]*\.(json|yaml))$/,
+        "is written by k3s at every start; for the kubelet use k3s-ha:kubelet, for containerd a template (config-v3.toml.tmpl)",
+    ],
     [/^\/var\/lib\/rancher\/k3s\/agent\/(etc|images|pod-manifests)\//, ""],
     [new RegExp(`^${K3S}/(server|agent|data)/[^/]*(/|$)`), "is k3s's own data, which it writes itself"],
 ];

@@ -71,9 +71,13 @@ function checkForms({ server }: StackSettings, report: Report): void {
         for (const text of listOf(config[key]))
             if (!isCidr(text)) report(["server", "config", key], text, "must be a network such as 10.42.0.0/16");
     for (const text of listOf(config["cluster-dns"]))
-        if (!isAddress(text)) report(["server", "config", "cluster-dns"], text, "must be an address such as 10.43.0.10");
+        if (!isAddress(text))
+            report(["server", "config", "cluster-dns"], text, "must be an address such as 10.43.0.10");
     const domain = config["cluster-domain"];
-    if (typeof domain === "string" && !/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/.test(domain))
+    if (
+        typeof domain === "string" &&
+        !/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$/.test(domain)
+    )
         report(["server", "config", "cluster-domain"], domain, "must be a lower-case DNS name such as cluster.local");
 }
 
@@ -124,7 +128,11 @@ function checkSizes({ nodes, server }: StackSettings, known: readonly Known[], r
                     `has room for ${room} nodes, each with a /${part}, and the stack has ${nodes.length}; take a larger one, such as a /${network.family === 4 ? 16 : 56}`,
                 );
         } else if (network.last - network.first < 10n)
-            report(at, network.text, "is too small: the cluster's DNS is its tenth address; take a larger one, such as a /16");
+            report(
+                at,
+                network.text,
+                "is too small: the cluster's DNS is its tenth address; take a larger one, such as a /16",
+            );
     }
 }
 
@@ -171,7 +179,16 @@ function checkOverlaps(settings: StackSettings, known: readonly Known[], report:
 }
 
 /** Networks from which people cut theirs: that one of them is trusted as a whole says nothing of routes. */
-const WHOLE = ["0.0.0.0/0", "::/0", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fd00::/8"];
+const WHOLE = [
+    "0.0.0.0/0",
+    "::/0",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "100.64.0.0/10",
+    "fc00::/7",
+    "fd00::/8",
+];
 
 function isWhole(network: Network, inner: Network): boolean {
     return WHOLE.includes(network.text) && contains(network, inner) && network.bits < inner.bits;
@@ -214,7 +231,11 @@ function checkDns({ server }: StackSettings, known: readonly Known[], report: Re
                 `lies outside of ${services.map(describe).join(", ")}: CoreDNS is a Service, and gets no such address. Take one of them, or leave it out (the tenth one); a DNS of your own: server.config.disable: [coredns]`,
             );
         else if (services.some((k) => [k.network.first, k.network.first + 1n].includes(address.first)))
-            report(at, text, "is the network's own address, or that of Service kubernetes; take a later one, such as the tenth");
+            report(
+                at,
+                text,
+                "is the network's own address, or that of Service kubernetes; take a later one, such as the tenth",
+            );
     }
 }
 
@@ -233,7 +254,11 @@ function checkArgs({ server, agent, nodes }: StackSettings, report: Report): voi
                 const flag = /^-{0,2}([a-z-]+)\+?=/.exec(String(arg))?.[1];
                 if (flag === undefined || !flags.includes(flag)) return;
                 const setting = flag === "service-cluster-ip-range" ? "service-cidr" : flag;
-                report([...path, key, i], arg, `sets for one component what all must know; write k3s-ha:server.config.${setting} instead`);
+                report(
+                    [...path, key, i],
+                    arg,
+                    `sets for one component what all must know; write k3s-ha:server.config.${setting} instead`,
+                );
             });
         }
     };

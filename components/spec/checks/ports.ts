@@ -42,7 +42,8 @@ export function takenPorts(settings: StackSettings): { readonly tcp: Taken; read
     const config = settings.server.config ?? {};
     const [low, high] = nodePortRange(config["service-node-port-range"]);
     const disabled = listOf(config["disable"]);
-    const web = !disabled.includes("traefik") && !disabled.includes("servicelb") && config["disable-helm-controller"] !== true;
+    const web =
+        !disabled.includes("traefik") && !disabled.includes("servicelb") && config["disable-helm-controller"] !== true;
     const balancers = [settings.agent.config, ...settings.nodes.map((n) => n.config)].map((c) => c?.["lb-server-port"]);
     const backend = String(config["flannel-backend"] ?? "vxlan");
     const nodePort = (port: number): string | undefined =>
@@ -122,13 +123,17 @@ function bindsOf(config: HaproxyConfig): Bind[] {
         if (places.length > 0) found.push({ key, section, at, text, places });
     };
     for (const key of ["listen", "frontend"] as const)
-        config[key]?.forEach(({ name, bind }) => bind.forEach(({ listen }, i) => add(key, name, `bind[${i}].listen`, listen)));
+        config[key]?.forEach(({ name, bind }) =>
+            bind.forEach(({ listen }, i) => add(key, name, `bind[${i}].listen`, listen)),
+        );
     config.logforwards?.forEach(({ name, bind, dgram_bind }) => {
         add("logforwards", name, "bind", bind);
         add("logforwards", name, "dgram_bind", dgram_bind, true);
     });
     if (config.global?.stats)
-        config.global.stats.sockets?.forEach(({ listen }, i) => add("global", "", `stats.sockets[${i}].listen`, listen));
+        config.global.stats.sockets?.forEach(({ listen }, i) =>
+            add("global", "", `stats.sockets[${i}].listen`, listen),
+        );
     return found;
 }
 
@@ -143,7 +148,8 @@ const meets = (a: Place, b: Place): boolean =>
     a.udp === b.udp && a.from <= b.to && b.from <= a.to && sameAddress(a.address, b.address);
 
 /** The ports of a place, as far as they can be counted. */
-const ports = ({ from, to }: Place): number[] => Array.from({ length: Math.min(to - from + 1, 65536) }, (_, i) => from + i);
+const ports = ({ from, to }: Place): number[] =>
+    Array.from({ length: Math.min(to - from + 1, 65536) }, (_, i) => from + i);
 
 /** The user's own binds, against all that listens on a node of either role, the preset's sections included. */
 export function bindProblems(spec: ClusterSpec, settings: StackSettings): Problem[] {
@@ -153,7 +159,8 @@ export function bindProblems(spec: ClusterSpec, settings: StackSettings): Proble
     const model = haproxyModel(spec, spec.nodes[0] as NodeSpec);
     const all = bindsOf(model);
     const mine = bindsOf(own);
-    const isOwn = (bind: Bind): boolean => mine.some((b) => b.key === bind.key && b.section === bind.section && b.at === bind.at && b.text === bind.text);
+    const isOwn = (bind: Bind): boolean =>
+        mine.some((b) => b.key === bind.key && b.section === bind.section && b.at === bind.at && b.text === bind.text);
     const pathOf = ({ key, section, at }: Bind): string => {
         const list = (own as Record<string, unknown>)[key];
         const index = Array.isArray(list) ? (list as { name: string }[]).findIndex((s) => s.name === section) : -1;

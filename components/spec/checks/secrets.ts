@@ -18,7 +18,8 @@ const URL_PASSWORD = /[a-z][a-z0-9+.-]*:\/\/[^/\s:@'"]*:[^/\s@'"]+@/i;
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----/;
 const AUTHORIZATION = /\bauthorization['":\s,[]+(basic|bearer)\s+(?!%\[|\$)\S/i;
 /** A line of a file that says so; a reference to another place is none. */
-const LOOKS_SECRET = /^\s*["']?[\w.-]*(password|passwd|secret|token|api_?key|access_?key)["']?\s*[:=]\s*["']?(?![/$%{<]|@@|true|false|null|\d+\b)[^\s"']{6,}/im;
+const LOOKS_SECRET =
+    /^\s*["']?[\w.-]*(password|passwd|secret|token|api_?key|access_?key)["']?\s*[:=]\s*["']?(?![/$%{<]|@@|true|false|null|\d+\b)[^\s"']{6,}/im;
 
 /** Why a text is certainly a secret; undefined when it is not. */
 function certain(text: string): string | undefined {
@@ -35,7 +36,8 @@ export function checkClearSecrets(
     report: Report,
     warnings: string[],
 ): void {
-    const tell = (path: readonly PropertyKey[], what: string): void => report(path, undefined, `holds ${what} in clear; ${wayOut(path)}`);
+    const tell = (path: readonly PropertyKey[], what: string): void =>
+        report(path, undefined, `holds ${what} in clear; ${wayOut(path)}`);
     for (const role of ["server", "agent"] as const)
         if (!encrypted.has(role)) checkConfig(settings[role].config, [role, "config"], tell);
     settings.nodes.forEach((node, i) => checkConfig(node.config, ["nodes", i, "config"], tell));
@@ -76,9 +78,13 @@ function checkConfig(
 }
 
 /** Content of YAML files: by the names of its keys, and by what its texts are. */
-function walk(value: unknown, path: readonly PropertyKey[], tell: (path: readonly PropertyKey[], what: string) => void): void {
+function walk(
+    value: unknown,
+    path: readonly PropertyKey[],
+    tell: (path: readonly PropertyKey[], what: string) => void,
+): void {
     if (typeof value === "string") {
-        const last = path.findLast((part) => typeof part === "string");
+        const last = [...path].reverse().find((part) => typeof part === "string");
         const what = certain(value) ?? (isSecretKey(String(last)) && value !== "" ? "a secret" : undefined);
         if (what !== undefined) tell(path, what);
     } else if (Array.isArray(value)) {
@@ -105,7 +111,8 @@ export function haproxySecrets(own: HaproxyConfig): Problem[] {
         } else if (value !== null && typeof value === "object") {
             const list = Array.isArray(value);
             for (const [key, inner] of Object.entries(value))
-                if (!["passwd", "password", "insecure_password"].includes(key)) look(inner, [...path, list ? Number(key) : key]);
+                if (!["passwd", "password", "insecure_password"].includes(key))
+                    look(inner, [...path, list ? Number(key) : key]);
         }
     };
     look(own, ["proxy", "haproxy"]);

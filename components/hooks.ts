@@ -4,7 +4,7 @@ import { failureAdvice } from "./remote/failure-advice";
 import { Rollout } from "./rollout";
 import { SpecError } from "./spec/errors";
 import type { ClusterSpec } from "./spec/spec";
-import { factsOf, refusals, type ClusterFacts } from "./spec/transition";
+import { consequences, factsOf, refusals, type ClusterFacts } from "./spec/transition";
 
 /** Bindings by what they are for. */
 export interface ClusterHooks {
@@ -60,8 +60,10 @@ function transitionGuard(spec: ClusterSpec): pulumi.ResourceHook {
     return new pulumi.ResourceHook(
         `${spec.cluster}-transition`,
         (args) => {
-            const problems = refusals(args.oldInputs?.["input"] as ClusterFacts, factsOf(spec), spec.allow);
+            const before = args.oldInputs?.["input"] as ClusterFacts;
+            const problems = refusals(before, factsOf(spec), spec.allow);
             if (problems.length > 0) throw new SpecError(problems);
+            for (const text of consequences(before, factsOf(spec))) void pulumi.log.warn(text);
         },
         { onDryRun: true },
     );

@@ -1,5 +1,6 @@
 /** What the hosts say, as values. Pure. */
 import { readyCodes } from "../components/k3s/config";
+import { serverName } from "../components/proxy/plan";
 import { servers, type ClusterSpec } from "../components/spec/spec";
 
 /** What a host sees of the cluster. */
@@ -42,8 +43,12 @@ export function obstacles(spec: ClusterSpec, views: ReadonlyMap<string, View | s
             found.push(`${name}: ${view ?? "was not asked"}`);
             continue;
         }
-        if (!equal(view.up, masters))
-            found.push(`${name}: its proxy sees up ${names(view.up)} and not ${names(masters)}`);
+        // Proxies may have names of their own for them.
+        const inProxies = servers(spec)
+            .map((n) => serverName(spec, n))
+            .sort();
+        if (!equal(view.up, inProxies))
+            found.push(`${name}: its proxy sees up ${names(view.up)} and not ${names(inProxies)}`);
         if (role !== "server") continue;
         if (view.unit !== "active") found.push(`${name}: k3s is ${view.unit ?? "not there"}`);
         if (!equal(view.voters, masters))

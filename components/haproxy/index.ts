@@ -1,5 +1,12 @@
 /** haproxy on every node: its configuration as typed data, the presets, the text, and how packages get installed. */
-export { checkReferences, haproxyConfigSchema, inlineSecrets, type HaproxyConfig, type Problem } from "./model";
+export { listenPlaces, type Place } from "./listen";
+export {
+    checkReferences,
+    haproxyConfigSchema,
+    inlineSecrets,
+    type HaproxyConfig,
+    type Problem as HaproxyProblem,
+} from "./model";
 export {
     backendName,
     caFilePath,

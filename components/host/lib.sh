@@ -178,6 +178,9 @@ remember() {
 # files PATH…: those that are there, as lines for remember.
 files() { for path in "$@"; do [ ! -f "$path" ] || echo "file $path"; done; }
 
+# pattern TEXT: a name as a pattern that means just it: names may have dots.
+pattern() { printf '%s\n' "$1" | sed 's/\./\\./g'; }
+
 # For kubectl's go-template, of a Node: its labels and taints, each followed by a comma.
 # shellcheck disable=SC2016,SC2034
 MARKS='{{range $key, $value := .metadata.labels}}{{$key}}={{$value}},{{end}}{{range .spec.taints}}{{.key}}{{with .value}}={{.}}{{end}}:{{.effect}},{{end}}'

@@ -148,7 +148,8 @@ remove() {
     if [ -f "$STATE/files" ]; then
         while read -r path; do
             before=$STATE/before/$(echo "$path" | tr / %)
-            if [ -e "$before" ]; then cp -pf "$before" "$path"; else rm -f "$path"; fi
+            # Its folder may have gone with k3s.
+            if [ -e "$before" ]; then folder "$(dirname "$path")" && cp -pf "$before" "$path"; else rm -f "$path"; fi
         done <"$STATE/files"
     fi
     rm -f "$SYSCTL_FILE"

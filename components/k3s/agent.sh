@@ -53,8 +53,8 @@ apply() {
     deadline=$((started + limit))
     stage_wait "process up" process_up
     stage_wait "joined through the proxy" joined
-    stage_wait "Node Ready" node_ready
-    stage_wait "Node initialized" initialized
+    wait_for_node
+    not_waited_for node-initialized || stage_wait "Node initialized" initialized
     stage_wait "schedulable again" uncordon
     trust_ca "$DATA/agent/server-ca.crt"
     remember_k3s

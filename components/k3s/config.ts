@@ -134,15 +134,16 @@ export function registration(node: NodeSpec): Record<string, string[]> {
 }
 
 /**
- * Who may ask without credentials in mode `scoped`: the three health paths, by exact match. Without the section `anonymous`
+ * Who may ask without credentials in mode `scoped`, and whose tokens are taken beside k3s's own: the three health paths, by exact match. Without the section `anonymous`
  * anonymous access would be fully on. The version of the API is v1 from Kubernetes 1.34.
  */
-export function authenticationConfig(version: string): string {
+export function authenticationConfig(version: string, jwt: ClusterSpec["jwt"] = []): string {
     const minor = Number(/^v1\.(\d+)\./.exec(version)?.[1] ?? 0);
     return quotedYaml({
         apiVersion: `apiserver.config.k8s.io/${minor >= 34 ? "v1" : "v1beta1"}`,
         kind: "AuthenticationConfiguration",
         anonymous: { enabled: true, conditions: ["/healthz", "/livez", "/readyz"].map((path) => ({ path })) },
+        ...(jwt.length > 0 ? { jwt } : {}),
     });
 }
 
@@ -159,7 +160,7 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
         });
     }
     if (node.role === "server" && spec.readiness === "scoped") {
-        files.push({ path: `${CONF}/authn.yaml`, mode: "0600", content: authenticationConfig(spec.version) });
+        files.push({ path: `${CONF}/authn.yaml`, mode: "0600", content: authenticationConfig(spec.version, spec.jwt) });
     }
     if (Object.keys(spec.registries).length > 0) {
         files.push({ path: `${CONF}/registries.yaml`, mode: "0600", content: quotedYaml(spec.registries) });
@@ -175,15 +176,18 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
     return files;
 }
 
-/** The unit k3s's own installer would write, named as it names it, and started after the proxy and the VPN. */
-export function k3sUnit(spec: ClusterSpec, node: NodeSpec): BundleFile {
+/**
+ * The unit k3s's own installer would write, named as it names it, and started after the proxy and the VPN. The line ExecStop tells the
+ * scripts on the host, too, what the proxies call this master (proxy_name in k3s-lib.sh).
+ */
+export function k3sUnit(spec: ClusterSpec, node: NodeSpec, proxyName: string = node.name): BundleFile {
     const name = node.role === "server" ? "k3s" : "k3s-agent";
     const before = ["network-online.target", "haproxy.service", ...(spec.vpn.unit ? [spec.vpn.unit] : [])].join(" ");
     // A master that stops as planned gets no new connections from then until it is ready again; see drain.sh.
     const script = `-/bin/sh ${KIT_DIR}/drain.sh`;
     const serverOnly =
         node.role === "server"
-            ? `ExecStop=${script} begin ${node.name} ${node.address} ${haproxyBackend(spec)}
+            ? `ExecStop=${script} begin ${proxyName} ${node.address} ${haproxyBackend(spec)}
 ExecStartPre=${script} absent
 ExecStartPre=-/bin/rm -f ${PASSWD}
 ExecStartPost=${script} end ${node.address}

@@ -81,12 +81,21 @@ start_digest() {
             echo "$path"
             if [ -f "$path" ]; then cat "$path"; fi
         done
+        # What an agent takes from the servers at its start.
+        setting from-servers | grep . || true
+        # Files of the user's that k3s reads (host.files), as the step prepare has written them.
+        setting reads | while read -r path _; do
+            if [ -n "$path" ]; then echo "$path"; cat "$path" 2>/dev/null || true; fi
+        done
     } | sha256sum | cut -d ' ' -f 1
 }
 
 # A run that was cut off between writing and restarting: what runs is not what the files say.
 note_missed_restart() {
-    if [ -s "$STARTED" ] && [ "$(start_digest)" != "$(cat "$STARTED")" ]; then RESTART=1; fi
+    if [ ! -s "$STARTED" ] || [ "$(start_digest)" = "$(cat "$STARTED")" ]; then return 0; fi
+    RESTART=1
+    # A drop-in of the unit may be among them.
+    systemctl daemon-reload
 }
 
 # put_token SECRET FILE USER: the token in the form that pins the cluster's CA, where it is known.
@@ -144,7 +153,7 @@ start_unit() {
     started=$(now)
     if [ "$RESTART" = 1 ] && ! unit_is ActiveState inactive; then
         old_pid=$(systemctl show -p MainPID --value "$UNIT")
-        systemctl restart --no-block "$UNIT"
+        restart_unit
         outcome=restarted
     elif ! unit_is ActiveState active; then
         systemctl reset-failed "$UNIT" 2>/dev/null || true
@@ -153,8 +162,39 @@ start_unit() {
     else
         outcome=unchanged
     fi
+    setting flannel-backend vxlan >"$STATE/flannel-backend"
     start_digest >"$STARTED"
     restarts_before=$(restarts)
+}
+
+# flannel_before: the backend that k3s was last started with here. What an older version of this program started says nothing: then it
+# was vxlan, and with `none` somebody else's network is not touched.
+flannel_before() { cat "$STATE/flannel-backend" 2>/dev/null || if [ "$(setting flannel-backend vxlan)" = none ]; then echo none; else echo vxlan; fi; }
+
+# With another backend the former one's tunnel and routes would go on taking the pods' traffic.
+restart_unit() {
+    if [ "$(flannel_before)" = "$(setting flannel-backend vxlan)" ]; then
+        systemctl restart --no-block "$UNIT"
+        return
+    fi
+    timeout 120 systemctl stop "$UNIT" || systemctl kill -s KILL "$UNIT" || true
+    if command -v ip >/dev/null 2>&1; then remove_flannel "$(setting flannel-backend vxlan)"; fi
+    systemctl start --no-block "$UNIT"
+}
+
+# remove_flannel BACKEND: what flannel left here with another one. Pods that run hang on cni0 and would be without a network for good
+# when it went; k3s uses the one that it finds.
+remove_flannel() {
+    for link in flannel.1 flannel-v6.1 flannel-wg flannel-wg-v6; do
+        case $1:$link in vxlan:flannel.1 | vxlan:flannel-v6.1 | wireguard-native:flannel-wg*) continue ;; esac
+        if ip link delete "$link" 2>/dev/null; then say "$NODE: interface $link of the former pod network is gone"; fi
+    done
+    sed -n 's/^FLANNEL_\(IPV6_\)*NETWORK=//p' "${SUBNET_ENV:-/run/flannel/subnet.env}" 2>/dev/null | while read -r network; do
+        ip route show root "$network" 2>/dev/null </dev/null
+    done | while read -r route via _; do
+        if [ "$via" = via ]; then ip route delete "$route" </dev/null 2>/dev/null || true; fi
+    done
+    [ -n "$(ip -o link show master cni0 2>/dev/null)" ] || ip link delete cni0 2>/dev/null || true
 }
 
 # True when k3s runs now and will be restarted.
@@ -186,11 +226,28 @@ process_up() {
 }
 api_ready() { [ "$(kube get --raw /readyz)" = ok ]; }
 
+# not_waited_for WHAT: says whose job it is, where the step cannot wait for it.
+not_waited_for() {
+    why_not=$(setting "no-$1")
+    [ -n "$why_not" ] || return 1
+    say "$NODE: not waited for: $1 ($why_not)"
+}
+
+# wait_for_node: until the Node is Ready; where somebody else brings its network later, until it is there and speaks.
+wait_for_node() {
+    if not_waited_for node-ready; then stage_wait "Node there" node_there; else stage_wait "Node Ready" node_ready; fi
+}
+
 # A Node stays Ready over a short restart: what counts is that the kubelet of this version has spoken since.
 node_ready() {
     kube get node "$NODE" -o 'jsonpath={.metadata.creationTimestamp} {.status.nodeInfo.kubeletVersion} {.status.conditions[?(@.type=="Ready")].status}' >"$WORK/node" || return 1
     IFS= read -r told <"$WORK/node" || [ -n "$told" ]
     [ "${told#* }" = "$(setting version) True" ] && reported "${told%% *}"
+}
+node_there() {
+    kube get node "$NODE" -o 'jsonpath={.metadata.creationTimestamp} {.status.nodeInfo.kubeletVersion}' >"$WORK/node" || return 1
+    IFS= read -r told <"$WORK/node" || [ -n "$told" ]
+    [ "${told#* }" = "$(setting version)" ] && reported "${told%% *}"
 }
 
 # reported CREATED: since this start, by this host's own clock. A Node that is new has; one that was there has when its lease was
@@ -205,7 +262,20 @@ reported() {
     [ "$renewed" -gt "$up_since" ]
 }
 
-# masters_up: names of the masters that the local proxy sees up.
+# proxy_name: what the proxies call this master; an own backend of the stack file may have other names than the nodes'.
+proxy_name() {
+    in_proxy=$(sed -n 's/^ExecStop=.*drain\.sh begin \([^ ]*\) .*/\1/p' "$(unit_file)" 2>/dev/null) || in_proxy=""
+    printf '%s\n' "${in_proxy:-$NODE}"
+}
+unit_file() { echo "/etc/systemd/system/$UNIT"; }
+
+# masters_in FILE: name in the proxy and address:port of every master; not of the servers of other backends.
+masters_in() {
+    awk -v be="$(setting backend)" '/^[a-z]/ { mine = ($1 == "backend" && $2 == be) } mine && $1 == "server" { print $2, $3 }' "$1"
+}
+masters_known() { masters_in /etc/haproxy/haproxy.cfg; }
+
+# masters_up: what the local proxy calls the masters that it sees up.
 masters_up() {
     echo "show stat" | socat -t 3 - /run/haproxy/admin.sock 2>/dev/null |
         awk -F, -v be="$(setting backend)" '$1 == be && $2 != "BACKEND" && $18 ~ /^UP/ { print $2 }'
@@ -214,7 +284,7 @@ masters_up() {
 # masters_down: those that it does not.
 masters_down() {
     masters_up >"$WORK/up"
-    awk '$1 == "server" { print $2 }' /etc/haproxy/haproxy.cfg | sort -u | grep -vxF -f "$WORK/up" | tr '\n' ' '
+    masters_known | cut -d ' ' -f 1 | grep -vxF -f "$WORK/up" | tr '\n' ' '
 }
 
 # check_clock: before a join. Certificates are valid from the moment they are made, and etcd wants clocks that agree; a master's
@@ -346,7 +416,7 @@ remove_k3s() {
     fi
     # The data folder may be a mount point; its content goes in any case.
     find "$DATA" -mindepth 1 -delete 2>/dev/null || rm -rf "${DATA:?}"/* 2>/dev/null || true
-    rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STATE/k3s-unit" "$STATE/adopted" "$STARTED" "$STATE/cordoned" "$STATE/applied/k3s"
+    rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STATE/k3s-unit" "$STATE/adopted" "$STARTED" "$STATE/flannel-backend" "$STATE/cordoned" "$STATE/applied/k3s"
     find /var/lib/kubelet -mindepth 1 -delete 2>/dev/null || true
     # What is empty now: k3s's folders, and the one where the kubelet looks for volume plugins.
     plugins=/usr/libexec/kubernetes

@@ -10,7 +10,7 @@ UNIT=k3s.service
 kube() { kubectl_admin "$@"; }
 password_secret() { kube -n kube-system get secret "$1.node-password.k3s" -o name >/dev/null; }
 no_password_secret() { ! password_secret "$1"; }
-not_a_member() { kube get --raw /db/info >"$WORK/members" && ! grep -Eq "\"name\":\"$1(-[0-9a-f]+)?\"" "$WORK/members"; }
+not_a_member() { kube get --raw /db/info >"$WORK/members" && ! grep -Eq "\"name\":\"$(pattern "$1")(-[0-9a-f]+)?\"" "$WORK/members"; }
 no_node() { kube get node "$1" --ignore-not-found -o name >"$WORK/found" && [ ! -s "$WORK/found" ]; }
 remains() { fail "Node $1 $2 after $3 s" "look at it (kubectl describe node $1; k3s kubectl get --raw /db/info on a master) and run pulumi up again"; }
 
@@ -84,7 +84,7 @@ mark() {
     while read -r name _; do
         new=$(wanted "$kind" "$name")
         old=$(field "$name" "$2")
-        grep -q "^$name|" "$WORK/nodes" || continue
+        grep -q "^$(pattern "$name")|" "$WORK/nodes" || continue
         if [ "$new" = "$old" ] && all_there "$new" "$(field "$name" 7)"; then continue; fi
         # shellcheck disable=SC2046
         kube "$kind" node "$name" --overwrite $(printf '%s' "$new" | tr , ' ') >"$WORK/out" 2>&1 || [ -z "$new" ] || fail "kubectl $kind node $name: $(tail -n 1 "$WORK/kubectl.err")" "correct nodes[].${kind}s in the stack file"
@@ -97,7 +97,7 @@ mark() {
 # Nodes that were this stack's and are no longer: pods leave first. A master leaves etcd by its own removal, which comes after this.
 leaving() {
     while IFS='|' read -r name member _ _ role ready _; do
-        if [ "$member" != true ] || grep -q "^$name " "$WORK/members-wanted"; then continue; fi
+        if [ "$member" != true ] || grep -q "^$(pattern "$name") " "$WORK/members-wanted"; then continue; fi
         [ "$ready" = True ] || fail "Node $name is to be removed and is not Ready, so its pods cannot leave it in order" \
             "bring the host back, or put the node back into the stack file with lost: true if it is gone for good"
         seconds=$(setting leave-seconds 300)

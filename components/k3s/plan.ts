@@ -1,6 +1,9 @@
 /** What the steps stage and k3s are given on a node: settings and files, as values. */
-import { backendName, caFile } from "../proxy/plan";
+import { createHash } from "node:crypto";
+import { backendName, caFile, serverName } from "../proxy/plan";
 import type { Bundle } from "../remote/bundle";
+import { filesReadAtStart } from "../spec/checks/files";
+import { flannelBackend, takenFromServers } from "../spec/founding";
 import type { ClusterSpec, NodeSpec } from "../spec/spec";
 import { joinUrl, k3sFiles, k3sUnit, nodeLabels } from "./config";
 
@@ -23,6 +26,23 @@ export function stageBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
     };
 }
 
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+
+/** What the step cannot wait for, since somebody else brings it later; with whose job it is. */
+function waits(spec: ClusterSpec, node: NodeSpec): Record<string, string | undefined> {
+    const controller = spec.nodes.some((n) => n.role === "server" && n.config["disable-cloud-controller"] === true);
+    return {
+        "no-node-ready":
+            flannelBackend(spec) === "none"
+                ? "server.config.flannel-backend is none: your CNI makes the Nodes Ready"
+                : undefined,
+        "no-node-initialized":
+            controller && node.role === "agent"
+                ? "server.config.disable-cloud-controller is true: your cloud controller initializes the Nodes"
+                : undefined,
+    };
+}
+
 /** config.yaml and unit of a node; k3s is restarted when one of them, or the binary, differs from what is there. */
 export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
     const onServers =
@@ -41,12 +61,17 @@ export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
             version: spec.version,
             "join-url": joinUrl(spec),
             ...onServers,
+            // Without their content, which may be long; what k3s runs with is told by their digest.
+            reads: filesReadAtStart(spec, node).map(({ path, content }) => `${path} ${sha256(content)}`),
+            ...waits(spec, node),
+            "flannel-backend": flannelBackend(spec) === "vxlan" ? undefined : flannelBackend(spec),
+            "from-servers": node.role === "agent" ? takenFromServers(spec) : undefined,
             "drain-seconds": spec.rollout.drainSeconds,
             backend: backendName(spec),
             "proxy-ca": spec.proxy.check.verify && spec.proxy.preset !== "seed" ? caFile(spec) : undefined,
             "wait-seconds": node.role === "server" ? spec.timeouts.server : spec.timeouts.agent,
         },
-        files: [...k3sFiles(spec, node), k3sUnit(spec, node)],
+        files: [...k3sFiles(spec, node), k3sUnit(spec, node, serverName(spec, node))],
     };
 }
 

@@ -24,7 +24,7 @@ start_k3s() {
 # Other masters whose etcd listens. It would take the new one for the member that it knows, which may end that one ("tocommit is
 # out of range", seen after a second restore), and clients would be answered by two clusters.
 others_running() {
-    awk -v me="$NODE" '$1 == "server" && $2 != me { print $2, $3 }' /etc/haproxy/haproxy.cfg | sort -u >"$WORK/masters"
+    masters_known | awk -v me="$(proxy_name)" '$1 != me' >"$WORK/masters"
     while read -r name address; do
         if timeout 3 socat -u /dev/null "TCP:${address%:*}:2380,connect-timeout=2" 2>/dev/null; then echo "$name"; fi
     done <"$WORK/masters"
@@ -84,7 +84,7 @@ reset() {
     echo "recover: $NODE is the only etcd member; now 'recover.sh rejoin' on every other master that is alive, then pulumi up"
 }
 
-another_up() { masters_up | grep -vx "$NODE" | grep -q .; }
+another_up() { masters_up | grep -vxF "$(proxy_name)" | grep -q .; }
 
 rejoin() {
     grep -qs '^"server"' "$MEMBERSHIP" || fail "$MEMBERSHIP names no server to join" "run pulumi up, which writes it"

@@ -66,7 +66,8 @@ decide_membership() {
     if [ -e "$STATE/founding" ] && has_etcd_data && journalctl -u "$UNIT" -n 200 --no-pager -o cat 2>/dev/null | grep -q 'no bootstrap data found in datastore'; then
         # k3s was killed between making etcd and saving what it starts from. Nobody has joined yet, so nothing is lost.
         systemctl stop "$UNIT" 2>/dev/null || true
-        rm -rf "$DATA/server"
+        # Not what the step prepare has put beside it (host.files).
+        find "$DATA/server" -mindepth 1 -maxdepth 1 ! -name manifests ! -name static -exec rm -rf {} +
     fi
     if has_etcd_data; then
         # k3s ignores both keys now; a founding that was interrupted carries on from its data.
@@ -93,7 +94,7 @@ members() { kubectl_admin get --raw /db/info | per_line; }
 elsewhere() { sed -n 's/^"server": "\(.*\)"$/\1/p' "$MEMBERSHIP" 2>/dev/null; }
 members_elsewhere() { members_at "$(elsewhere)" "$CONF/token"; }
 members_known() { members >"$WORK/members" && grep -q '"name"' "$WORK/members"; }
-is_member() { grep -E "\"name\":\"$1(-[0-9a-f]+)?\""; }
+is_member() { grep -E "\"name\":\"$(pattern "$1")(-[0-9a-f]+)?\""; }
 etcd_voter() { members >"$WORK/members" && is_member "$NODE" <"$WORK/members" | grep -qv '"isLearner":true'; }
 becomes_voter() { etcd_voter || { hasten_promotion; return 1; }; }
 unit_active() { unit_is ActiveState active; }
@@ -101,7 +102,7 @@ unit_active() { unit_is ActiveState active; }
 # --- before a restart: the rest must be able to do without this master ------------------------------------------------------
 
 # Other masters that this host's proxy sees up, and how many must be: etcd's majority without this one.
-enough_others() { others_up=$(masters_up | grep -cvx "$NODE") || true; [ "${others_up:-0}" -ge "$needed" ]; }
+enough_others() { others_up=$(masters_up | grep -cvxF "$(proxy_name)") || true; [ "${others_up:-0}" -ge "$needed" ]; }
 
 wait_for_the_others() {
     will_restart && on_etcd || return 0
@@ -227,7 +228,7 @@ restore_snapshot() {
 # after its deletion; until then others would take it for one of theirs.
 forget_old_nodes() {
     kube get nodes -o name >"$WORK/nodes" || return 1
-    grep -vx "node/$NODE" "$WORK/nodes" >"$WORK/old-nodes" || true
+    grep -vxF "node/$NODE" "$WORK/nodes" >"$WORK/old-nodes" || true
     while read -r old; do kube delete "$old" --wait=false --ignore-not-found >/dev/null || return 1; done <"$WORK/old-nodes"
     [ ! -s "$WORK/old-nodes" ] || return 1
     kube -n kube-system get secrets -o name >"$WORK/all-secrets" || return 1
@@ -263,7 +264,9 @@ run() {
         convert) write_membership found; RESTART=1 ;;
         *)
             folder "$DATA"
-            [ -d "$DATA/server" ] || mkdir -m 0700 "$DATA/server"
+            # It is there already where host.files has manifests in it.
+            mkdir -p "$DATA/server"
+            chmod 0700 "$DATA/server"
             # Left by the step prepare, which refuses etcd data with another id.
             put "$STATE/cluster-id" "$ID_FILE" 0600
             case $mode in
@@ -298,7 +301,7 @@ run() {
         stage_wait "the snapshot's Nodes forgotten" forget_old_nodes
         rm -f "$STATE/restoring"
     fi
-    stage_wait "Node Ready" node_ready
+    wait_for_node
     stage_wait "unit active" unit_active
     stage_wait "schedulable again" uncordon
     # From now on this master is like any other: without its disk it joins, it never founds again.
@@ -355,7 +358,7 @@ leave() {
     printf '[Service]\nRestart=no\n' >"/run/systemd/system/$UNIT.d/50-leaving.conf"
     systemctl daemon-reload
     address=$(sed -n 's/^node-ip: "\(.*\)"$/\1/p' "$CONF/config.yaml")
-    MAINPID=$(systemctl show -p MainPID --value "$UNIT") sh "$KIT/drain.sh" begin "$NODE" "$address" "$(cat "$STATE/haproxy/backend" 2>/dev/null)"
+    MAINPID=$(systemctl show -p MainPID --value "$UNIT") sh "$KIT/drain.sh" begin "$(proxy_name)" "$address" "$(cat "$STATE/haproxy/backend" 2>/dev/null)"
     hand_over_leadership
     timeout 30 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" ${at:+--server "$at"} delete node "$NODE" --wait=false --ignore-not-found >&2 || true
     if wait_for 60 gone; then

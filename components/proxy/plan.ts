@@ -2,6 +2,7 @@
 import {
     backendName as haproxyBackend,
     caFilePath,
+    listenPlaces,
     merge,
     recommended,
     renderHaproxy,
@@ -12,7 +13,7 @@ import {
 import type { Bundle, BundleFile } from "../remote/bundle";
 import { readyCodes } from "../k3s/config";
 import { servers, type ClusterSpec, type NodeSpec } from "../spec/spec";
-import { urlHost } from "../spec/values";
+import { canonicalAddress, urlHost } from "../spec/values";
 
 /** The backend's name in haproxy, its metrics and its socket. */
 export function backendName(spec: ClusterSpec): string {
@@ -59,6 +60,14 @@ export function haproxyModel(spec: ClusterSpec, node: NodeSpec): HaproxyConfig {
     const params = proxyParams(spec, node);
     const base = spec.proxy.preset === "seed" ? seed(params) : recommended(params);
     return spec.proxy.haproxy ? merge(base, spec.proxy.haproxy) : base;
+}
+
+/** What the proxies call a master: an own backend of the API may have names of its own (checks/api-backend.ts). */
+export function serverName(spec: ClusterSpec, node: NodeSpec): string {
+    const backend = spec.proxy.haproxy?.backend?.find(({ name }) => name === backendName(spec));
+    const here = (listen: string): boolean =>
+        listenPlaces(listen).some(({ address }) => canonicalAddress(address) === canonicalAddress(node.address));
+    return backend?.server?.find(({ listen }) => here(listen))?.name ?? node.name;
 }
 
 /** haproxy.cfg of a node as it is meant to be; secrets are placeholders that the host fills in. */

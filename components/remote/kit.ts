@@ -58,6 +58,9 @@ export function kit(): Kit {
     return loaded;
 }
 
+/** Text of a script. Its lines end with LF whatever the checkout made of them: no shell on a host takes CR LF, and digests must be the same. */
+export const scriptText = (file: string): string => readFileSync(file, "utf8").replaceAll("\r\n", "\n");
+
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 function load(): Kit {
@@ -67,9 +70,9 @@ function load(): Kit {
         .map(({ folder, name }) => ({
             path: `/${name}`,
             mode: "0755",
-            content: readFileSync(join(COMPONENTS, folder, name), "utf8"),
+            content: scriptText(join(COMPONENTS, folder, name)),
         }));
-    const install = readFileSync(join(COMPONENTS, "host/install.sh"), "utf8");
+    const install = scriptText(join(COMPONENTS, "host/install.sh"));
     const packed = install + renderBundle({ settings: {}, files });
     const digests = new Map(files.map((f) => [f.path.slice(1), sha256(f.content).slice(0, 12)]));
     digests.set("install.sh", sha256(install).slice(0, 12));
@@ -110,7 +113,7 @@ export function uploadPath(node: NodeSpec): string {
 }
 
 /** Shown in previews and failures, so without its comments. */
-const bootstrap = readFileSync(join(COMPONENTS, "host/bootstrap.sh"), "utf8").replace(/^#.*\n/gm, "");
+const bootstrap = scriptText(join(COMPONENTS, "host/bootstrap.sh")).replace(/^#.*\n/gm, "");
 
 /** The first command on a node: installs the kit, then runs step prepare. */
 export function bootstrapCommand(node: NodeSpec): string {

@@ -1,8 +1,23 @@
 /** From settings as written to a {@link ClusterSpec}: relations between fields, defaults, warnings. Pure. */
 import { checkReferences, inlineSecrets, placeholders } from "../haproxy";
+import { apiBackendProblems } from "./checks/api-backend";
+import { checkAuthentication } from "./checks/authentication";
+import { checkFiles } from "./checks/files";
+import { checkNetworks } from "./checks/networks";
+import { bindProblems, checkPorts } from "./checks/ports";
+import { checkClearSecrets, haproxySecrets } from "./checks/secrets";
 import { haproxyModel } from "../proxy/plan";
-import { SECRET_SETTINGS, SpecError, configPath, problemsOf, shown, type Problem } from "./errors";
-import { EQUAL_ON_SERVERS, K3S_KEYS, K3S_PORTS, MANAGED_KEYS } from "./k3s-keys";
+import {
+    SECRET_SETTINGS,
+    SpecError,
+    configPath,
+    isSecretKey,
+    problemsOf,
+    shown,
+    type Problem,
+    type Report,
+} from "./errors";
+import { EQUAL_ON_SERVERS, K3S_KEYS, MANAGED_KEYS } from "./k3s-keys";
 import { isKubeletLabel } from "./kubelet-labels";
 import { knownHostKey } from "./known-hosts";
 import { stackSchema, type K3sConfig, type NodeSettings, type StackSettings } from "./schema";
@@ -19,7 +34,7 @@ import {
 } from "./values";
 
 /** Settings that become the files of step k3s. */
-const K3S_SETTINGS = ["registries", "kubelet", "server", "agent"] as const;
+const K3S_SETTINGS = ["registries", "kubelet", "server", "agent", "authentication"] as const;
 
 /** What the caller has read for the settings: nothing here does I/O. */
 export interface Surroundings {
@@ -63,45 +78,56 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     const problems: Problem[] = [];
     const warnings: string[] = [];
     const report = (path: readonly PropertyKey[], value: unknown, message: string): void => {
-        problems.push({ path: configPath(path), value: value === undefined ? undefined : shown(value), message });
+        // Of a setting that is a secret nothing is told but where it stands.
+        const hide = value === undefined || path.some((part) => typeof part === "string" && isSecretKey(part));
+        problems.push({ path: configPath(path), value: hide ? undefined : shown(value), message });
     };
 
     const version = parseK3sVersion(settings.version) as K3sVersion;
     checkNodes(settings.nodes, report, warnings);
     checkVersion(settings, version, report);
-    checkPorts(settings, report);
+    checkNetworks(settings, report);
+    checkPorts(settings, portsOf(settings.proxy), report);
     checkK3sConfig(settings, report);
     checkDatastore(settings, report);
     checkSnapshots(settings, report);
     checkSecrets(settings, report);
-    checkHost(settings, report);
+    checkAuthentication(settings, report);
+    checkClearSecrets(settings, around.encrypted ?? new Set(), report, warnings);
+    checkFiles(settings, report);
     checkSeed(settings, report);
     checkAdoption(settings, report);
     checkEncrypted(around.encrypted, report);
     const nodes = settings.nodes.map((node, i) => nodeSpec(node, i, settings, around, report));
     warnAboutTrust(settings, warnings);
-    if (problems.length > 0) throw new SpecError(problems);
+    // Without a server there is no cluster to look at.
+    if (!settings.nodes.some((n) => n.role === "server" && n.lost !== true)) throw new SpecError(problems);
 
-    const confidential = K3S_SETTINGS.some((key) => around.encrypted?.has(key));
-    const spec = fill(settings, nodes, confidential);
+    const spec = fill(settings, nodes, isConfidential(settings, around.encrypted));
     if (spec.vpn.networks.length > 50)
-        throw new SpecError([
-            {
-                path: "k3s-ha:vpn.networks",
-                message: `is missing: the nodes' addresses lie in ${spec.vpn.networks.length} networks, and the proxies take at most 50; name the networks that may read stats and metrics`,
-            },
-        ]);
-    checkProxy(spec, problems);
+        problems.push({
+            path: "k3s-ha:vpn.networks",
+            message: `is missing: the nodes' addresses lie in ${spec.vpn.networks.length} networks, and the proxies take at most 50; name the networks that may read stats and metrics`,
+        });
+    // The proxies' lines follow from the nodes: mistakes in those would be told again, as mistakes of the sections.
+    if (!problems.some((p) => p.path.startsWith("k3s-ha:nodes"))) {
+        checkProxy(spec, problems);
+        problems.push(...bindProblems(spec, settings));
+    }
     if (problems.length > 0) throw new SpecError(problems);
     return { spec, warnings };
+}
+
+/** Whether the data of step k3s hold something that is encrypted in the stack file; of host.files they hold the digests. */
+function isConfidential({ host }: StackSettings, encrypted: ReadonlySet<string> | undefined): boolean {
+    if (K3S_SETTINGS.some((key) => encrypted?.has(key))) return true;
+    return encrypted?.has("host") === true && (host.files?.length ?? 0) > 0;
 }
 
 /** What a table has under a key of the user's, which may be called `constructor`. */
 function entry<T>(table: Readonly<Record<string, T>>, key: string): T | undefined {
     return Object.hasOwn(table, key) ? table[key] : undefined;
 }
-
-type Report = (path: readonly PropertyKey[], value: unknown, message: string) => void;
 
 /** The few relations that can be told when other parts are malformed. */
 function relationsOfParts(raw: unknown): Problem[] {
@@ -210,33 +236,6 @@ function checkVersion(settings: StackSettings, version: K3sVersion, report: Repo
     }
 }
 
-function checkPorts(settings: StackSettings, report: Report): void {
-    const proxyPort = settings.proxy.port ?? DEFAULTS.proxyPort;
-    const statsPort = settings.proxy.stats?.port ?? DEFAULTS.statsPort;
-    const lbPorts = settings.nodes
-        .map((n) => n.config?.["lb-server-port"])
-        .concat(settings.agent.config?.["lb-server-port"]);
-    const clash = (path: readonly PropertyKey[], port: number): void => {
-        if (K3S_PORTS.has(port))
-            report(
-                path,
-                port,
-                `is used by k3s, Kubernetes or etcd on every node; taken are ${[...K3S_PORTS].sort((a, b) => a - b).join(", ")}`,
-            );
-        if (port >= 30000 && port <= 32767) report(path, port, "lies in the range of NodePort services (30000-32767)");
-        if (lbPorts.includes(port)) report(path, port, "is also the lb-server-port of an agent");
-    };
-    clash(["proxy", "port"], proxyPort);
-    clash(["proxy", "stats", "port"], statsPort);
-    if (proxyPort === statsPort)
-        report(["proxy", "stats", "port"], statsPort, "is also the port of the API frontend (proxy.port)");
-    settings.nodes.forEach((node, i) => {
-        const sshPort = node.ssh?.port ?? settings.ssh.port ?? 22;
-        if (sshPort === statsPort) report(["proxy", "stats", "port"], statsPort, `is also the SSH port of nodes[${i}]`);
-        if (sshPort === proxyPort) report(["proxy", "port"], proxyPort, `is also the SSH port of nodes[${i}]`);
-    });
-}
-
 function checkK3sConfig(settings: StackSettings, report: Report): void {
     const check = (config: K3sConfig | undefined, role: Role, path: readonly PropertyKey[], perNode: boolean): void => {
         for (const [key, value] of Object.entries(config ?? {})) {
@@ -263,7 +262,6 @@ function checkK3sConfig(settings: StackSettings, report: Report): void {
                 if (wrong) report(at, value, wrong);
             }
         }
-        checkReadinessArgs(config, settings, path, report);
     };
     check(settings.server.config, "server", ["server", "config"], false);
     check(settings.agent.config, "agent", ["agent", "config"], false);
@@ -292,27 +290,6 @@ function kindProblem(kind: string, value: unknown): string | undefined {
                 ? undefined
                 : "must be text, in quotes (YAML reads 0644 as a number and no as false)";
     }
-}
-
-/** Flags that decide who is anonymous belong to `readiness` alone. */
-function checkReadinessArgs(
-    config: K3sConfig | undefined,
-    settings: StackSettings,
-    path: readonly PropertyKey[],
-    report: Report,
-): void {
-    const args = config?.["kube-apiserver-arg"];
-    const list = Array.isArray(args) ? args : args === undefined ? [] : [args];
-    list.forEach((arg, i) => {
-        const m = /^-{0,2}(anonymous-auth|authentication-config)\+?(?:=(.*))?$/.exec(String(arg));
-        if (!m) return;
-        if (m[1] === "anonymous-auth" && m[2] === "true" && settings.readiness === "anonymous") return;
-        report(
-            [...path, "kube-apiserver-arg", i],
-            arg,
-            `contradicts readiness "${settings.readiness}", which alone decides who may ask anonymously; change k3s-ha:readiness instead`,
-        );
-    });
 }
 
 function checkDatastore(settings: StackSettings, report: Report): void {
@@ -405,26 +382,6 @@ function checkEncrypted(encrypted: ReadonlySet<string> | undefined, report: Repo
             );
 }
 
-/** Files that the program or k3s writes itself. */
-const MANAGED_FILES =
-    /^\/(var\/lib\/(k3s-ha|rancher)|usr\/local\/lib\/k3s-ha|etc\/rancher)\/|^\/etc\/(haproxy\/(haproxy\.cfg|[a-z0-9-]+-server-ca\.crt)|sysctl\.d\/90-k3s-ha\.conf|systemd\/system\/(k3s(-agent)?\.service|haproxy\.service\.d\/k3s-ha\.conf))$|^\/usr\/local\/bin\/(k3s|k3s-killall\.sh)$/;
-
-function checkHost(settings: StackSettings, report: Report): void {
-    const first = new Map<string, number>();
-    settings.host.files?.forEach(({ path }, i) => {
-        const before = first.get(path);
-        if (before !== undefined)
-            report(["host", "files", i, "path"], path, `is also the path of host.files[${before}]`);
-        else first.set(path, i);
-        if (MANAGED_FILES.test(path))
-            report(
-                ["host", "files", i, "path"],
-                path,
-                "is written by the program or by k3s itself, and would be fought over",
-            );
-    });
-}
-
 /** The seed's values are to the letter, so what would change them is refused and not left out in silence. */
 function checkSeed({ proxy }: StackSettings, report: Report): void {
     if (proxy.preset !== "seed") return;
@@ -452,6 +409,7 @@ function checkProxy(spec: ClusterSpec, problems: Problem[]): void {
             message: `holds a password in the stack file; write ${placeholders.statsPassword} (or ${placeholders.statsPasswordHash} for its hash) and set the secret k3s-ha:statsPassword`,
         });
     }
+    problems.push(...haproxySecrets(own));
     // Sections are found by name in the merged configuration; the user knows them by their place in the stack file.
     const merged = haproxyModel(spec, spec.nodes[0] as NodeSpec);
     const placeOf = (path: string): string =>
@@ -465,6 +423,7 @@ function checkProxy(spec: ClusterSpec, problems: Problem[]): void {
     for (const { path, message } of checkReferences(own))
         if (message.endsWith("is used twice") && /^\w+\[\d+\]\.name$/.test(path))
             problems.push({ path: at(path), message });
+    for (const { path, message } of apiBackendProblems(spec, own)) problems.push({ path: at(path), message });
     own.backend?.forEach((backend, i) => {
         if (backend.server_dynamic !== undefined)
             problems.push({
@@ -535,19 +494,20 @@ function nodeSpec(
         ssh: sshSpec(node, i, settings, around, report),
         labels: node.labels ?? {},
         taints: node.taints ?? [],
-        config: joined(shared, node.config ?? {}),
+        config: joined(node.role, shared, node.config ?? {}),
         rebuilt: node.rebuilt ?? 0,
         lost: node.lost ?? false,
         throughProxy: node.throughProxy ?? settings.agent.throughProxy ?? true,
     };
 }
 
-/** A node's own settings over those of its role; lists are joined, since a list given in two places would lose one. */
-function joined(shared: K3sConfig, own: K3sConfig): K3sConfig {
+/** A node's own settings over those of its role; what is a list to k3s is joined, however it is written: one of them would be lost. */
+function joined(role: Role, shared: K3sConfig, own: K3sConfig): K3sConfig {
     const merged: K3sConfig = { ...shared, ...own };
     for (const [key, value] of Object.entries(own)) {
         const base = shared[key];
-        if (Array.isArray(base) && Array.isArray(value)) merged[key] = [...base, ...value];
+        if (base !== undefined && entry(K3S_KEYS[role], key) === "list")
+            merged[key] = [base, value].flat() as K3sConfig[string];
     }
     return merged;
 }
@@ -612,6 +572,11 @@ const DEFAULTS = {
     baseUrl: "https://github.com/k3s-io/k3s/releases/download",
 } as const;
 
+/** The proxy's own ports on every node. */
+function portsOf(proxy: StackSettings["proxy"]): { proxyPort: number; statsPort: number } {
+    return { proxyPort: proxy.port ?? DEFAULTS.proxyPort, statsPort: proxy.stats?.port ?? DEFAULTS.statsPort };
+}
+
 function fill(settings: StackSettings, nodes: readonly NodeSpec[], confidential: boolean): ClusterSpec {
     const { proxy, vpn } = settings;
     const live = nodes.filter((n) => n.role === "server" && !n.lost);
@@ -628,10 +593,10 @@ function fill(settings: StackSettings, nodes: readonly NodeSpec[], confidential:
         vpn: { interface: vpn.interface, unit: vpn.unit, networks },
         proxy: {
             preset: proxy.preset ?? "recommended",
-            port: proxy.port ?? DEFAULTS.proxyPort,
+            port: portsOf(proxy).proxyPort,
             ipv6: proxy.ipv6 ?? true,
             stats: {
-                port: proxy.stats?.port ?? DEFAULTS.statsPort,
+                port: portsOf(proxy).statsPort,
                 address: proxy.stats?.address ?? (proxy.preset === "seed" ? "0.0.0.0" : "node"),
                 allowedNetworks: proxy.stats?.allowedNetworks ?? networks,
                 metricsPassword: proxy.stats?.metricsPassword ?? false,
@@ -645,6 +610,7 @@ function fill(settings: StackSettings, nodes: readonly NodeSpec[], confidential:
             observe: proxy.observe ?? false,
             haproxy: proxy.haproxy,
         },
+        jwt: settings.authentication.jwt ?? [],
         kubelet: settings.kubelet,
         registries: settings.registries,
         download: {

@@ -11,6 +11,9 @@ export interface Problem {
     readonly message: string;
 }
 
+/** Takes one mistake: where, what stood there (undefined: nothing, or a secret), what is allowed. */
+export type Report = (path: readonly PropertyKey[], value: unknown, message: string) => void;
+
 /** Mistakes that one message tells; a list with thousands of them is wrong as a whole. */
 const MOST = 100;
 
@@ -58,12 +61,18 @@ function visible(text: string): string {
     );
 }
 
-const PASSWORDS: ReadonlySet<string> = new Set(["passwd", "password", "insecure_password"]);
+/** True for names of keys whose texts are secrets, in settings, YAML files and k3s's configuration. */
+export function isSecretKey(key: string): boolean {
+    return /^(auth|authorization|datastore-endpoint|vpn-auth|insecure_password|((.*[_-])?(passwd|password|token|secret|(access|secret)[_-]?key))|identity_?token)$/i.test(
+        key,
+    );
+}
 
 /** A value as it appears in a message: JSON without passwords, at most 80 characters. */
 export function shown(value: unknown): string {
     const text = visible(
-        JSON.stringify(value, (key, v: unknown) => (PASSWORDS.has(key) ? "[secret]" : v)) ?? String(value),
+        JSON.stringify(value, (key, v: unknown) => (isSecretKey(key) && typeof v !== "object" ? "[secret]" : v)) ??
+            String(value),
     );
     return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
@@ -81,7 +90,7 @@ function valueAt(root: unknown, path: readonly PropertyKey[]): unknown {
 function problem(root: unknown, path: readonly PropertyKey[], message: string): Problem {
     const value = valueAt(root, path);
     const hide =
-        value === undefined || SECRET_SETTINGS.has(String(path[0])) || PASSWORDS.has(String(path[path.length - 1]));
+        value === undefined || SECRET_SETTINGS.has(String(path[0])) || isSecretKey(String(path[path.length - 1]));
     return { path: configPath(path), value: hide ? undefined : shown(value), message };
 }
 

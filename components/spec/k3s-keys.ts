@@ -96,8 +96,3 @@ export const EQUAL_ON_SERVERS: ReadonlySet<string> = new Set(
         egress-selector-mode disable-cloud-controller disable-helm-controller disable-network-policy disable secrets-encryption
         secrets-encryption-provider embedded-registry supervisor-metrics disable-kube-proxy kube-apiserver-arg`),
 );
-
-/** Ports that k3s uses on a node besides 6443 (k3s-contract of the project; Kubernetes and etcd defaults). */
-export const K3S_PORTS: ReadonlySet<number> = new Set([
-    2379, 2380, 2381, 2382, 6443, 6444, 10010, 10248, 10249, 10250, 10256, 10257, 10258, 10259,
-]);

@@ -5,7 +5,16 @@
 import { X509Certificate } from "node:crypto";
 import { z } from "zod";
 import { haproxyConfigSchema } from "../haproxy";
-import { K3S_VERSION_FORM, durationMs, isAddress, isCidr, isHost, isNodeName, parseK3sVersion } from "./values";
+import {
+    K3S_VERSION_FORM,
+    durationMs,
+    isAddress,
+    isCidr,
+    isHost,
+    isLabel,
+    isNodeName,
+    parseK3sVersion,
+} from "./values";
 
 /** No control characters, neither of ASCII nor of Unicode, and none that YAML takes for the end of a line. */
 const PRINTABLE = /^[^\u0000-\u001f\u007f-\u009f\u2028\u2029\ufeff]*$/;
@@ -107,7 +116,7 @@ const credential = refined(
 );
 
 /** Changes that are refused unless the stack file allows them. */
-export const ALLOWABLE = ["lessTolerance", "downgrade", "skipMinor", "adopt"] as const;
+export const ALLOWABLE = ["lessTolerance", "downgrade", "skipMinor", "adopt", "podNetwork"] as const;
 
 /** k3s's own settings, checked key by key against the role in check.ts. */
 const k3sConfig = z.record(
@@ -117,8 +126,8 @@ const k3sConfig = z.record(
     }),
 );
 
-/** Content of a YAML file that others read; its keys are one word or line of ASCII, as all of theirs are. */
-const yamlContent = z.record(z.string(), z.unknown()).superRefine((content, ctx) => {
+/** Keys of YAML files that others read are one word or line of ASCII, as all of theirs are. */
+function asciiKeys(content: unknown, ctx: z.core.$RefinementCtx): void {
     const look = (value: unknown, path: readonly (string | number)[]): void => {
         if (value === null || typeof value !== "object") return;
         for (const [key, inner] of Object.entries(value)) {
@@ -128,7 +137,31 @@ const yamlContent = z.record(z.string(), z.unknown()).superRefine((content, ctx)
         }
     };
     look(content, []);
-});
+}
+
+/** Content of a YAML file that others read. */
+const yamlContent = z.record(z.string(), z.unknown()).superRefine(asciiKeys);
+
+/** Kubernetes' own structured authentication (AuthenticationConfiguration.jwt): what it needs to start is looked at, the rest is its. */
+const claim = z
+    .looseObject({ claim: line.optional(), prefix: line.optional(), expression: line.optional() })
+    .refine(
+        (c) => (c.expression !== undefined) !== (c.claim !== undefined && c.prefix !== undefined),
+        "must have claim and prefix (it may be empty), or expression",
+    );
+const jwtIssuers = z
+    .array(
+        z.looseObject({
+            issuer: z.looseObject({
+                url: refined((t) => /^https:\/\/[^\s'"\\]+$/.test(t), "an https:// URL"),
+                audiences: z.array(word).min(1, "must list at least one audience (the client's id)"),
+                certificateAuthority: certificates.optional(),
+            }),
+            claimMappings: z.looseObject({ username: claim, groups: claim.optional() }),
+        }),
+    )
+    .max(64, "must list at most 64 issuers")
+    .superRefine(asciiKeys);
 
 const bastion = z.strictObject({
     host,
@@ -148,7 +181,7 @@ const nodeSsh = z.strictObject({
 const node = z.strictObject({
     name: refined(
         isNodeName,
-        "a lower-case DNS label: letters, digits and -, at most 63, as Kubernetes wants node names",
+        "a lower-case DNS name: letters, digits, - and . between them, at most 63 characters, as Kubernetes wants node names",
     ),
     role: z.enum(["server", "agent"], { error: "must be server or agent" }),
     address,
@@ -225,7 +258,7 @@ const proxy = z.strictObject({
 
 /** Every setting a stack file may hold under `k3s-ha:`; the descriptions for users are in Pulumi.yaml. */
 export const stackSchema = z.strictObject({
-    cluster: refined((t) => isNodeName(t) && t.length <= 40, "a lower-case DNS label of at most 40 characters"),
+    cluster: refined((t) => isLabel(t) && t.length <= 40, "a lower-case DNS label of at most 40 characters"),
     version: refined((t) => parseK3sVersion(t) !== undefined, K3S_VERSION_FORM),
     readiness: z
         .enum(["unauthorized", "anonymous", "scoped"], { error: "must be unauthorized, anonymous or scoped" })
@@ -247,6 +280,7 @@ export const stackSchema = z.strictObject({
         })
         .default({}),
     agent: z.strictObject({ config: k3sConfig.optional(), throughProxy: bool.optional() }).default({}),
+    authentication: z.strictObject({ jwt: jwtIssuers.optional() }).default({}),
     kubelet: yamlContent.default({}),
     registries: yamlContent.default({}),
     download: z

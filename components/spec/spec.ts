@@ -144,6 +144,8 @@ export interface ClusterSpec {
     readonly rotate: Readonly<Record<"token" | "agentToken" | "statsPassword" | "metricsPassword", number>>;
     readonly vpn: { readonly interface?: string; readonly unit?: string; readonly networks: readonly string[] };
     readonly proxy: ProxySpec;
+    /** Issuers of tokens in Kubernetes' own words (AuthenticationConfiguration), for readiness `scoped`. */
+    readonly jwt: readonly Readonly<Record<string, unknown>>[];
     readonly kubelet: Readonly<Record<string, unknown>>;
     readonly registries: Readonly<Record<string, unknown>>;
     readonly download: {

@@ -2,8 +2,8 @@
  * What may become of a cluster in one `up`: the description that the last one began with, against the new one. Refused changes
  * are refused in the preview, before any host is touched. Pure.
  */
-import type { Problem } from "./errors";
-import { shown } from "./errors";
+import { shown, type Problem } from "./errors";
+import { fixedSettings, settingConsequences, settingRefusals } from "./founding";
 import type { Allowance, ClusterSpec } from "./spec";
 import { parseK3sVersion } from "./values";
 
@@ -17,6 +17,8 @@ export interface ClusterFacts {
     readonly founder?: string;
     /** `role address` by name; ` rebuilt N` where it was raised, lost nodes with ` lost`. */
     readonly nodes: Readonly<Record<string, string>>;
+    /** What k3s fixes at the founding and what the pods' network depends on (founding.ts); absent as above. */
+    readonly settings?: Readonly<Record<string, string>>;
 }
 
 /** The facts of a spec. */
@@ -32,6 +34,7 @@ export function factsOf(spec: ClusterSpec): ClusterFacts {
                 return [n.name, `${n.role} ${n.address}${rebuilt}${n.lost ? " lost" : ""}`] as const;
             }),
         ),
+        settings: fixedSettings(spec),
     };
 }
 
@@ -46,10 +49,16 @@ const tolerance = (masters: number): number => Math.floor((masters - 1) / 2);
 export function refusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
     return [
         ...clusterRefusals(from, to),
+        ...settingRefusals(from.settings, to.settings, allow),
         ...versionRefusals(from, to, allow),
         ...nodeRefusals(from, to),
         ...sizeRefusals(from, to, allow),
     ];
+}
+
+/** What the user should know before a change that is not refused. */
+export function consequences(from: ClusterFacts, to: ClusterFacts): string[] {
+    return settingConsequences(from.settings, to.settings);
 }
 
 /** What would found a second cluster beside the one that is there, or leave that one without a trace in the program. */

@@ -72,9 +72,14 @@ export function durationMs(text: string): number | undefined {
     return ms > 0 && ms < 2 ** 31 ? ms : undefined;
 }
 
-/** True for a lower-case DNS label or name, as Kubernetes wants node names (RFC 1123, at most 63 characters here). */
-export function isNodeName(text: string): boolean {
+/** True for a lower-case DNS label (RFC 1123). */
+export function isLabel(text: string): boolean {
     return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text);
+}
+
+/** True for a node's name: a lower-case DNS name; at most 63 characters, since it is also the value of label kubernetes.io/hostname. */
+export function isNodeName(text: string): boolean {
+    return text.length <= 63 && text.split(".").every(isLabel);
 }
 
 /** True for a DNS name or an address: what may stand as an SSH host or in a certificate. */

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { BlockList, isIP, isIPv6 } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
@@ -12,7 +13,7 @@ import { parse } from "yaml";
 import { SECRET_SETTINGS, configPath } from "../../components/spec/errors";
 import { readStack } from "../../components/spec/config";
 import { renderBundle, type Bundle } from "../../components/remote/bundle";
-import { haproxyBundle, prepareBundle } from "../../components/proxy/plan";
+import { haproxyBundle, haproxyConfig, prepareBundle } from "../../components/proxy/plan";
 import { fenceBundle, k3sBundle, nodesBundle, stageBundle } from "../../components/k3s/plan";
 import { nodeConfig, quotedYaml, registration } from "../../components/k3s/config";
 import { factsOf, refusals } from "../../components/spec/transition";
@@ -165,7 +166,7 @@ const TRAPS: readonly (readonly [what: string, text: string, meant: RegExp | ((s
     [
         "a file of the program's own",
         "k3s-ha:host: { files: [{ path: /var/lib/k3s-ha/secrets/server-token, content: a }] }",
-        /is written by the program or by k3s itself/,
+        /host\.files\[0\]\.path: "\/var\/lib\/k3s-ha\/secrets\/server-token" is the program's own/,
     ],
     [
         "a file given twice",
@@ -228,7 +229,9 @@ function yamlOf(spec: ClusterSpec): [string, unknown][] {
 /** Where a mistake may be reported: the place itself, what is in it, or what it is part of when that is of a wrong kind. */
 function tells(mistakes: readonly string[], path: Path): boolean {
     // Of two settings of which there must be one, what holds them is wrong.
-    const own = configPath(path.at(-1) === "insecure_password" ? path.slice(0, -1) : path);
+    const own = configPath(
+        ["insecure_password", "expression"].includes(String(path.at(-1))) ? path.slice(0, -1) : path,
+    );
     // A backend's name is told where it is missed, and without an inventory nothing of server_dynamic is looked at.
     if (path.includes("server_dynamic") || own === "k3s-ha:proxy.haproxy.backend[0].name") return true;
     return mistakes.some(
@@ -238,6 +241,29 @@ function tells(mistakes: readonly string[], path: Path): boolean {
 
 const filled = (value: unknown): unknown =>
     JSON.parse(JSON.stringify(value ?? null).replaceAll(FOLDER, folder)) as unknown;
+
+/** What no accepted stack may have, told by other means than those of the checks. */
+function impossible(spec: ClusterSpec): string[] {
+    const found: string[] = [];
+    const config = spec.nodes.find((n) => n.name === spec.founder)!.config;
+    const kept = new BlockList();
+    for (const text of [config["cluster-cidr"] ?? "10.42.0.0/16", config["service-cidr"] ?? "10.43.0.0/16"]) {
+        const [network = "", bits] = String(text).split("/");
+        kept.addSubnet(network, Number(bits), isIPv6(network) ? "ipv6" : "ipv4");
+    }
+    for (const { name, address, ssh } of spec.nodes)
+        for (const at of [address, ssh.host, ssh.bastion?.host ?? ""])
+            if (isIP(at) && kept.check(at, isIPv6(at) ? "ipv6" : "ipv4"))
+                found.push(`${name}: ${at} is a pod's or a service's`);
+    for (const { name } of spec.nodes)
+        if (!/^[a-z0-9]+([-.][a-z0-9]+|-+[a-z0-9]+)*$/.test(name) || name.length > 63)
+            found.push(`${name} is no Node's name`);
+    const config0 = haproxyConfig(spec, spec.nodes[0]!);
+    for (const [line, port] of config0.matchAll(/^ +bind \S*:(\d+)\b.*$/gm))
+        if (["80", "443", "6443", "10250", "2379"].includes(port!) && !/quic|udp/.test(line))
+            found.push(`a bind takes a port of k3s's: ${line}`);
+    return found;
+}
 
 interface Outcome {
     readonly place: Place;
@@ -284,6 +310,7 @@ describe("bad input", () => {
         if (ms > SOON) wrong.push(`${where}: took ${Math.round(ms)} ms`);
         if ("spec" in result) {
             counts.accepted++;
+            wrong.push(...impossible(result.spec).map((what) => `${where}: accepted, and ${what}`));
             accepted.push({ place, value, spec: result.spec });
             try {
                 for (const bundle of planOf(result.spec)) bundles.set(renderBundle(bundle), bundle);
@@ -318,7 +345,11 @@ describe("bad input", () => {
     it("every place of the schema is reached, and takes a well-formed value", () => {
         for (const place of all) {
             // Never well formed: passwords in clear do not belong into a stack file, and there is no inventory.
-            if (["insecure_password"].includes(String(place.path.at(-1))) || place.path.includes("server_dynamic"))
+            // Of an issuer's claim or expression there must be one.
+            if (
+                ["insecure_password", "expression"].includes(String(place.path.at(-1))) ||
+                place.path.includes("server_dynamic")
+            )
                 continue;
             // An agent's setting; the sample node is a server (tests/unit/k3s.test.ts has an agent).
             if (place.path[0] === "nodes" && place.path.at(-1) === "throughProxy") continue;

@@ -52,6 +52,21 @@ export const BASE = settings({
     },
 });
 
+/** Settings that are of use beside another one only, and what they hold. */
+const BESIDE: Readonly<Record<string, { readonly with: object; readonly value: unknown }>> = {
+    authentication: {
+        with: { readiness: "scoped" },
+        value: {
+            jwt: [
+                {
+                    issuer: { url: "https://login.example.org", audiences: ["a"] },
+                    claimMappings: { username: { claim: "a", prefix: "" }, groups: { claim: "a", prefix: "" } },
+                },
+            ],
+        },
+    },
+};
+
 export type Path = readonly (string | number)[];
 
 /** Where a value may stand, and what it must be at least for the rest to be well formed. */
@@ -155,11 +170,52 @@ export const TEXTS: readonly string[] = [
     "мaster",
     "\u202eabc",
     "😀",
+    // Networks: k3s's own ones, link-local ones, the wrong family, no network at all.
+    "10.42.0.1",
+    "10.43.0.10",
+    "10.42.0.0/16",
+    "10.43.128.0/17",
+    "10.42.0.0/16,fd00:42::/56",
+    "fd00:42::1",
+    "fd00::/8",
+    "0.0.0.0/0",
+    "::/0",
+    "ten",
+    "fe80::1",
+    "169.254.169.254",
     "fe80::1%eth0",
     "::ffff:10.0.0.1",
     "10.0.0.010",
     "224.0.0.1",
     "255.255.255.255",
+    // Ports that somebody has, in haproxy's forms.
+    "*:6443",
+    ":443",
+    "[::]:30080",
+    "127.0.0.1:16443",
+    "127.0.0.1:1-65535",
+    "quic4@*:8472",
+    "10.0.0.1:80,10.0.0.2:6443",
+    "30000",
+    "40000-30000",
+    // Names: of EL's default, and what is none.
+    "node1.example.com",
+    "a..b",
+    ".a",
+    "a.",
+    "-a.b",
+    `${"a".repeat(60)}.example.com`,
+    // What other login shells than sh read as more than a word.
+    `(${touch})`,
+    `=(${touch})`,
+    `<(${touch})`,
+    `begin; ${touch}; end`,
+    `a\n\tb ^and ${touch}`,
+    "!!",
+    "^a^b^",
+    "=ls",
+    "%1",
+    "a[b](N)",
     "https://$(id)/",
     "http://h/{a,b}[1-9]",
     "999999999d",
@@ -176,6 +232,10 @@ export const OTHERS: readonly unknown[] = [
     0.5,
     65536,
     420,
+    80,
+    6443,
+    8472,
+    30080,
     2 ** 31,
     2 ** 53,
     1e21,
@@ -299,7 +359,11 @@ export function places(base: Readonly<Record<string, unknown>>): Place[] {
     };
     const { shape } = definition(stackSchema);
     for (const [key, schema] of Object.entries(shape!))
-        walk(schema, [key], base[key], (value) => ({ ...base, [key]: value }));
+        walk(schema, [key], base[key] ?? BESIDE[key]?.value, (value) => ({
+            ...base,
+            ...BESIDE[key]?.with,
+            [key]: value,
+        }));
     return found;
 }
 

@@ -131,7 +131,7 @@ const refused: readonly (readonly [what: string, more: object, line: RegExp])[] 
     [
         "an upper-case node name",
         { nodes: [node("Master", "server", "10.0.0.1")] },
-        /nodes\[0\]\.name: "Master" must be a lower-case DNS label/,
+        /nodes\[0\]\.name: "Master" must be a lower-case DNS name/,
     ],
     [
         "a malformed version",

@@ -154,6 +154,17 @@ describe("what may become of a cluster", () => {
             cluster: s.cluster,
             founder: "m",
             nodes: { m: "server 10.0.0.1", n: "agent 10.0.0.2 lost" },
+            // What is in force, k3s's own values written out.
+            settings: {
+                "IP family": "IPv4",
+                "cluster-cidr": "10.42.0.0/16",
+                "service-cidr": "10.43.0.0/16",
+                "secrets-encryption": "false",
+                "flannel-backend": "vxlan",
+                "cluster-dns": "10.43.0.10",
+                "cluster-domain": "cluster.local",
+                "disable-kube-proxy": "false",
+            },
         });
     });
 });

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import { backendName } from "../components/proxy/plan";
-import { withoutComments } from "../components/remote/comments";
+import { scriptText } from "../components/remote/kit";
 import { asRoot } from "../components/remote/ssh-client";
 import { sideBySide, withSessions, type Session } from "../components/remote/ssh-sessions";
 import { readOutside } from "../components/spec/outside";
@@ -16,7 +16,7 @@ import { servers, type ClusterSpec, type NodeSpec } from "../components/spec/spe
 import { obstacles, parseLoss, parseView, type Loss, type View } from "./results";
 
 const FOLDER = join(__dirname, "..");
-const SCRIPT = withoutComments(readFileSync(join(__dirname, "on-host.sh"), "utf8"));
+const SCRIPT = scriptText(join(__dirname, "on-host.sh"));
 /** Seconds: before the stop, stopped, and in all. */
 const [BEFORE, STOPPED, ASKED] = [3, 10, 25];
 

@@ -3,7 +3,6 @@
  * new connections to the API through its own proxy, and prints what they lost. Looks first, changes nothing unless all is well, and asks.
  * Exit code 0: nothing was lost. 2: something was. 1: not begun, or a master did not come back.
  */
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";

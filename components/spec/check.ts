@@ -577,6 +577,28 @@ function portsOf(proxy: StackSettings["proxy"]): { proxyPort: number; statsPort:
     return { proxyPort: proxy.port ?? DEFAULTS.proxyPort, statsPort: proxy.stats?.port ?? DEFAULTS.statsPort };
 }
 
+function proxySpec(proxy: StackSettings["proxy"], networks: readonly string[]): ClusterSpec["proxy"] {
+    return {
+        preset: proxy.preset ?? "recommended",
+        port: portsOf(proxy).proxyPort,
+        ipv6: proxy.ipv6 ?? true,
+        stats: {
+            port: portsOf(proxy).statsPort,
+            address: proxy.stats?.address ?? (proxy.preset === "seed" ? "0.0.0.0" : "node"),
+            allowedNetworks: proxy.stats?.allowedNetworks ?? networks,
+            metricsPassword: proxy.stats?.metricsPassword ?? false,
+            admin: proxy.stats?.admin ?? proxy.preset === "seed",
+        },
+        check: { ...proxy.check, verify: proxy.check?.verify ?? true },
+        balance: proxy.balance,
+        timeouts: proxy.timeouts,
+        maxconn: proxy.maxconn,
+        slowstart: proxy.slowstart,
+        observe: proxy.observe ?? false,
+        haproxy: proxy.haproxy,
+    };
+}
+
 function fill(settings: StackSettings, nodes: readonly NodeSpec[], confidential: boolean): ClusterSpec {
     const { proxy, vpn } = settings;
     const live = nodes.filter((n) => n.role === "server" && !n.lost);
@@ -591,25 +613,7 @@ function fill(settings: StackSettings, nodes: readonly NodeSpec[], confidential:
         nodes: [...nodes].sort((a, b) => (a.name < b.name ? -1 : 1)),
         founder: founder.name,
         vpn: { interface: vpn.interface, unit: vpn.unit, networks },
-        proxy: {
-            preset: proxy.preset ?? "recommended",
-            port: portsOf(proxy).proxyPort,
-            ipv6: proxy.ipv6 ?? true,
-            stats: {
-                port: portsOf(proxy).statsPort,
-                address: proxy.stats?.address ?? (proxy.preset === "seed" ? "0.0.0.0" : "node"),
-                allowedNetworks: proxy.stats?.allowedNetworks ?? networks,
-                metricsPassword: proxy.stats?.metricsPassword ?? false,
-                admin: proxy.stats?.admin ?? proxy.preset === "seed",
-            },
-            check: { ...proxy.check, verify: proxy.check?.verify ?? true },
-            balance: proxy.balance,
-            timeouts: proxy.timeouts,
-            maxconn: proxy.maxconn,
-            slowstart: proxy.slowstart,
-            observe: proxy.observe ?? false,
-            haproxy: proxy.haproxy,
-        },
+        proxy: proxySpec(proxy, networks),
         jwt: settings.authentication.jwt ?? [],
         kubelet: settings.kubelet,
         registries: settings.registries,

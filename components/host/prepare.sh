@@ -4,6 +4,7 @@
 # remove: undoes it; runs last of all removals.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"
+. "$KIT/foreign.sh"
 
 ETCD=/var/lib/rancher/k3s/server/db/etcd
 ID_FILE=/var/lib/rancher/k3s/server/k3s-ha-cluster-id
@@ -16,39 +17,6 @@ check_host() {
     done
     free=$(df -Pk /var/lib | awk 'NR == 2 { print $4 }')
     [ "$free" -ge 1048576 ] || fail "only $((free / 1024)) MiB are free below /var/lib" "free at least 1 GiB there and run pulumi up again"
-}
-
-# A host that lost this program's notes: its k3s was started with a token of this stack's.
-has_our_token() {
-    for secret in server-token agent-token; do
-        file=$(content "$SECRETS/$secret") || continue
-        if [ "$(sed 's/^K10[0-9a-f]*::[a-z]*://' /etc/rancher/k3s/token 2>/dev/null)" = "$(cat "$file")" ]; then return 0; fi
-    done
-    return 1
-}
-
-# A k3s that this program did not start: taken over only where the stack says so, and only if it is that cluster's.
-check_adoption() {
-    if [ -s "$STATE/k3s-role" ] || has_our_token; then return 0; fi
-    for unit in k3s k3s-agent; do
-        pid=$(systemctl show -p MainPID --value $unit 2>/dev/null) || pid=0
-        [ "${pid:-0}" = 0 ] || break
-    done
-    [ "${pid:-0}" != 0 ] || return 0
-    read -r role ca_hash <<EOF
-$(setting adopt)
-EOF
-    [ -n "$role" ] || fail "k3s runs on this host already ($unit.service), and this stack did not start it" \
-        "if it is the cluster of this stack: k3s-ha:allow: [adopt] (docs/operations.md, 'Take over a running cluster'); else remove that k3s"
-    case "$(tr '\0' ' ' <"/proc/$pid/cmdline") " in
-        *" server "*) runs=server ca=/var/lib/rancher/k3s/server/tls/server-ca.crt ;;
-        *) runs=agent ca=/var/lib/rancher/k3s/agent/server-ca.crt ;;
-    esac
-    [ "$runs" = "$role" ] || fail "k3s runs on this host as $runs, and the stack file has it as $role" "correct k3s-ha:nodes"
-    got=$(sha256sum <"$ca" 2>/dev/null | cut -d ' ' -f 1) || got=""
-    [ "$got" = "$ca_hash" ] || fail "the k3s on this host is not of the cluster that k3s-ha:caHash names: $ca has SHA-256 ${got:-none}, wanted is $ca_hash" \
-        "compare with another master: sha256sum /var/lib/rancher/k3s/server/tls/server-ca.crt; a data folder elsewhere (data-dir) cannot be taken over"
-    if [ "$role" = server ]; then put "$WORK/cluster-id" "$ID_FILE" 0600; fi
 }
 
 # Prints none, or the id of the cluster whose etcd data lie here.
@@ -120,6 +88,7 @@ apply() {
     check_host
     setting cluster-id >"$WORK/cluster-id"
     check_adoption
+    check_haproxy_owner
     check_etcd_data
     put_files "$SECRETS/"
     remove_old_secrets

@@ -79,7 +79,7 @@ decide_membership() {
         mode='join'
         if [ -z "$ca_hash" ] && [ -s "$WORK/answering" ]; then
             fail "$(tr '\n' ' ' <"$WORK/answering")answers on the API or etcd port, so a cluster may exist and none is founded" \
-                "if it is this stack's cluster, set k3s-ha:caHash (sha256sum of /var/lib/rancher/k3s/server/tls/server-ca.crt on that host) to let $NODE join it; else free the host of the other k3s"
+                "if it is this stack's cluster, set k3s-ha:caHash (sed 's/^K10//; s/::.*//' /var/lib/rancher/k3s/server/token on that host) to let $NODE join it; else free the host of the other k3s"
         fi
         [ -n "$ca_hash" ] || fail "this server has no data and would have to join without knowing the cluster's CA" \
             "raise nodes[].rebuilt of $NODE, so that another server speaks for the cluster, or pulumi config set k3s-ha:caHash \"\$(pulumi stack output caHash)\"; then run pulumi up again"

@@ -13,7 +13,7 @@ export { KIT_DIR } from "./kit-dir";
 
 /** The node scripts, by the component that sends them. */
 const SCRIPTS = {
-    host: ["lib.sh", "prepare.sh", "drift.sh"],
+    host: ["lib.sh", "prepare.sh", "foreign.sh", "drift.sh"],
     haproxy: ["apply.sh", "packages.sh"],
     proxy: ["haproxy.sh"],
     k3s: [

@@ -558,7 +558,7 @@ function checkAdoption(settings: StackSettings, report: Report): void {
         report(
             ["caHash"],
             undefined,
-            "is missing, and k3s-ha:allow: [adopt] takes over only the cluster that it names: sha256sum /var/lib/rancher/k3s/server/tls/server-ca.crt on a master",
+            "is missing, and k3s-ha:allow: [adopt] takes over only the cluster that it names: sed 's/^K10//; s/::.*//' /var/lib/rancher/k3s/server/token on a master",
         );
     }
 }

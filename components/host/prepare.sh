@@ -15,8 +15,12 @@ check_host() {
     for tool in awk cmp sed gzip base64 mktemp timeout ss; do
         command -v "$tool" >/dev/null 2>&1 || fail "the host lacks the command $tool" "install it (ss is in iproute2, cmp in diffutils) and run pulumi up again"
     done
-    free=$(df -Pk /var/lib | awk 'NR == 2 { print $4 }')
-    [ "$free" -ge 1048576 ] || fail "only $((free / 1024)) MiB are free below /var/lib" "free at least 1 GiB there and run pulumi up again"
+    # k3s's data may lie on a disk of their own.
+    for dir in /var/lib /var/lib/rancher /var/lib/rancher/k3s; do
+        [ -d "$dir" ] || continue
+        free=$(df -Pk "$dir" | awk 'NR == 2 { print $4 }')
+        [ "$free" -ge 1048576 ] || fail "only $((free / 1024)) MiB are free below $dir" "free at least 1 GiB there and run pulumi up again"
+    done
 }
 
 # Prints none, or the id of the cluster whose etcd data lie here.

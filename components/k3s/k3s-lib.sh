@@ -13,6 +13,7 @@ S3_KEYS=$CONF/config.yaml.d/60-s3.yaml
 # What k3s was last started with.
 STARTED=$STATE/k3s-started
 RESTART=0
+. "$KIT/clear.sh"
 # MainPID that a restart ends, and when the new one was first seen.
 old_pid=""
 up_since=0
@@ -342,12 +343,10 @@ remove_k3s() {
     if [ -f "$STATE/links" ]; then
         while read -r link; do [ ! -L "$link" ] || rm -f "$link"; done <"$STATE/links"
     fi
-    # The data folder may be a mount point; its content goes in any case.
-    find "$DATA" -mindepth 1 -delete 2>/dev/null || rm -rf "${DATA:?}"/* 2>/dev/null || true
-    rm -rf "$CONF" /etc/rancher/node /run/k3s /run/flannel "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STATE/k3s-unit" "$STATE/adopted" "$STARTED" "$STATE/cordoned" "$STATE/applied/k3s"
-    find /var/lib/kubelet -mindepth 1 -delete 2>/dev/null || true
+    clear_k3s
+    rm -rf "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STATE/k3s-unit" "$STATE/adopted" "$STARTED" "$STATE/cordoned" "$STATE/applied/k3s"
     # What is empty now: k3s's folders, and the one where the kubelet looks for volume plugins.
     plugins=/usr/libexec/kubernetes
-    for dir in "$DATA" /var/lib/rancher /etc/rancher /var/lib/kubelet \
+    for dir in "$DATA" /var/lib/rancher "$CONF" /etc/rancher/node /etc/rancher /run/k3s /run/flannel /var/lib/kubelet \
         $plugins/kubelet-plugins/volume/exec $plugins/kubelet-plugins/volume $plugins/kubelet-plugins $plugins; do rmdir "$dir" 2>/dev/null || true; done
 }

@@ -91,7 +91,7 @@ rejoin() {
     # The one that was just reset is up for this proxy after two checks only.
     wait_for 60 another_up || fail "this host's proxy sees no other master up" "run 'recover.sh cluster-reset' or 'restore' on one master first"
     stop_k3s
-    rm -rf "$DATA/server/db"
+    clear_etcd
     start_k3s
     echo "recover: $NODE joined again"
 }

@@ -60,12 +60,13 @@ decide_membership() {
             fail "the etcd member of this master was removed from the cluster, so k3s cannot start with the data that are here" \
                 "raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack file; k3s was not restarted"
         systemctl stop "$UNIT" 2>/dev/null || true
-        rm -rf "$DATA/server/db" "$DATA/server/tls" "$DATA/server/cred" "$DATA/server/token" /etc/rancher/node
+        clear_etcd
+        rm -rf "$DATA/server/tls" "$DATA/server/cred" "$DATA/server/token" /etc/rancher/node
     fi
     if [ -e "$STATE/founding" ] && has_etcd_data && journalctl -u "$UNIT" -n 200 --no-pager -o cat 2>/dev/null | grep -q 'no bootstrap data found in datastore'; then
         # k3s was killed between making etcd and saving what it starts from. Nobody has joined yet, so nothing is lost.
         systemctl stop "$UNIT" 2>/dev/null || true
-        rm -rf "$DATA/server"
+        clear_server
     fi
     if has_etcd_data; then
         # k3s ignores both keys now; a founding that was interrupted carries on from its data.

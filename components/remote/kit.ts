@@ -19,6 +19,7 @@ const SCRIPTS = {
     k3s: [
         "stage.sh",
         "k3s-lib.sh",
+        "clear.sh",
         "adopt.sh",
         "server.sh",
         "agent.sh",

@@ -9,9 +9,10 @@ export interface ClusterAccess {
     readonly k3sYaml: string;
 }
 
-/** Takes kubeconfig.sh's output apart. @throws when it has another form. */
+/** Takes kubeconfig.sh's output apart, whatever start files of the login shell printed beside it. @throws when it has another form. */
 export function parseAccess(stdout: string): ClusterAccess {
-    const m = /^ca-hash: ([0-9a-f]{64})\n([\s\S]+)$/.exec(stdout);
+    // The last line is missing in what older versions of this program left in the state.
+    const m = /ca-hash: ([0-9a-f]{64})\n([\s\S]+?)(\nend-of-kubeconfig\n|$(?![\s\S]))/.exec(stdout);
     if (!m) throw new Error("the kubeconfig step printed something else than a CA hash and a kubeconfig");
     return { caHash: m[1]!, k3sYaml: m[2]! };
 }

@@ -61,7 +61,7 @@ plan_run() {
     plan_command=$(plan_step "$plan_name")
     [ -n "$plan_command" ] || exit 1
     # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 APT_LISTCHANGES_FRONTEND=none ZYPP_LOCK_TIMEOUT=120 \
+    with_proxy env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 APT_LISTCHANGES_FRONTEND=none ZYPP_LOCK_TIMEOUT=120 \
         timeout 900 $plan_command "$@" </dev/null
 }
 

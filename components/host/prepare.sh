@@ -41,7 +41,8 @@ check_etcd_data() {
         *) fail "$ETCD holds etcd data of another cluster (id: $data, this stack's: $(setting cluster-id))" \
             "if the data are of no use, remove k3s and /var/lib/rancher/k3s from the host and run pulumi up again; never do so on the last master of a cluster you need" ;;
     esac
-    echo "etcd-data: $data"
+    # After what start files of the login shell have printed, perhaps without an end of line.
+    printf '\netcd-data: %s\n' "$data"
 }
 
 # A secret that the stack has no longer.

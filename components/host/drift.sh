@@ -36,6 +36,7 @@ check_sysctl() {
 }
 
 check_package() {
+    ! has_command "$1" || return 0
     [ -s "$WORK/packages.before" ] || installed_packages >"$WORK/packages.before"
     [ -z "$(missing_packages "$1")" ] || echo "package $1 is not installed"
 }

@@ -26,10 +26,10 @@ export LC_ALL PATH
 # with_proxy COMMAND…: with the proxies that the host's environment names. In no argument: they may have a password.
 with_proxy() {
     (
-        for name in $PROXIES; do
-            eval "$name=\$kept_$name"
+        for proxy in $PROXIES; do
+            eval "$proxy=\$kept_$proxy"
             # shellcheck disable=SC2163
-            export "$name"
+            export "$proxy"
         done
         "$@"
     )

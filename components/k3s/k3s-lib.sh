@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# What the steps on k3s share: binary, files, unit, start, waiting, drain, and telling which layer a failure is in.
+# What the steps on k3s share: binary, files, unit, start, waiting, drain. Which layer a failure is in: diagnose.sh.
 # ROLE is server or agent; UNIT its systemd unit. A step defines kube: kubectl as this node may use it.
 # shellcheck disable=SC2034,SC2154
 BIN=/usr/local/bin/k3s
@@ -14,6 +14,7 @@ S3_KEYS=$CONF/config.yaml.d/60-s3.yaml
 STARTED=$STATE/k3s-started
 RESTART=0
 . "$KIT/clear.sh"
+. "$KIT/diagnose.sh"
 # MainPID that a restart ends, and when the new one was first seen.
 old_pid=""
 up_since=0
@@ -24,10 +25,13 @@ install_binary() {
     printf '%s\n' "$ROLE" >"$STATE/k3s-role"
     [ -x "$staged" ] || fail "the binary $staged is not there" "raise nodes[].rebuilt of $NODE and run pulumi up again"
     if ! cmp -s "$staged" "$BIN"; then
-        ln -f "$staged" "$BIN.new" 2>/dev/null || cp "$staged" "$BIN.new" || { rm -f "$BIN.new"; fail "could not write $BIN.new ($(free_space /usr/local))" "free some space there and run pulumi up again"; }
+        # A copy: a link would keep SELinux's label of /var/lib, which systemd may not execute.
+        cp "$staged" "$BIN.new" || { rm -f "$BIN.new"; fail "could not write $BIN.new ($(free_space /usr/local))" "free some space there and run pulumi up again"; }
         chmod 0755 "$BIN.new"
         on_disk "$BIN.new"
         mv -f "$BIN.new" "$BIN"
+        # k3s's policy, where it is installed, has a label of its own for this file.
+        if command -v restorecon >/dev/null 2>&1; then restorecon "$BIN" 2>/dev/null || true; fi
         RESTART=1
     fi
     for tool in kubectl crictl ctr; do
@@ -275,41 +279,7 @@ uncordon() {
     rm -f "$STATE/cordoned"
 }
 
-# --- failures ---------------------------------------------------------------------------------------------------------------
-
-# diagnose WHAT: which layer is in the way (port, TLS, token, clock, etcd), from k3s's own words and the proxy's view.
-diagnose() {
-    since=$(date -d "@$started" '+%Y-%m-%d %H:%M:%S' 2>/dev/null || echo "-10min")
-    journalctl -u "$UNIT" --since "$since" --no-pager -o cat 2>/dev/null | tail -n 400 >"$WORK/journal"
-    seen() { grep -Eqi "$1" "$WORK/journal"; }
-    up=$(masters_up | grep -c .) || true
-    if seen 'not yet valid|certificate has expired'; then
-        layer=clock remedy="compare the clocks of the nodes (date -u; is time synchronisation running?) and run pulumi up again"
-    elif seen 'token CA hash does not match'; then
-        layer="token (its CA hash is not this cluster's)" remedy="the master that answered belongs to another cluster, or k3s-ha:caHash is wrong; compare with pulumi stack output caHash"
-    elif seen 'not authorized|401 Unauthorized|invalid token|password does not match|token is not valid|bootstrap data already found and encrypted with different token'; then
-        layer=token remedy="the token of this node is not the cluster's; if the Node existed before under this name, delete it (kubectl delete node $NODE) and run pulumi up again"
-    elif seen 'duplicate node name|Node password rejected|hash does not match'; then
-        layer="etcd (a member or Node of this name is still known)" remedy="delete the old Node, which removes its etcd member: kubectl delete node $NODE, then run pulumi up again"
-    elif seen 'permanently removed from the cluster'; then
-        layer="etcd (this master's member was removed)" remedy="raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack file"
-    elif seen 'critical configuration value mismatch'; then
-        layer="configuration (differs from the other servers')" remedy="the settings named in the log must be equal on all servers"
-    elif seen 'learner|unhealthy cluster|etcd cluster join failed|no leader|context deadline exceeded.*etcd|waiting for etcd'; then
-        layer=etcd remedy="look at the members (k3s kubectl get --raw /db/info on a master): all voters must be up and reach ports 2379 and 2380 of $(setting address)"
-    elif joins && [ "${up:-0}" = 0 ]; then
-        layer="port (the local proxy sees no master up)" remedy="from this host, reach port 6443 of the masters ($(awk '$1 == "server" { print $3 }' /etc/haproxy/haproxy.cfg | sort -u | tr '\n' ' ')): firewall, VPN routes; the proxy's view: echo 'show stat' | socat - /run/haproxy/admin.sock"
-    elif seen 'x509|tls:'; then
-        layer=TLS remedy="a certificate is not accepted; read the log lines above"
-    elif seen 'address already in use'; then
-        layer="port (already in use on this host)" remedy="find what listens (ss -ltnp) and stop it"
-    else
-        layer="k3s itself" remedy="read the log lines above (journalctl -u $UNIT)"
-    fi
-    fail "$1
-  layer: $layer
-  seen: unit $(systemctl show -p ActiveState --value "$UNIT")/$(systemctl show -p SubState --value "$UNIT"), restarted $(restarts) times, local proxy sees ${up:-?} masters up; not up: $(masters_down)" "$remedy"
-}
+# --- the end of a step -------------------------------------------------------------------------------------------------------
 
 # trust_ca FILE: the proxies check the masters' certificates from now on.
 trust_ca() {

@@ -20,6 +20,7 @@ const SCRIPTS = {
         "stage.sh",
         "k3s-lib.sh",
         "clear.sh",
+        "diagnose.sh",
         "adopt.sh",
         "server.sh",
         "agent.sh",

@@ -85,7 +85,7 @@ describe("login shells", () => {
                 start(shell, NOISE);
                 const { status, out } = login(shell, inMarkedShell("cat; printf 'x y'; exit 2"), "up a\n");
                 assert.equal(status, 2);
-                assert.equal(markedOutput(out), "up a\nx y\n");
+                assert.equal(markedOutput(out), "up a\nx y");
             });
 
             if (shell !== "sh")

@@ -15,6 +15,7 @@ STARTED=$STATE/k3s-started
 RESTART=0
 . "$KIT/clear.sh"
 . "$KIT/diagnose.sh"
+. "$KIT/flannel.sh"
 # MainPID that a restart ends, and when the new one was first seen.
 old_pid=""
 up_since=0
@@ -92,6 +93,30 @@ start_digest() {
 # A run that was cut off between writing and restarting: what runs is not what the files say.
 note_missed_restart() {
     if [ -s "$STARTED" ] && [ "$(start_digest)" != "$(cat "$STARTED")" ]; then RESTART=1; fi
+    lost_link=$(missing_flannel "$UNIT")
+    if [ -n "$lost_link" ]; then
+        say "$NODE: restarts for: the pod network's interface $lost_link is missing"
+        RESTART=1
+    fi
+    note_renewal
+}
+
+# note_renewal: the user has raised rotate.certificates since this node's certificates were last renewed.
+RENEW=0
+note_renewal() {
+    [ "$(setting renew 0)" != "$(cat "$STATE/renewed" 2>/dev/null || echo 0)" ] || return 0
+    # A node that has never run makes new ones anyway.
+    if [ -s "$STARTED" ] && unit_is ActiveState active; then RENEW=1 RESTART=1; fi
+}
+
+# renew: k3s by itself does so only in the last months of its certificates; its command does at any time, while k3s does not run.
+renew() {
+    systemctl stop "$UNIT"
+    if ! timeout 60 "$BIN" certificate rotate >"$WORK/renew" 2>&1; then
+        systemctl start --no-block "$UNIT"
+        fail "k3s could not renew its certificates: $(tail -n 2 "$WORK/renew" | mask)" "k3s was started again with those that it has; run pulumi up again"
+    fi
+    say "$NODE: certificates renewed"
 }
 
 # put_token SECRET FILE USER: the token in the form that pins the cluster's CA, where it is known.
@@ -149,6 +174,7 @@ start_unit() {
     started=$(now)
     if [ "$RESTART" = 1 ] && ! unit_is ActiveState inactive; then
         old_pid=$(systemctl show -p MainPID --value "$UNIT")
+        if [ "$RENEW" = 1 ]; then renew; fi
         systemctl restart --no-block "$UNIT"
         outcome=restarted
     elif ! unit_is ActiveState active; then
@@ -292,8 +318,12 @@ trust_ca() {
     fi
 }
 
+# After the start has come to its good end.
+remember_renewal() { setting renew 0 >"$STATE/renewed"; }
+
 # What drift.sh looks at. The membership is not in it: recover.sh changes it, and it counts only for a start without data.
 remember_k3s() {
+    remember_renewal
     {
         files "$BIN" /usr/local/bin/k3s-killall.sh "$CONF/token" "$CONF/agent-token" "$CONF/config.yaml" "$CONF/registries.yaml" "$CONF/authn.yaml" \
             "$REGISTRATION" "$S3_KEYS" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT" "$(setting proxy-ca)"
@@ -314,7 +344,7 @@ remove_k3s() {
         while read -r link; do [ ! -L "$link" ] || rm -f "$link"; done <"$STATE/links"
     fi
     clear_k3s
-    rm -rf "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STATE/k3s-unit" "$STATE/adopted" "$STARTED" "$STATE/cordoned" "$STATE/applied/k3s"
+    rm -rf "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STATE/k3s-unit" "$STATE/renewed" "$STATE/adopted" "$STARTED" "$STATE/cordoned" "$STATE/applied/k3s"
     # What is empty now: k3s's folders, and the one where the kubelet looks for volume plugins.
     plugins=/usr/libexec/kubernetes
     for dir in "$DATA" /var/lib/rancher "$CONF" /etc/rancher/node /etc/rancher /run/k3s /run/flannel /var/lib/kubelet \

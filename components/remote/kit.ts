@@ -21,6 +21,7 @@ const SCRIPTS = {
         "k3s-lib.sh",
         "clear.sh",
         "diagnose.sh",
+        "flannel.sh",
         "adopt.sh",
         "server.sh",
         "agent.sh",

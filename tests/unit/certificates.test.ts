@@ -10,7 +10,17 @@ import { shell } from "./step-shell";
 describe("certificates", () => {
     it("the kubeconfig's end is read, and told from 60 days before", () => {
         const dir = mkdtempSync(join(tmpdir(), "k3s-ha-cert-"));
-        const args = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=admin"];
+        const args = [
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            "/CN=admin",
+        ];
         const { status } = spawnSync("openssl", [...args, "-days", "61", "-keyout", "k", "-out", "c"], { cwd: dir });
         assert.equal(status, 0);
         const data = readFileSync(join(dir, "c")).toString("base64");
@@ -19,7 +29,10 @@ describe("certificates", () => {
         const days = ((end?.getTime() ?? 0) - Date.now()) / 86_400_000;
         assert.ok(days > 60.9 && days <= 61, String(days));
         assert.equal(endWarning(end, new Date()), undefined);
-        assert.match(endWarning(end, new Date(Date.now() + 2 * 86_400_000)) ?? "", /ends at .*raise k3s-ha:rotate\.certificates/);
+        assert.match(
+            endWarning(end, new Date(Date.now() + 2 * 86_400_000)) ?? "",
+            /ends at .*raise k3s-ha:rotate\.certificates/,
+        );
         assert.match(endWarning(end, new Date(Date.now() + 90 * 86_400_000)) ?? "", /ended at /);
         assert.equal(certificateEnd("users: [{user: {client-certificate-data: Q0E=}}]"), undefined);
         assert.equal(endWarning(undefined, new Date()), undefined);
@@ -35,12 +48,18 @@ note_missed_restart; exec 3>&1; (start_unit) || echo failed; remember_renewal; c
         return text;
     };
     it("a raised counter renews between a stop and a start, once", async () => {
-        assert.match(await renewal("1", undefined), /systemctl stop (\S+)\nk3s certificate rotate\n[^]*systemctl restart --no-block \1\n1\n$/);
+        assert.match(
+            await renewal("1", undefined),
+            /systemctl stop (\S+)\nk3s certificate rotate\n[^]*systemctl restart --no-block \1\n[^]*1\n$/,
+        );
         assert.doesNotMatch(await renewal("1", "1"), /stop|rotate|restart/);
         assert.doesNotMatch(await renewal("0", undefined), /stop|rotate|restart/);
     });
     it("k3s runs again when it could not renew", async () => {
-        assert.match(await renewal("2", "1", "return 1"), /k3s certificate rotate\nsystemctl start --no-block [^]*could not renew its certificates[^]*failed/);
+        assert.match(
+            await renewal("2", "1", "return 1"),
+            /k3s certificate rotate\nsystemctl start --no-block [^]*could not renew its certificates[^]*failed/,
+        );
     });
 });
 
@@ -64,7 +83,10 @@ missing_flannel k3s.service`,
         });
 
     it("that is gone restarts k3s at the next run of its step", async () => {
-        const { text } = await shell("setting() { :; }; start_digest() { echo now; }; missing_flannel() { echo flannel.1; }; note_missed_restart; echo $RESTART", { started: "now\n" });
+        const { text } = await shell(
+            "setting() { :; }; start_digest() { echo now; }; missing_flannel() { echo flannel.1; }; note_missed_restart; echo $RESTART",
+            { started: "now\n" },
+        );
         assert.match(text, /restarts for: the pod network's interface flannel\.1 is missing\n1\n$/);
     });
 });

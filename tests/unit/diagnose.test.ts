@@ -76,7 +76,11 @@ describe("why k3s does not come up", () => {
             /port 6443 \(already in use on this host\)/,
             /ss -ltnp sport = :6443/,
         ],
-        ['level=fatal msg="failed to find memory cgroup (v2)"', /host \(a cgroup controller is missing\)/, /cgroup_enable=memory/],
+        [
+            'level=fatal msg="failed to find memory cgroup (v2)"',
+            /host \(a cgroup controller is missing\)/,
+            /cgroup_enable=memory/,
+        ],
         ['level=fatal msg="something new"', /k3s itself/, /journalctl -u k3s\.service/],
     ] as const)
         it(journal.replace(/.*msg"?[=:]"/, "").replace(/".*/, ""), async () => {
@@ -93,10 +97,12 @@ describe("why k3s does not come up", () => {
             'level=info msg="Starting k3s v1.36.3+k3s1 (0d41cf40)"',
             'level=info msg="Waiting for etcd server to become available"',
             '{"level":"warn","msg":"failed to publish local member to cluster through raft","error":"context deadline exceeded"}',
-            what.startsWith("level=") ? what : `level=error msg="Shutdown request received: ${JSON.stringify(JSON.stringify(what)).slice(1, -1)}"`,
+            what.startsWith("level=")
+                ? what
+                : `level=error msg="Shutdown request received: ${JSON.stringify(JSON.stringify(what)).slice(1, -1)}"`,
             'level=fatal msg="Failed to get request handlers from apiserver: timed out waiting for the condition"',
             '{"level":"info","msg":"closed etcd server"}',
-            'k3s.service: Main process exited, code=exited, status=1/FAILURE',
+            "k3s.service: Main process exited, code=exited, status=1/FAILURE",
             'level=info msg="Starting k3s v1.36.3+k3s1 (0d41cf40)"',
             'level=info msg="Waiting for etcd server to become available"',
             'level=error msg="tls: failed to verify certificate: x509: certificate signed by unknown authority"',
@@ -108,15 +114,51 @@ describe("why k3s does not come up", () => {
             /host \(cgroup v1\)/,
             /failCgroupV1: false/,
         ],
-        ["apiserver exited: unknown flag: --no-such-flag", /configuration \(kube-apiserver does not accept a setting\)/, /k3s-ha:server\.config kube-apiserver-arg/],
-        ['apiserver exited: invalid argument "x" for "--request-timeout" flag: time: invalid duration "x"', /configuration \(kube-apiserver does not accept/, /kube-apiserver-arg/],
-        ["kubelet exited: failed to parse kubelet flag: unknown flag: --no-such-flag", /configuration \(kubelet does not accept a setting\)/, /k3s-ha:kubelet and agent\.config kubelet-arg/],
-        ['apiserver exited: loading audit policy file: failed to read file path "/etc/audit.yaml": open /etc/audit.yaml: no such file or directory', /configuration \(kube-apiserver cannot read a file/, /host\.files/],
-        ["apiserver exited: failed to create listener: failed to listen on 0.0.0.0:6443: listen tcp 0.0.0.0:6443: bind: address already in use", /port 6443 \(already in use/, /sport = :6443/],
-        ["containerd exited: write /var/lib/rancher/k3s/agent/containerd/x: no space left on device", /disk \(full\)/, /df -h/],
-        ['level=fatal msg="Error: preparing server: failed to get CA certs: tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2020-01-01T00:00:00Z is before 2026-11-29T00:00:00Z"', /clock \(of this host is behind/, /date -u/],
-        ['level=fatal msg="Error: x509: certificate has expired or is not yet valid: current time 2028-01-01T00:00:00Z is after 2026-11-29T00:00:00Z"', /certificates \(one has expired/, /rotate\.certificates/],
-        ["flannel exited: failed to find the interface: no such network interface", /network \(flannel finds no interface\)/, /vpn\.interface/],
+        [
+            "apiserver exited: unknown flag: --no-such-flag",
+            /configuration \(kube-apiserver does not accept a setting\)/,
+            /k3s-ha:server\.config kube-apiserver-arg/,
+        ],
+        [
+            'apiserver exited: invalid argument "x" for "--request-timeout" flag: time: invalid duration "x"',
+            /configuration \(kube-apiserver does not accept/,
+            /kube-apiserver-arg/,
+        ],
+        [
+            "kubelet exited: failed to parse kubelet flag: unknown flag: --no-such-flag",
+            /configuration \(kubelet does not accept a setting\)/,
+            /k3s-ha:kubelet and agent\.config kubelet-arg/,
+        ],
+        [
+            'apiserver exited: loading audit policy file: failed to read file path "/etc/audit.yaml": open /etc/audit.yaml: no such file or directory',
+            /configuration \(kube-apiserver cannot read a file/,
+            /host\.files/,
+        ],
+        [
+            "apiserver exited: failed to create listener: failed to listen on 0.0.0.0:6443: listen tcp 0.0.0.0:6443: bind: address already in use",
+            /port 6443 \(already in use/,
+            /sport = :6443/,
+        ],
+        [
+            "containerd exited: write /var/lib/rancher/k3s/agent/containerd/x: no space left on device",
+            /disk \(full\)/,
+            /df -h/,
+        ],
+        [
+            'level=fatal msg="Error: preparing server: failed to get CA certs: tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2020-01-01T00:00:00Z is before 2026-11-29T00:00:00Z"',
+            /clock \(of this host is behind/,
+            /date -u/,
+        ],
+        [
+            'level=fatal msg="Error: x509: certificate has expired or is not yet valid: current time 2028-01-01T00:00:00Z is after 2026-11-29T00:00:00Z"',
+            /certificates \(one has expired/,
+            /rotate\.certificates/,
+        ],
+        [
+            "flannel exited: failed to find the interface: no such network interface",
+            /network \(flannel finds no interface\)/,
+            /vpn\.interface/,
+        ],
         ["scheduler exited: something nobody knows", /k3s itself \(scheduler ended\)/, /its reason stands above/],
     ] as const)
         it(`what ended k3s comes first: ${what.slice(0, 60)}`, async () => {

@@ -31,7 +31,8 @@ describe("software of a host", () => {
     });
 
     it("a package is there when its command is: curl-minimal is no reason to install curl", () => {
-        const { text } = run(`${os("rocky")} command() { [ "$2" != socat ]; }; plan_run() { echo "$*" >>${dir}/asked; case $1 in list) echo base ;; esac; }
+        const { text } =
+            run(`${os("rocky")} command() { [ "$2" != socat ]; }; plan_run() { echo "$*" >>${dir}/asked; case $1 in list) echo base ;; esac; }
 install_packages curl openssl socat; cat ${dir}/asked`);
         assert.match(text, /^install socat$/m);
     });
@@ -39,20 +40,30 @@ install_packages curl openssl socat; cat ${dir}/asked`);
     it("an unknown package manager: advice that can work", () => {
         const { status, text } = run(`${os("arch")} command() { return 1; }; (install_packages curl) || echo failed`);
         assert.equal(status, 0);
-        assert.match(text, /the distribution is not known \("Some Linux"\)[^]*next: install by hand.* haproxy, socat, openssl and curl; where they are there no package manager is asked/);
+        assert.match(
+            text,
+            /the distribution is not known \("Some Linux"\)[^]*next: install by hand.* haproxy, socat, openssl and curl; where they are there no package manager is asked/,
+        );
     });
 
     it("dnf's reason is shown, which it indents", () => {
-        const said = "Last metadata expiration check: 0:01 ago\\nError: \\n Problem: problem with installed package curl-minimal-7.76.1-26.el9.x86_64\\n  - package curl-minimal-7.76.1 conflicts with curl provided by curl-7.76.1\\n";
-        const { text } = run(`${os("rhel")} plan_run() { case $1 in list) echo base ;; install) printf '${said}'; return 1 ;; esac; }; install_packages git`);
-        assert.match(text, /could not install git : Error: +Problem: problem with installed package curl-minimal\S+ - package curl-minimal-7\.76\.1 conflicts with curl/);
+        const said =
+            "Last metadata expiration check: 0:01 ago\\nError: \\n Problem: problem with installed package curl-minimal-7.76.1-26.el9.x86_64\\n  - package curl-minimal-7.76.1 conflicts with curl provided by curl-7.76.1\\n";
+        const { text } = run(
+            `${os("rhel")} plan_run() { case $1 in list) echo base ;; install) printf '${said}'; return 1 ;; esac; }; install_packages git`,
+        );
+        assert.match(
+            text,
+            /could not install git : Error: +Problem: problem with installed package curl-minimal\S+ - package curl-minimal-7\.76\.1 conflicts with curl/,
+        );
     });
 
     it("the binary takes its place as a file of its own, and gets its SELinux label", () => {
         mkdirSync(join(dir, "bin/v1"), { recursive: true });
         writeFileSync(join(dir, "bin/v1/k3s"), "#!/bin/sh\n");
         chmodSync(join(dir, "bin/v1/k3s"), 0o755);
-        const { status, text } = run(`ROLE=agent; . $KIT/k3s-lib.sh; BIN=${dir}/k3s; setting() { echo v1; }; restorecon() { echo "labelled $1"; }; put() { :; }; ln() { command ln "$@" 2>/dev/null; }
+        const { status, text } =
+            run(`ROLE=agent; . $KIT/k3s-lib.sh; BIN=${dir}/k3s; setting() { echo v1; }; restorecon() { echo "labelled $1"; }; put() { :; }; ln() { command ln "$@" 2>/dev/null; }
 command() { if [ "$1" = -v ]; then return 0; fi; shift 0; "$@"; }
 install_binary`);
         assert.equal(status, 0, text);
@@ -63,9 +74,14 @@ install_binary`);
     it("a binary below a /var without execution is asked for its release elsewhere", () => {
         writeFileSync(join(dir, "k3s"), "#!/bin/sh\necho k3s version v1\n");
         const stage = readFileSync(join(kitFolder(), "stage.sh"), "utf8");
-        const says = stage.slice(stage.indexOf("says_version() {"), stage.indexOf("\n}\n", stage.indexOf("says_version() {")) + 3);
+        const says = stage.slice(
+            stage.indexOf("says_version() {"),
+            stage.indexOf("\n}\n", stage.indexOf("says_version() {")) + 3,
+        );
         // Mode 0644 is refused as noexec is.
-        const { text } = run(`${says} TRY=${dir}/try; cp() { command cp "$1" "$2"; chmod 0755 "$2"; }; says_version ${dir}/k3s && cat $WORK/version; ls ${dir}`);
+        const { text } = run(
+            `${says} TRY=${dir}/try; cp() { command cp "$1" "$2"; chmod 0755 "$2"; }; says_version ${dir}/k3s && cat $WORK/version; ls ${dir}`,
+        );
         assert.match(text, /^k3s version v1$/m);
         assert.doesNotMatch(text, /^try$/m);
     });
@@ -81,9 +97,14 @@ install_binary`);
 
     it("prepare refuses cgroup v1 where it is told to, and names both ways out", () => {
         const prepare = readFileSync(join(kitFolder(), "prepare.sh"), "utf8");
-        const check = prepare.slice(prepare.indexOf("check_host() {"), prepare.indexOf("\n}\n", prepare.indexOf("check_host() {")) + 3);
+        const check = prepare.slice(
+            prepare.indexOf("check_host() {"),
+            prepare.indexOf("\n}\n", prepare.indexOf("check_host() {")) + 3,
+        );
         const on = (type: string): { status: number | null; text: string } =>
-            run(`${check.replace("[ -d /run/systemd/system ]", ":")} CGROUPS=/sys/fs/cgroup; stat() { echo ${type}; }; df() { printf 'x\\nx x x 9999999\\n'; }; setting() { echo refused; }; check_host; echo taken`);
+            run(
+                `${check.replace("[ -d /run/systemd/system ]", ":")} CGROUPS=/sys/fs/cgroup; stat() { echo ${type}; }; df() { printf 'x\\nx x x 9999999\\n'; }; setting() { echo refused; }; check_host; echo taken`,
+            );
         assert.match(on("cgroup2fs").text, /^taken$/m);
         const { status, text } = on("tmpfs");
         assert.equal(status, 1);

@@ -4,8 +4,8 @@
 # that was installed before, or that a removal left for its replacement (prepare.sh).
 set -eu
 umask 077
-if [ "$(id -u)" -eq 0 ]; then as=""; elif sudo -n true </dev/null 2>/dev/null; then as="sudo -n"; else
-    echo "k3s-ha: user $(id -un) on $(uname -n) is not root and cannot run 'sudo -n': let it use sudo without a password (NOPASSWD in /etc/sudoers.d) or connect as root (ssh.user)" >&2
+if [ "$(id -u)" -eq 0 ]; then as=""; elif why=$(sudo -n true </dev/null 2>&1); then as="sudo -n"; else
+    echo "k3s-ha: user $(id -un) on $(uname -n) is not root and cannot run 'sudo -n' (it says: $why): let it use sudo without a password (NOPASSWD in /etc/sudoers.d) or connect as root (ssh.user)" >&2
     exit 1
 fi
 # shellcheck disable=SC2016,SC2088

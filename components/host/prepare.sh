@@ -4,9 +4,11 @@
 # remove: undoes it; runs last of all removals.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"
+. "$KIT/foreign.sh"
 
 ETCD=/var/lib/rancher/k3s/server/db/etcd
 ID_FILE=/var/lib/rancher/k3s/server/k3s-ha-cluster-id
+CGROUPS=/sys/fs/cgroup
 SYSCTL_FILE=/etc/sysctl.d/90-k3s-ha.conf
 
 check_host() {
@@ -14,41 +16,16 @@ check_host() {
     for tool in awk cmp sed gzip base64 mktemp timeout ss; do
         command -v "$tool" >/dev/null 2>&1 || fail "the host lacks the command $tool" "install it (ss is in iproute2, cmp in diffutils) and run pulumi up again"
     done
-    free=$(df -Pk /var/lib | awk 'NR == 2 { print $4 }')
-    [ "$free" -ge 1048576 ] || fail "only $((free / 1024)) MiB are free below /var/lib" "free at least 1 GiB there and run pulumi up again"
-}
-
-# A host that lost this program's notes: its k3s was started with a token of this stack's.
-has_our_token() {
-    for secret in server-token agent-token; do
-        file=$(content "$SECRETS/$secret") || continue
-        if [ "$(sed 's/^K10[0-9a-f]*::[a-z]*://' /etc/rancher/k3s/token 2>/dev/null)" = "$(cat "$file")" ]; then return 0; fi
+    if [ "$(setting cgroup-v1)" = refused ] && [ "$(stat -fc %T "$CGROUPS" 2>/dev/null)" = tmpfs ]; then
+        fail "the host has cgroup v1, where the kubelet of k3s 1.35 and newer does not start" \
+            "boot it with cgroup v2 (systemd.unified_cgroup_hierarchy=1 on the kernel's command line), or set k3s-ha:kubelet: { failCgroupV1: false } while Kubernetes still has that"
+    fi
+    # k3s's data may lie on a disk of their own.
+    for dir in /var/lib /var/lib/rancher /var/lib/rancher/k3s; do
+        [ -d "$dir" ] || continue
+        free=$(df -Pk "$dir" | awk 'NR == 2 { print $4 }')
+        [ "$free" -ge 1048576 ] || fail "only $((free / 1024)) MiB are free below $dir" "free at least 1 GiB there and run pulumi up again"
     done
-    return 1
-}
-
-# A k3s that this program did not start: taken over only where the stack says so, and only if it is that cluster's.
-check_adoption() {
-    if [ -s "$STATE/k3s-role" ] || has_our_token; then return 0; fi
-    for unit in k3s k3s-agent; do
-        pid=$(systemctl show -p MainPID --value $unit 2>/dev/null) || pid=0
-        [ "${pid:-0}" = 0 ] || break
-    done
-    [ "${pid:-0}" != 0 ] || return 0
-    read -r role ca_hash <<EOF
-$(setting adopt)
-EOF
-    [ -n "$role" ] || fail "k3s runs on this host already ($unit.service), and this stack did not start it" \
-        "if it is the cluster of this stack: k3s-ha:allow: [adopt] (docs/operations.md, 'Take over a running cluster'); else remove that k3s"
-    case "$(tr '\0' ' ' <"/proc/$pid/cmdline") " in
-        *" server "*) runs=server ca=/var/lib/rancher/k3s/server/tls/server-ca.crt ;;
-        *) runs=agent ca=/var/lib/rancher/k3s/agent/server-ca.crt ;;
-    esac
-    [ "$runs" = "$role" ] || fail "k3s runs on this host as $runs, and the stack file has it as $role" "correct k3s-ha:nodes"
-    got=$(sha256sum <"$ca" 2>/dev/null | cut -d ' ' -f 1) || got=""
-    [ "$got" = "$ca_hash" ] || fail "the k3s on this host is not of the cluster that k3s-ha:caHash names: $ca has SHA-256 ${got:-none}, wanted is $ca_hash" \
-        "compare with another master: sha256sum /var/lib/rancher/k3s/server/tls/server-ca.crt; a data folder elsewhere (data-dir) cannot be taken over"
-    if [ "$role" = server ]; then put "$WORK/cluster-id" "$ID_FILE" 0600; fi
 }
 
 # Prints none, or the id of the cluster whose etcd data lie here.
@@ -69,7 +46,8 @@ check_etcd_data() {
         *) fail "$ETCD holds etcd data of another cluster (id: $data, this stack's: $(setting cluster-id))" \
             "if the data are of no use, remove k3s and /var/lib/rancher/k3s from the host and run pulumi up again; never do so on the last master of a cluster you need" ;;
     esac
-    echo "etcd-data: $data"
+    # After what start files of the login shell have printed, perhaps without an end of line.
+    printf '\netcd-data: %s\n' "$data"
 }
 
 # A secret that the stack has no longer.
@@ -120,6 +98,7 @@ apply() {
     check_host
     setting cluster-id >"$WORK/cluster-id"
     check_adoption
+    check_haproxy_owner
     check_etcd_data
     put_files "$SECRETS/"
     remove_old_secrets

@@ -4,6 +4,10 @@
 set -u
 [ "$(id -u)" -eq 0 ] || exec sudo -n sh "$0" "$@"
 
+# Processes and mounts are known by real paths; /var/lib/rancher may be a link to another disk.
+data=$(readlink -f /var/lib/rancher/k3s) || data=/var/lib/rancher/k3s
+kubelet=$(readlink -f /var/lib/kubelet) || kubelet=/var/lib/kubelet
+
 for unit in /etc/systemd/system/k3s*.service; do
     [ -e "$unit" ] || continue
     unit=${unit##*/}
@@ -19,7 +23,7 @@ children() {
 shims=""
 for exe in /proc/[0-9]*/exe; do
     case $(readlink "$exe" 2>/dev/null) in
-        /var/lib/rancher/k3s/data/*/bin/containerd-shim*)
+        "$data"/data/*/bin/containerd-shim*)
             pid=${exe#/proc/}
             shims="$shims ${pid%/exe}"
             ;;
@@ -30,7 +34,16 @@ if [ -n "$shims" ]; then
     kill -9 $(children $shims) 2>/dev/null
 fi
 
-awk '$2 ~ "^/(run/k3s|run/netns/cni-|var/lib/rancher/k3s/.|var/lib/kubelet/(pods|plugins))" { print $2 }' /proc/self/mounts | sort -r | while read -r mount; do
+# Not a disk that somebody mounted below the data folder: the whole of a device or of another host's export. k3s mounts parts there.
+awk -v data="$data/" -v kubelet="$kubelet/" '
+    {
+        path = $5
+        gsub(/\\040/, " ", path)
+        for (i = 7; i < NF && $i != "-"; i++) continue
+        source = $(i + 2)
+    }
+    path ~ "^/(run/k3s|run/netns/cni-)" || index(path, kubelet "pods") == 1 || index(path, kubelet "plugins") == 1 { print path; next }
+    index(path, data) == 1 && !($4 == "/" && source ~ /^\/dev\/|:\//) { print path }' /proc/self/mountinfo | sort -r | while read -r mount; do
     umount -l "$mount" 2>/dev/null
 done
 if command -v ip >/dev/null 2>&1; then

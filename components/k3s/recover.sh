@@ -76,7 +76,7 @@ reset() {
     [ ! -e "$MEMBERSHIP" ] || mv -f "$MEMBERSHIP" "$STATE/membership.aside"
     done=yes began=$(now)
     # k3s waits up to 5 minutes for the bucket.
-    timeout 600 "$BIN" "$@" >"$WORK/reset" 2>&1 || done=no
+    with_proxy timeout 600 "$BIN" "$@" >"$WORK/reset" 2>&1 || done=no
     mv -f "$STATE/membership.aside" "$MEMBERSHIP"
     [ "$done" = yes ] || reset_failed "$began"
     rm -f "$DATA/server/db/etcd/tombstone"
@@ -91,7 +91,7 @@ rejoin() {
     # The one that was just reset is up for this proxy after two checks only.
     wait_for 60 another_up || fail "this host's proxy sees no other master up" "run 'recover.sh cluster-reset' or 'restore' on one master first"
     stop_k3s
-    rm -rf "$DATA/server/db"
+    clear_etcd
     start_k3s
     echo "recover: $NODE joined again"
 }

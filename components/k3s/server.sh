@@ -61,13 +61,15 @@ decide_membership() {
             fail "the etcd member of this master was removed from the cluster, so k3s cannot start with the data that are here" \
                 "raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack file; k3s was not restarted"
         systemctl stop "$UNIT" 2>/dev/null || true
-        rm -rf "$DATA/server/db" "$DATA/server/tls" "$DATA/server/cred" "$DATA/server/token" /etc/rancher/node
+        clear_etcd
+        rm -rf "$DATA/server/tls" "$DATA/server/cred" "$DATA/server/token" /etc/rancher/node
     fi
     if [ -e "$STATE/founding" ] && has_etcd_data && journalctl -u "$UNIT" -n 200 --no-pager -o cat 2>/dev/null | grep -q 'no bootstrap data found in datastore'; then
         # k3s was killed between making etcd and saving what it starts from. Nobody has joined yet, so nothing is lost.
         systemctl stop "$UNIT" 2>/dev/null || true
+        clear_etcd
         # Not what the step prepare has put beside it (host.files).
-        find "$DATA/server" -mindepth 1 -maxdepth 1 ! -name manifests ! -name static -exec rm -rf {} +
+        find "$DATA/server" -mindepth 1 -maxdepth 1 ! -name manifests ! -name static ! -name db -exec rm -rf {} +
     fi
     if has_etcd_data; then
         # k3s ignores both keys now; a founding that was interrupted carries on from its data.
@@ -81,7 +83,7 @@ decide_membership() {
         mode='join'
         if [ -z "$ca_hash" ] && [ -s "$WORK/answering" ]; then
             fail "$(tr '\n' ' ' <"$WORK/answering")answers on the API or etcd port, so a cluster may exist and none is founded" \
-                "if it is this stack's cluster, set k3s-ha:caHash (sha256sum of /var/lib/rancher/k3s/server/tls/server-ca.crt on that host) to let $NODE join it; else free the host of the other k3s"
+                "if it is this stack's cluster, set k3s-ha:caHash (sed 's/^K10//; s/::.*//' /var/lib/rancher/k3s/server/token on that host) to let $NODE join it; else free the host of the other k3s"
         fi
         [ -n "$ca_hash" ] || fail "this server has no data and would have to join without knowing the cluster's CA" \
             "raise nodes[].rebuilt of $NODE, so that another server speaks for the cluster, or pulumi config set k3s-ha:caHash \"\$(pulumi stack output caHash)\"; then run pulumi up again"
@@ -220,7 +222,7 @@ restore_snapshot() {
         put "$WORK/token" "$DATA/server/token" 0600
     fi
     # k3s waits up to 5 minutes for the bucket.
-    timeout "$((limit + 300))" "$BIN" "$@" >"$WORK/restore" 2>&1 || restore_failed
+    with_proxy timeout "$((limit + 300))" "$BIN" "$@" >"$WORK/restore" 2>&1 || restore_failed
     say "$NODE: restored from $restore"
 }
 

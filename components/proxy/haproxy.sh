@@ -19,7 +19,8 @@ keep_original() {
     if command -v haproxy >/dev/null 2>&1; then
         systemctl is-enabled haproxy >"$KEPT/was-enabled" 2>/dev/null || true
         systemctl is-active haproxy >"$KEPT/was-active" 2>/dev/null || true
-        if [ -f "$CFG" ]; then cp -p "$CFG" "$KEPT/original.cfg"; fi
+        # Moved aside by the user, who was asked to (foreign.sh).
+        if [ -f "$CFG" ]; then cp -p "$CFG" "$KEPT/original.cfg"; elif [ -f "$CFG.before-k3s-ha" ]; then mv "$CFG.before-k3s-ha" "$KEPT/original.cfg"; fi
     fi
     : >"$KEPT/kept"
 }

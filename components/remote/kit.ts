@@ -18,12 +18,15 @@ const CACHE = join(COMPONENTS, "../node_modules/.cache/k3s-ha");
 
 /** The node scripts, by the component that sends them. */
 const SCRIPTS = {
-    host: ["lib.sh", "prepare.sh", "drift.sh"],
+    host: ["lib.sh", "prepare.sh", "foreign.sh", "drift.sh"],
     haproxy: ["apply.sh", "packages.sh"],
     proxy: ["haproxy.sh"],
     k3s: [
         "stage.sh",
         "k3s-lib.sh",
+        "clear.sh",
+        "diagnose.sh",
+        "flannel.sh",
         "adopt.sh",
         "promote.sh",
         "server.sh",

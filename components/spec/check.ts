@@ -518,7 +518,7 @@ function checkAdoption(settings: StackSettings, report: Report): void {
         report(
             ["caHash"],
             undefined,
-            "is missing, and k3s-ha:allow: [adopt] takes over only the cluster that it names: sha256sum /var/lib/rancher/k3s/server/tls/server-ca.crt on a master",
+            "is missing, and k3s-ha:allow: [adopt] takes over only the cluster that it names: sed 's/^K10//; s/::.*//' /var/lib/rancher/k3s/server/token on a master",
         );
     }
 }
@@ -650,7 +650,7 @@ function fill(settings: StackSettings, nodes: readonly NodeSpec[], confidential:
         allow: settings.allow,
         snapshots: { ...settings.snapshots, beforeUpgrade: settings.snapshots.beforeUpgrade ?? true },
         confidential,
-        rotate: { token: 0, agentToken: 0, statsPassword: 0, metricsPassword: 0, ...settings.rotate },
+        rotate: { token: 0, agentToken: 0, statsPassword: 0, metricsPassword: 0, certificates: 0, ...settings.rotate },
         caHash: settings.caHash,
     });
 }

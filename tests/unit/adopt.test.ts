@@ -6,9 +6,9 @@ import { join } from "node:path";
 import { nodeConfig, quotedYaml } from "../../components/k3s/config";
 import { prepareBundle } from "../../components/proxy/plan";
 import type { NodeSpec } from "../../components/spec/spec";
+import { kitFolder } from "./kit-folder";
 import { mistakes, spec } from "./settings";
 
-const components = join(__dirname, "../../components");
 const HASH = "ab".repeat(32);
 
 interface Running {
@@ -30,7 +30,7 @@ function differences(running: Running, name: string, more: object): string[] {
         writeFileSync(join(work, "node-env"), json(running.env ?? {}));
         writeFileSync(join(work, "internal-ip"), running.ip ?? node.address);
         writeFileSync(join(work, "config.yaml"), quotedYaml(nodeConfig(s, node)));
-        const script = `KIT=${components}; . ${components}/host/lib.sh; . ${components}/k3s/k3s-lib.sh; . ${components}/k3s/adopt.sh
+        const script = `KIT=${kitFolder()}; . $KIT/lib.sh; . $KIT/k3s-lib.sh; . $KIT/adopt.sh
 WORK=${work}; ROLE=${node.role}; mkdir $WORK/w
 annotation() { cat ${work}/$1; }
 WORK=${work}/w

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { kitFolder } from "./kit-folder";
 
 const components = join(__dirname, "../../components");
 
@@ -19,9 +20,9 @@ async function run(functions: string, commands: string, files: Readonly<Record<s
         mkdirSync(dirname(join(folder, path)), { recursive: true });
         writeFileSync(join(folder, path), text);
     }
-    const script = `. ${components}/host/lib.sh
+    const script = `KIT=${kitFolder()}; . $KIT/lib.sh
 ROLE=server UNIT=k3s-ha-test-of-a-step.service
-. ${components}/k3s/k3s-lib.sh; . ${components}/k3s/snapshot-lib.sh; . ${components}/k3s/promote.sh
+. $KIT/k3s-lib.sh; . $KIT/snapshot-lib.sh; . $KIT/promote.sh
 ${functions}
 WORK=${folder}/work STATE=${folder} SECRETS=${folder}/secrets DATA=${folder}/data CONF=${folder}/etc MEMBERSHIP=${folder}/etc/membership
 STARTED=${folder}/started NODE=master-1 BIN=/bin/true UNIT=k3s-ha-test-of-a-step.service

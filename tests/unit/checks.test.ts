@@ -157,7 +157,7 @@ describe("files of the user's", () => {
             server: args("audit-policy-file=/etc/k3s/audit.yaml", "admission-control-config-file=/etc/k3s/psa.yaml"),
             registries: { configs: { r: { tls: { ca_file: "/etc/ssl/r.pem" } } } },
         };
-        const inner = more as { host: { files: { path: string; content: string }[] } };
+        const inner = more as unknown as { host: { files: { path: string; content: string }[] } };
         inner.host.files[2]!.content = "plugins: [{ path: /etc/k3s/psa-inner.yaml }]\n";
         const reads = (name: string): string[] =>
             [...data(more, name).matchAll(/^reads: (\S+) [0-9a-f]{64}$/gm)].map((m) => m[1]!);

@@ -2,8 +2,8 @@
 # The first command on a node: takes the scripts from the first line of stdin, installs them, hands the rest to prepare.sh.
 set -eu
 umask 077
-if [ "$(id -u)" -eq 0 ]; then as=""; elif sudo -n true </dev/null 2>/dev/null; then as="sudo -n"; else
-    echo "k3s-ha: user $(id -un) on $(uname -n) is not root and cannot run 'sudo -n': let it use sudo without a password (NOPASSWD in /etc/sudoers.d) or connect as root (ssh.user)" >&2
+if [ "$(id -u)" -eq 0 ]; then as=""; elif why=$(sudo -n true </dev/null 2>&1); then as="sudo -n"; else
+    echo "k3s-ha: user $(id -un) on $(uname -n) is not root and cannot run 'sudo -n' (it says: $why): let it use sudo without a password (NOPASSWD in /etc/sudoers.d) or connect as root (ssh.user)" >&2
     exit 1
 fi
 IFS= read -r kit || { echo "k3s-ha: the step was given no data on stdin" >&2; exit 1; }

@@ -31,7 +31,7 @@ describe("refusals: an error that names the host and what to do", function () {
         assert.notEqual(result.status, 0);
         assert.match(
             text,
-            /user nosudo on agent-1 is not root and cannot run 'sudo -n': let it use sudo without a password/,
+            /user nosudo on agent-1 is not root and cannot run 'sudo -n' \(it says: .*\): let it use sudo without a password/,
         );
     });
 

@@ -187,6 +187,34 @@ describe("making a resource", () => {
 describe("advice on SSH failures", () => {
     const [node] = spec().nodes.filter((n) => n.name === "master-1");
     for (const [error, says] of [
+        ["ssh: this private key is passphrase protected", /k3s-ha:sshPrivateKeyPassword/],
+        ["x509: decryption password incorrect", /passphrase of the private key is wrong/],
+        ["ssh: no key found", /is not the \.pub file/],
+        ["dial unix /tmp/ssh-x/agent.7: connect: connection refused", /the SSH agent does not answer/],
+        ["dial unix /tmp/ssh-x/agent.7: connect: no such file or directory", /the SSH agent does not answer/],
+        [
+            "ssh: handshake failed: ssh: disconnect, reason 2: Too many authentication failures",
+            /MaxAuthTries.*ssh\.privateKeyFile/,
+        ],
+        [
+            "ssh: handshake failed: ssh: unable to authenticate, attempted methods [none], no supported methods remain",
+            /no key was offered/,
+        ],
+        ["ssh: handshake failed: EOF", /closed the connection before the login.*MaxStartups/],
+        [
+            "ssh: handshake failed: read tcp 10.0.0.1:5->10.90.0.11:22: read: connection reset by peer",
+            /before the login/,
+        ],
+        [
+            "ssh: handshake failed: ssh: no common algorithm for key exchange; client offered: [a], server offered: [b]",
+            /KexAlgorithms/,
+        ],
+        [
+            "Process exited with status 1: running \"/bin/sh -c 'sudo -n sh x'\":\nsudo: a password is required",
+            /login as root works and its commands do not: sudo: a password is required\..*NOPASSWD/,
+        ],
+        ["Process exited with status 1: sudo: sorry, you must have a tty to run sudo", /requiretty/],
+        ["Process exited with status 1: This account is currently not available.", /currently not available/],
         [
             "ssh: handshake failed: ssh: unable to authenticate, attempted methods [none publickey], no supported methods remain",
             /node master-1: .*root@10\.90\.0\.11:22.*authorized_keys/,
@@ -201,6 +229,27 @@ describe("advice on SSH failures", () => {
     ] as const) {
         it(`tells what to do about: ${error.slice(0, 60)}`, () => assert.match(sshAdvice(node!, error) ?? "", says));
     }
+    it("tells what the bastion refuses, and what it cannot reach", () => {
+        const behind = { ...node!, ssh: { ...node!.ssh, bastion: { host: "jump", port: 22, user: "j" } } };
+        assert.match(
+            sshAdvice(behind, "ssh: rejected: administratively prohibited (open failed)") ?? "",
+            /bastion jump does not forward.*AllowTcpForwarding yes for j/,
+        );
+        assert.match(
+            sshAdvice(behind, "ssh: rejected: connect failed (Connection refused)") ?? "",
+            /bastion jump cannot reach 10\.90\.0\.11:22 \(Connection refused\)/,
+        );
+    });
+    it("sudo's own words are in the bootstrap's message", () => {
+        const bootstrap = readFileSync(join(COMPONENTS, "host/bootstrap.sh"), "utf8");
+        const script = `id() { [ "$1" = -u ] && echo 1000 || echo deploy; }; sudo() { echo "sudo: a password is required" >&2; return 1; }\n${bootstrap}`;
+        const { status, stderr } = spawnSync("sh", ["-c", script], { input: "x\n", encoding: "utf8" });
+        assert.equal(status, 1);
+        assert.match(
+            stderr,
+            /user deploy on \S+ is not root and cannot run 'sudo -n' \(it says: sudo: a password is required\)/,
+        );
+    });
     it("adds nothing to a script's own error, whatever k3s's log says in it", () => {
         for (const log of [
             "dial tcp 10.90.0.12:2380: connect: connection refused",

@@ -50,7 +50,7 @@ plan_step() {
     # shellcheck source=/dev/null
     plan_all=$(. "${OS_RELEASE:-/etc/os-release}" && package_plan "${ID-}" "${ID_LIKE-}") ||
         fail "the distribution is not known ($(sed -n 's/^PRETTY_NAME=//p' "${OS_RELEASE:-/etc/os-release}" 2>/dev/null))" \
-            "use Debian, Ubuntu, an Enterprise Linux, SUSE or Alpine, or install haproxy, socat, openssl and curl by hand"
+            "install by hand, with whatever this host has for that, the commands haproxy, socat, openssl and curl; where they are there no package manager is asked. Packages in k3s-ha:host.packages need apt, dnf or zypper: leave them out and install them by hand too. Then run pulumi up again"
     printf '%s\n' "$plan_all" | sed -n "s/^$1: //p"
 }
 
@@ -61,7 +61,7 @@ plan_run() {
     plan_command=$(plan_step "$plan_name")
     [ -n "$plan_command" ] || exit 1
     # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 APT_LISTCHANGES_FRONTEND=none ZYPP_LOCK_TIMEOUT=120 \
+    with_proxy env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 APT_LISTCHANGES_FRONTEND=none ZYPP_LOCK_TIMEOUT=120 \
         timeout 900 $plan_command "$@" </dev/null
 }
 
@@ -73,10 +73,21 @@ list_packages() {
     [ -s "$WORK/packages.before" ] || fail "the list of installed packages is empty" "look at the package manager of the host by hand"
 }
 
+# has_command PACKAGE: those of this program's are there when their command is, whoever brought it: curl-minimal, a build of one's own.
+has_command() {
+    case $1 in
+        curl | openssl | socat | haproxy) command -v "$1" >/dev/null 2>&1 ;;
+        *) return 1 ;;
+    esac
+}
+
+# without_command PACKAGE…: those of them that a package manager has to be asked about.
+without_command() { for package in "$@"; do has_command "$package" || printf '%s ' "$package"; done; }
+
 # Those that are not installed.
 missing_packages() {
     for package in "$@"; do
-        grep -qxF -e "$package" "$WORK/packages.before" || printf '%s ' "$package"
+        has_command "$package" || grep -qxF -e "$package" "$WORK/packages.before" || printf '%s ' "$package"
     done
 }
 
@@ -93,8 +104,18 @@ lock_advice() {
     fi
 }
 
+# reasons FILE…: why a package manager failed, with the indented lines below its words, where dnf and zypper have the reason; or its last lines.
+reasons() {
+    for file in "$@"; do
+        awk '/^[^ \t]/ { on = /^(E:|W:|Err|Error|ERROR|No match|Problem|Unable|Failed|nothing provides)/ } on' "$file"
+    done >"$WORK/packages.reasons"
+    [ -s "$WORK/packages.reasons" ] || tail -n 4 "$2" >"$WORK/packages.reasons"
+    tail -n 8 "$WORK/packages.reasons" | sed 's/^[ \t]*//' | tr '\n' ' ' | cut -c 1-900
+}
+
 # install_packages PACKAGE…: installs what is missing, and notes everything new on the host for remove_packages.
 install_packages() {
+    [ -n "$(without_command "$@")" ] || return 0
     list_packages
     missing=$(missing_packages "$@")
     [ -n "$missing" ] || return 0
@@ -107,7 +128,7 @@ install_packages() {
     # shellcheck disable=SC2086
     if ! plan_run install $missing >"$WORK/packages.out" 2>&1; then
         note_new_packages
-        fail "could not install $missing: $(grep -hE '^(E|Err|Error|ERROR|W|No match|Problem)' "$WORK/packages.refresh" "$WORK/packages.out" | tail -n 5 | tr '\n' ' ')" \
+        fail "could not install $missing: $(reasons "$WORK/packages.refresh" "$WORK/packages.out")" \
             "$(lock_advice)run '$(plan_step install) $missing' on the host; often its package sources are wrong or cannot be reached"
     fi
     note_new_packages

@@ -12,7 +12,7 @@ import {
 import type { Bundle, BundleFile } from "../remote/bundle";
 import { readyCodes } from "../k3s/config";
 import { servers, type ClusterSpec, type NodeSpec } from "../spec/spec";
-import { urlHost } from "../spec/values";
+import { parseK3sVersion, urlHost } from "../spec/values";
 
 /** The backend's name in haproxy, its metrics and its socket. */
 export function backendName(spec: ClusterSpec): string {
@@ -92,10 +92,16 @@ export function prepareBundle(
             rebuilt: node.rebuilt || undefined,
             "cluster-id": clusterId,
             adopt: spec.allow.includes("adopt") ? `${node.role} ${spec.caHash}` : undefined,
+            // Its kubelet does not start there otherwise (Kubernetes 1.35).
+            "cgroup-v1": refusesCgroupV1(spec) ? "refused" : undefined,
             packages: ["curl", "openssl", "socat", ...spec.host.packages].join(" "),
         },
         files: [...files, ...spec.host.files],
     };
+}
+
+function refusesCgroupV1(spec: ClusterSpec): boolean {
+    return (parseK3sVersion(spec.version)?.minor ?? 0) >= 35 && spec.kubelet["failCgroupV1"] !== false;
 }
 
 /** haproxy from the distribution's package, its configuration, and what must be true at the end. */

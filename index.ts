@@ -30,3 +30,4 @@ export const readiness = facts.readiness;
 export const snapshot = cluster.snapshot ?? "";
 /** SHA-256 of the cluster's CA, as k3s's tokens carry it. */
 export const caHash = cluster.caHash;
+export const kubeconfigNotAfter = cluster.kubeconfigNotAfter;

@@ -50,6 +50,8 @@ export interface PrometheusTarget {
 export class Cluster extends pulumi.ComponentResource {
     /** Secret. Contexts: the chosen one, and one per master. */
     public readonly kubeconfig: pulumi.Output<string>;
+    /** When the kubeconfig's certificate ends. */
+    public readonly kubeconfigNotAfter: pulumi.Output<string>;
     /** SHA-256 of the cluster's CA. */
     public readonly caHash: pulumi.Output<string>;
     /** Secret. Of user `admin` on every stats page. */
@@ -171,6 +173,7 @@ export class Cluster extends pulumi.ComponentResource {
         }
 
         this.kubeconfig = pulumi.secret(entry.kubeconfig);
+        this.kubeconfigNotAfter = entry.notAfter;
         this.caHash = pulumi.output(caHash);
         this.statsPassword = pulumi.secret(secrets.statsPassword);
         this.metricsPassword = secrets.metricsPassword;

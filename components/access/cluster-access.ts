@@ -4,7 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { ClusterStepArgs } from "../k3s/server";
 import { renderBundle } from "../remote/bundle";
 import { nodeCommand } from "../remote/node-command";
-import { parseAccess, stackKubeconfig } from "./kubeconfig";
+import { certificateEnd, endWarning, parseAccess, stackKubeconfig } from "./kubeconfig";
 
 /** Reads only. Runs again when the version changes, since a restart may have renewed the certificates. */
 export class ClusterAccess extends pulumi.ComponentResource {
@@ -12,6 +12,8 @@ export class ClusterAccess extends pulumi.ComponentResource {
     public readonly caHash: pulumi.Output<string>;
     /** Secret: it is the administrator's. */
     public readonly kubeconfig: pulumi.Output<string>;
+    /** When its certificate ends, in ISO 8601; empty where that cannot be read. */
+    public readonly notAfter: pulumi.Output<string>;
     public readonly read: remote.Command;
 
     public constructor(name: string, args: ClusterStepArgs, opts?: pulumi.ComponentResourceOptions) {
@@ -25,7 +27,12 @@ export class ClusterAccess extends pulumi.ComponentResource {
                 script: "kubeconfig.sh",
                 create: "",
                 stdin: renderBundle({
-                    settings: { node: node.name, version: spec.version, rebuilt: node.rebuilt || undefined },
+                    settings: {
+                        node: node.name,
+                        version: spec.version,
+                        rebuilt: node.rebuilt || undefined,
+                        renew: spec.rotate.certificates || undefined,
+                    },
                     files: [],
                 }),
                 logging: types.enums.remote.Logging.None,
@@ -35,6 +42,14 @@ export class ClusterAccess extends pulumi.ComponentResource {
         const parts = pulumi.secret(this.read.stdout).apply(parseAccess);
         this.caHash = pulumi.unsecret(parts.apply((p) => p.caHash));
         this.kubeconfig = parts.apply((p) => stackKubeconfig(p.k3sYaml, spec));
+        this.notAfter = pulumi.unsecret(
+            parts.apply(async ({ k3sYaml }) => {
+                const end = certificateEnd(k3sYaml);
+                const warning = endWarning(end, new Date());
+                if (warning !== undefined) await pulumi.log.warn(warning, this);
+                return end?.toISOString() ?? "";
+            }),
+        );
         this.registerOutputs({});
     }
 }

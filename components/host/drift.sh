@@ -4,6 +4,7 @@
 # On a master also: --nodes: labels and taints of the Nodes; --public=PATH,…: ClusterRole system:public-info-viewer, which leaves these paths.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"
+. "$KIT/flannel.sh"
 
 APPLIED=$STATE/applied
 
@@ -27,6 +28,12 @@ check_unit() {
         *) echo "$1 is $state" ;;
     esac
     enabled=$(systemctl is-enabled "$1" 2>/dev/null) || true
+    case $1 in
+        k3s.service | k3s-agent.service)
+            link=$(missing_flannel "$1")
+            [ -z "$link" ] || echo "the pod network's interface $link is missing"
+            ;;
+    esac
     [ "$enabled" = enabled ] || echo "$1 is ${enabled:-not there}${enabled:+, not enabled}"
 }
 
@@ -36,6 +43,7 @@ check_sysctl() {
 }
 
 check_package() {
+    ! has_command "$1" || return 0
     [ -s "$WORK/packages.before" ] || installed_packages >"$WORK/packages.before"
     [ -z "$(missing_packages "$1")" ] || echo "package $1 is not installed"
 }

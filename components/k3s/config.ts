@@ -179,6 +179,10 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
 export function k3sUnit(spec: ClusterSpec, node: NodeSpec): BundleFile {
     const name = node.role === "server" ? "k3s" : "k3s-agent";
     const before = ["network-online.target", "haproxy.service", ...(spec.vpn.unit ? [spec.vpn.unit] : [])].join(" ");
+    // A VPN that is restarted makes its interface anew, and flannel's, which only k3s makes, goes with the old one. So k3s stops before it (a
+    // master is drained while the VPN still carries), and starts with it.
+    const partOf = spec.vpn.unit ? `PartOf=${spec.vpn.unit}\n` : "";
+    const vpn = spec.vpn.unit ? ` ${spec.vpn.unit}` : "";
     // A master that stops as planned gets no new connections from then until it is ready again; see drain.sh.
     const script = `-/bin/sh ${KIT_DIR}/drain.sh`;
     const serverOnly =
@@ -198,9 +202,9 @@ Description=Lightweight Kubernetes
 Documentation=https://k3s.io
 Wants=${before}
 After=${before}
-
+${partOf}
 [Install]
-WantedBy=multi-user.target
+WantedBy=multi-user.target${vpn}
 
 [Service]
 Type=notify

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# What the steps on k3s share: binary, files, unit, start, waiting, drain, and telling which layer a failure is in.
+# What the steps on k3s share: binary, files, unit, start, waiting, drain. Which layer a failure is in: diagnose.sh.
 # ROLE is server or agent; UNIT its systemd unit. A step defines kube: kubectl as this node may use it.
 # shellcheck disable=SC2034,SC2154
 BIN=/usr/local/bin/k3s
@@ -14,6 +14,8 @@ S3_KEYS=$CONF/config.yaml.d/60-s3.yaml
 STARTED=$STATE/k3s-started
 RESTART=0
 . "$KIT/clear.sh"
+. "$KIT/diagnose.sh"
+. "$KIT/flannel.sh"
 # MainPID that a restart ends, and when the new one was first seen.
 old_pid=""
 up_since=0
@@ -24,10 +26,13 @@ install_binary() {
     printf '%s\n' "$ROLE" >"$STATE/k3s-role"
     [ -x "$staged" ] || fail "the binary $staged is not there" "raise nodes[].rebuilt of $NODE and run pulumi up again"
     if ! cmp -s "$staged" "$BIN"; then
-        ln -f "$staged" "$BIN.new" 2>/dev/null || cp "$staged" "$BIN.new" || { rm -f "$BIN.new"; fail "could not write $BIN.new ($(free_space /usr/local))" "free some space there and run pulumi up again"; }
+        # A copy: a link would keep SELinux's label of /var/lib, which systemd may not execute.
+        cp "$staged" "$BIN.new" || { rm -f "$BIN.new"; fail "could not write $BIN.new ($(free_space /usr/local))" "free some space there and run pulumi up again"; }
         chmod 0755 "$BIN.new"
         on_disk "$BIN.new"
         mv -f "$BIN.new" "$BIN"
+        # k3s's policy, where it is installed, has a label of its own for this file.
+        if command -v restorecon >/dev/null 2>&1; then restorecon "$BIN" 2>/dev/null || true; fi
         RESTART=1
     fi
     for tool in kubectl crictl ctr; do
@@ -88,6 +93,30 @@ start_digest() {
 # A run that was cut off between writing and restarting: what runs is not what the files say.
 note_missed_restart() {
     if [ -s "$STARTED" ] && [ "$(start_digest)" != "$(cat "$STARTED")" ]; then RESTART=1; fi
+    lost_link=$(missing_flannel "$UNIT")
+    if [ -n "$lost_link" ]; then
+        say "$NODE: restarts for: the pod network's interface $lost_link is missing"
+        RESTART=1
+    fi
+    note_renewal
+}
+
+# note_renewal: the user has raised rotate.certificates since this node's certificates were last renewed.
+RENEW=0
+note_renewal() {
+    [ "$(setting renew 0)" != "$(cat "$STATE/renewed" 2>/dev/null || echo 0)" ] || return 0
+    # A node that has never run makes new ones anyway.
+    if [ -s "$STARTED" ] && unit_is ActiveState active; then RENEW=1 RESTART=1; fi
+}
+
+# renew: k3s by itself does so only in the last months of its certificates; its command does at any time, while k3s does not run.
+renew() {
+    systemctl stop "$UNIT"
+    if ! timeout 60 "$BIN" certificate rotate >"$WORK/renew" 2>&1; then
+        systemctl start --no-block "$UNIT"
+        fail "k3s could not renew its certificates: $(tail -n 2 "$WORK/renew" | mask)" "k3s was started again with those that it has; run pulumi up again"
+    fi
+    say "$NODE: certificates renewed"
 }
 
 # put_token SECRET FILE USER: the token in the form that pins the cluster's CA, where it is known.
@@ -145,6 +174,7 @@ start_unit() {
     started=$(now)
     if [ "$RESTART" = 1 ] && ! unit_is ActiveState inactive; then
         old_pid=$(systemctl show -p MainPID --value "$UNIT")
+        if [ "$RENEW" = 1 ]; then renew; fi
         systemctl restart --no-block "$UNIT"
         outcome=restarted
     elif ! unit_is ActiveState active; then
@@ -275,41 +305,7 @@ uncordon() {
     rm -f "$STATE/cordoned"
 }
 
-# --- failures ---------------------------------------------------------------------------------------------------------------
-
-# diagnose WHAT: which layer is in the way (port, TLS, token, clock, etcd), from k3s's own words and the proxy's view.
-diagnose() {
-    since=$(date -d "@$started" '+%Y-%m-%d %H:%M:%S' 2>/dev/null || echo "-10min")
-    journalctl -u "$UNIT" --since "$since" --no-pager -o cat 2>/dev/null | tail -n 400 >"$WORK/journal"
-    seen() { grep -Eqi "$1" "$WORK/journal"; }
-    up=$(masters_up | grep -c .) || true
-    if seen 'not yet valid|certificate has expired'; then
-        layer=clock remedy="compare the clocks of the nodes (date -u; is time synchronisation running?) and run pulumi up again"
-    elif seen 'token CA hash does not match'; then
-        layer="token (its CA hash is not this cluster's)" remedy="the master that answered belongs to another cluster, or k3s-ha:caHash is wrong; compare with pulumi stack output caHash"
-    elif seen 'not authorized|401 Unauthorized|invalid token|password does not match|token is not valid|bootstrap data already found and encrypted with different token'; then
-        layer=token remedy="the token of this node is not the cluster's; if the Node existed before under this name, delete it (kubectl delete node $NODE) and run pulumi up again"
-    elif seen 'duplicate node name|Node password rejected|hash does not match'; then
-        layer="etcd (a member or Node of this name is still known)" remedy="delete the old Node, which removes its etcd member: kubectl delete node $NODE, then run pulumi up again"
-    elif seen 'permanently removed from the cluster'; then
-        layer="etcd (this master's member was removed)" remedy="raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack file"
-    elif seen 'critical configuration value mismatch'; then
-        layer="configuration (differs from the other servers')" remedy="the settings named in the log must be equal on all servers"
-    elif seen 'learner|unhealthy cluster|etcd cluster join failed|no leader|context deadline exceeded.*etcd|waiting for etcd'; then
-        layer=etcd remedy="look at the members (k3s kubectl get --raw /db/info on a master): all voters must be up and reach ports 2379 and 2380 of $(setting address)"
-    elif joins && [ "${up:-0}" = 0 ]; then
-        layer="port (the local proxy sees no master up)" remedy="from this host, reach port 6443 of the masters ($(awk '$1 == "server" { print $3 }' /etc/haproxy/haproxy.cfg | sort -u | tr '\n' ' ')): firewall, VPN routes; the proxy's view: echo 'show stat' | socat - /run/haproxy/admin.sock"
-    elif seen 'x509|tls:'; then
-        layer=TLS remedy="a certificate is not accepted; read the log lines above"
-    elif seen 'address already in use'; then
-        layer="port (already in use on this host)" remedy="find what listens (ss -ltnp) and stop it"
-    else
-        layer="k3s itself" remedy="read the log lines above (journalctl -u $UNIT)"
-    fi
-    fail "$1
-  layer: $layer
-  seen: unit $(systemctl show -p ActiveState --value "$UNIT")/$(systemctl show -p SubState --value "$UNIT"), restarted $(restarts) times, local proxy sees ${up:-?} masters up; not up: $(masters_down)" "$remedy"
-}
+# --- the end of a step -------------------------------------------------------------------------------------------------------
 
 # trust_ca FILE: the proxies check the masters' certificates from now on.
 trust_ca() {
@@ -322,8 +318,12 @@ trust_ca() {
     fi
 }
 
+# After the start has come to its good end.
+remember_renewal() { setting renew 0 >"$STATE/renewed"; }
+
 # What drift.sh looks at. The membership is not in it: recover.sh changes it, and it counts only for a start without data.
 remember_k3s() {
+    remember_renewal
     {
         files "$BIN" /usr/local/bin/k3s-killall.sh "$CONF/token" "$CONF/agent-token" "$CONF/config.yaml" "$CONF/registries.yaml" "$CONF/authn.yaml" \
             "$REGISTRATION" "$S3_KEYS" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT" "$(setting proxy-ca)"
@@ -344,7 +344,7 @@ remove_k3s() {
         while read -r link; do [ ! -L "$link" ] || rm -f "$link"; done <"$STATE/links"
     fi
     clear_k3s
-    rm -rf "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STATE/k3s-unit" "$STATE/adopted" "$STARTED" "$STATE/cordoned" "$STATE/applied/k3s"
+    rm -rf "$BIN" /usr/local/bin/k3s-killall.sh "$STATE/links" "$STATE/k3s-role" "$STATE/k3s-unit" "$STATE/renewed" "$STATE/adopted" "$STARTED" "$STATE/cordoned" "$STATE/applied/k3s"
     # What is empty now: k3s's folders, and the one where the kubelet looks for volume plugins.
     plugins=/usr/libexec/kubernetes
     for dir in "$DATA" /var/lib/rancher "$CONF" /etc/rancher/node /etc/rancher /run/k3s /run/flannel /var/lib/kubelet \

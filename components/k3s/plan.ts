@@ -41,6 +41,8 @@ export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
             version: spec.version,
             "join-url": joinUrl(spec),
             ...onServers,
+            // Counts on all nodes: masters one by one, then agents.
+            renew: spec.rotate.certificates || undefined,
             "drain-seconds": spec.rollout.drainSeconds,
             backend: backendName(spec),
             "proxy-ca": spec.proxy.check.verify && spec.proxy.preset !== "seed" ? caFile(spec) : undefined,

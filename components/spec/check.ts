@@ -680,7 +680,7 @@ function fill(settings: StackSettings, nodes: readonly NodeSpec[], confidential:
         allow: settings.allow,
         snapshots: { ...settings.snapshots, beforeUpgrade: settings.snapshots.beforeUpgrade ?? true },
         confidential,
-        rotate: { token: 0, agentToken: 0, statsPassword: 0, metricsPassword: 0, ...settings.rotate },
+        rotate: { token: 0, agentToken: 0, statsPassword: 0, metricsPassword: 0, certificates: 0, ...settings.rotate },
         caHash: settings.caHash,
     });
 }

@@ -353,6 +353,7 @@ export const stackSchema = z.strictObject({
             agentToken: generation.optional(),
             statsPassword: generation.optional(),
             metricsPassword: generation.optional(),
+            certificates: generation.optional(),
         })
         .default({}),
     caHash: sha256.optional(),

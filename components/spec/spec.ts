@@ -140,8 +140,10 @@ export interface ClusterSpec {
     readonly rollout: RolloutSpec;
     readonly allow: readonly Allowance[];
     readonly snapshots: SnapshotSpec;
-    /** Raised by the user to have a generated secret made anew. */
-    readonly rotate: Readonly<Record<"token" | "agentToken" | "statsPassword" | "metricsPassword", number>>;
+    /** Raised by the user to have a generated secret, or k3s's certificates, made anew. */
+    readonly rotate: Readonly<
+        Record<"token" | "agentToken" | "statsPassword" | "metricsPassword" | "certificates", number>
+    >;
     readonly vpn: { readonly interface?: string; readonly unit?: string; readonly networks: readonly string[] };
     readonly proxy: ProxySpec;
     readonly kubelet: Readonly<Record<string, unknown>>;

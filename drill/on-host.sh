@@ -5,6 +5,7 @@
 #   ms since the epoch, code 000 when there was no answer within 15 s.
 # stop SECONDS: stops k3s on this master as planned and starts it again, by a unit of its own that needs no session.
 set -eu
+unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 LC_ALL=C
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL PATH

@@ -2,9 +2,38 @@
 # What every script on a node shares: reading its data, replacing files, waiting, and failing in a way that helps.
 set -eu
 umask 077
-LC_ALL=C
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# What /etc/environment and a login shell's start files hand on must not decide what a step does: options of the shell (bash's SHELLOPTS),
+# functions, and variables that commands read (K3S_…, CURL_HOME, GREP_OPTIONS, SYSTEMD_COLORS, …).
+set +afvxC
+for name in $(env | sed -n 's/^BASH_FUNC_\([A-Za-z_][A-Za-z0-9_]*\)%%=.*/\1/p'); do unset -f "$name" || true; done
+# Proxies are for downloads alone (with_proxy): a question to this host or to a master is not theirs.
+PROXIES=""
+for name in $(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
+    case $name in
+        http_proxy | https_proxy | ftp_proxy | all_proxy | no_proxy | HTTP_PROXY | HTTPS_PROXY | FTP_PROXY | ALL_PROXY | NO_PROXY)
+            eval "kept_$name=\$$name"
+            PROXIES="$PROXIES $name"
+            unset "$name"
+            ;;
+        PATH | PWD | HOME | USER | LOGNAME | SHELL | KIT | STATE | OS_RELEASE | LD_LIBRARY_PATH | SSL_CERT_FILE | SSL_CERT_DIR | CURL_CA_BUNDLE | SHELLOPTS | BASHOPTS | UID | EUID | PPID) ;;
+        *) unset "$name" ;;
+    esac
+done
+LC_ALL=C
 export LC_ALL PATH
+
+# with_proxy COMMAND…: with the proxies that the host's environment names. In no argument: they may have a password.
+with_proxy() {
+    (
+        for proxy in $PROXIES; do
+            eval "$proxy=\$kept_$proxy"
+            # shellcheck disable=SC2163
+            export "$proxy"
+        done
+        "$@"
+    )
+}
 
 KIT=${KIT:-/usr/local/lib/k3s-ha}
 STATE=${STATE:-/var/lib/k3s-ha}
@@ -196,8 +225,8 @@ wait_for() {
 # fetch URL FILE SECONDS: downloads with whichever of curl and wget is there.
 fetch() {
     if command -v curl >/dev/null 2>&1; then
-        curl -gfsSL --retry 3 --retry-delay 1 --connect-timeout 10 --max-time "$3" -o "$2" "$1" 2>"$WORK/fetch.err"
+        with_proxy curl -gfsSL --retry 3 --retry-delay 1 --connect-timeout 10 --max-time "$3" -o "$2" "$1" 2>"$WORK/fetch.err"
     else
-        timeout "$3" wget -q --tries 3 --timeout 10 -O "$2" "$1" 2>"$WORK/fetch.err"
+        with_proxy timeout "$3" wget -q --tries 3 --timeout 10 -O "$2" "$1" 2>"$WORK/fetch.err"
     fi
 }

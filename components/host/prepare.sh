@@ -8,6 +8,7 @@
 
 ETCD=/var/lib/rancher/k3s/server/db/etcd
 ID_FILE=/var/lib/rancher/k3s/server/k3s-ha-cluster-id
+CGROUPS=/sys/fs/cgroup
 SYSCTL_FILE=/etc/sysctl.d/90-k3s-ha.conf
 
 check_host() {
@@ -15,6 +16,10 @@ check_host() {
     for tool in awk cmp sed gzip base64 mktemp timeout ss; do
         command -v "$tool" >/dev/null 2>&1 || fail "the host lacks the command $tool" "install it (ss is in iproute2, cmp in diffutils) and run pulumi up again"
     done
+    if [ "$(setting cgroup-v1)" = refused ] && [ "$(stat -fc %T "$CGROUPS" 2>/dev/null)" = tmpfs ]; then
+        fail "the host has cgroup v1, where the kubelet of k3s 1.35 and newer does not start" \
+            "boot it with cgroup v2 (systemd.unified_cgroup_hierarchy=1 on the kernel's command line), or set k3s-ha:kubelet: { failCgroupV1: false } while Kubernetes still has that"
+    fi
     # k3s's data may lie on a disk of their own.
     for dir in /var/lib /var/lib/rancher /var/lib/rancher/k3s; do
         [ -d "$dir" ] || continue
@@ -41,7 +46,8 @@ check_etcd_data() {
         *) fail "$ETCD holds etcd data of another cluster (id: $data, this stack's: $(setting cluster-id))" \
             "if the data are of no use, remove k3s and /var/lib/rancher/k3s from the host and run pulumi up again; never do so on the last master of a cluster you need" ;;
     esac
-    echo "etcd-data: $data"
+    # After what start files of the login shell have printed, perhaps without an end of line.
+    printf '\netcd-data: %s\n' "$data"
 }
 
 # A secret that the stack has no longer.

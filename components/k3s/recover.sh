@@ -76,7 +76,7 @@ reset() {
     [ ! -e "$MEMBERSHIP" ] || mv -f "$MEMBERSHIP" "$STATE/membership.aside"
     done=yes began=$(now)
     # k3s waits up to 5 minutes for the bucket.
-    timeout 600 "$BIN" "$@" >"$WORK/reset" 2>&1 || done=no
+    with_proxy timeout 600 "$BIN" "$@" >"$WORK/reset" 2>&1 || done=no
     mv -f "$STATE/membership.aside" "$MEMBERSHIP"
     [ "$done" = yes ] || reset_failed "$began"
     rm -f "$DATA/server/db/etcd/tombstone"

@@ -23,7 +23,7 @@ snapshot_dir() {
 save_snapshot() {
     snapshot_name=$1
     shift
-    timeout 450 "$BIN" etcd-snapshot save --name "$snapshot_name" "$@" >"$WORK/snapshot" 2>&1
+    with_proxy timeout 450 "$BIN" etcd-snapshot save --name "$snapshot_name" "$@" >"$WORK/snapshot" 2>&1
 }
 
 # take_snapshot NAME: false when none could be taken; else snapshot_file is the one on this master, and where a bucket is
@@ -44,7 +44,7 @@ take_snapshot() {
     fi
     if ! has_bucket || [ -n "$bucket_problem" ]; then return 0; fi
     # A list that fails says no more than an error's number when the bucket was there before.
-    timeout 450 "$BIN" etcd-snapshot ls >"$WORK/snapshots" 2>&1 || true
+    with_proxy timeout 450 "$BIN" etcd-snapshot ls >"$WORK/snapshots" 2>&1 || true
     snapshot_object=$(awk -v name="${snapshot_file##*/}" '$1 == name && $2 ~ /^s3:/ { print $2 }' "$WORK/snapshots")
     [ -n "$snapshot_object" ] || bucket_problem=$(bucket_words "$WORK/snapshots")
     [ -n "$snapshot_object$bucket_problem" ] || bucket_problem="k3s does not list it there; its log says: $(upload_error)"
@@ -53,7 +53,7 @@ take_snapshot() {
 # bucket_opens: false and bucket_problem when k3s, which has just started, cannot open it. A refused connection is tried for 5 minutes by k3s.
 bucket_opens() {
     bucket_problem=""
-    if timeout 60 "$BIN" etcd-snapshot ls >"$WORK/snapshots" 2>&1; then return 0; else code=$?; fi
+    if with_proxy timeout 60 "$BIN" etcd-snapshot ls >"$WORK/snapshots" 2>&1; then return 0; else code=$?; fi
     bucket_problem=$(bucket_words "$WORK/snapshots")
     if [ -z "$bucket_problem" ] && [ "$code" = 124 ]; then bucket_problem="no answer of the endpoint within 60 s"; fi
     [ -n "$bucket_problem" ] || bucket_problem=$(tail -n 1 "$WORK/snapshots" | mask)

@@ -7,6 +7,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { renderBundle } from "../remote/bundle";
 import { withoutComments } from "../remote/comments";
 import { KIT_DIR, kit } from "../remote/kit";
+import { START_FILES, inShell } from "../remote/login-shell";
 import { nodeCommand, rawCommand, type SshAccess } from "../remote/node-command";
 import { asRoot } from "../remote/ssh-client";
 import type { ClusterSecrets } from "../secrets";
@@ -64,14 +65,18 @@ export class LocalProxy extends pulumi.ComponentResource {
             node,
             access,
             {
-                create: bootstrap,
-                delete: `test ! -e ${KIT_DIR}/prepare.sh || ${asRoot(node.ssh)}sh ${KIT_DIR}/prepare.sh remove`,
+                create: inShell(bootstrap),
+                delete: inShell(
+                    `test ! -e ${KIT_DIR}/prepare.sh || ${asRoot(node.ssh)}sh ${KIT_DIR}/prepare.sh remove`,
+                ),
                 stdin: pulumi.secret(stdin),
                 logging: types.enums.remote.Logging.None,
             },
             { parent: this, dependsOn: [...args.after], hooks, deleteBeforeReplace: true },
         );
-        this.etcdData = this.prepared.stdout.apply((out) => /^etcd-data: (\S+)$/m.exec(out ?? "")?.[1] ?? "unknown");
+        this.etcdData = pulumi
+            .all([this.prepared.stdout, this.prepared.urn])
+            .apply(([out, urn]) => etcdData(node, out, urn));
         this.running = nodeCommand(
             `${name}-haproxy`,
             node,
@@ -94,4 +99,17 @@ export class LocalProxy extends pulumi.ComponentResource {
         );
         this.registerOutputs({});
     }
+}
+
+/**
+ * What step prepare said of a host's etcd data, whatever start files printed beside it.
+ * @throws when it said nothing: the session ended well without it
+ */
+export function etcdData(node: NodeSpec, stdout: string | undefined, urn: string): string {
+    const said = /etcd-data: (\S+)$/m.exec(stdout ?? "")?.[1];
+    if (said === undefined && stdout !== undefined && !node.lost)
+        throw new Error(
+            `node ${node.name}, step prepare: nothing was done on the host. ${START_FILES}. Then: pulumi up --replace '${urn}'`,
+        );
+    return said ?? "unknown";
 }

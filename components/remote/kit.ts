@@ -20,6 +20,8 @@ const SCRIPTS = {
         "stage.sh",
         "k3s-lib.sh",
         "clear.sh",
+        "diagnose.sh",
+        "flannel.sh",
         "adopt.sh",
         "server.sh",
         "agent.sh",

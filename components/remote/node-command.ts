@@ -3,6 +3,7 @@ import { remote, types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { NodeSpec, SshSpec } from "../spec/spec";
 import { KIT_DIR, kit } from "./kit";
+import { inShell } from "./login-shell";
 import { asRoot } from "./ssh-client";
 import { withoutTraces } from "./traces";
 
@@ -76,9 +77,10 @@ export function nodeCommand(
     const line = (args: pulumi.Input<string>): pulumi.Output<string> =>
         pulumi
             .all([args, step.note])
-            .apply(
-                ([a, note]) =>
+            .apply(([a, note]) =>
+                inShell(
                     `${as}sh ${path}${a === "" ? "" : ` ${a}`} # ${kit().digest(step.script)}${note ? ` ${note}` : ""}`,
+                ),
             );
     return rawCommand(
         name,
@@ -88,7 +90,7 @@ export function nodeCommand(
             create: line(step.create),
             update: step.update === undefined ? undefined : line(step.update),
             // A host that has lost its kit (reinstalled) has nothing to undo.
-            delete: step.remove && `test ! -e ${path} || ${as}sh ${path} ${step.remove}`,
+            delete: step.remove && inShell(`test ! -e ${path} || ${as}sh ${path} ${step.remove}`),
             triggers: step.triggers,
             stdin: step.stdin,
             logging: step.logging ?? types.enums.remote.Logging.StdoutAndStderr,

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pulumi, type OutsideStack } from "../spec/outside";
 import type { NodeSpec } from "../spec/spec";
+import { START_FILES, inMarkedShell, markedOutput } from "./login-shell";
 import { knownHostsText, sshArguments, sshConfig } from "./ssh-client";
 
 /** How a session ended: what was printed, or why there is nothing. */
@@ -14,7 +15,7 @@ export interface SessionResult {
     readonly error?: string;
 }
 
-/** Runs a command line on a node, `input` on its stdin, for `limit` ms at most. */
+/** Runs a script of sh on a node, whatever the login shell is, `input` on its stdin, for `limit` ms at most. */
 export type Session = (node: NodeSpec, command: string, limit: number, input?: string) => Promise<SessionResult>;
 
 /**
@@ -48,7 +49,7 @@ export async function withSessions<T>(
         const knownHosts = write("known_hosts", knownHostsText(nodes));
         const config = write("config", sshConfig(nodes, { knownHosts, key, passphrase }));
         return await use((node, command, limit, input) =>
-            session(sshArguments(config, node.name, command), env, limit, input ?? ""),
+            session(sshArguments(config, node.name, inMarkedShell(command)), env, limit, input ?? ""),
         );
     } finally {
         rmSync(dir, { recursive: true, force: true });
@@ -84,7 +85,9 @@ function session(
         ssh.stdin.end(input);
         ssh.on("error", (error) => resolve({ stdout: "", error: error.message }));
         ssh.on("close", (code, signal) => {
-            if (code === 0) return resolve({ stdout });
+            const printed = markedOutput(stdout);
+            if (code === 0)
+                return resolve(printed === undefined ? { stdout, error: START_FILES } : { stdout: printed });
             const why = signal === null ? `ended with ${code}` : `no answer within ${limit / 1000} s`;
             return resolve({ stdout, error: err.trim() || `ssh ${why}` });
         });

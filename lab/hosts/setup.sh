@@ -24,6 +24,8 @@ shellcheck shellcheck
 haproxy haproxy
 sshd openssh-server
 awk mawk
+zsh zsh
+fish fish
 END
     [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
     command -v node >/dev/null || fail "Node.js 20 or newer is needed"
@@ -34,7 +36,7 @@ END
     # An unreachable foreign source is no reason to stop: the installation below tells what is really missing.
     apt-get -q update >&2 || true
     # No service is to start on this machine: haproxy is here for its binary and its user (integration
-    # tests), sshd for the tests of the pulumi stand-in.
+    # tests), sshd for the tests of the pulumi stand-in. zsh and fish are login shells in the unit tests.
     local policy=
     if [[ ! -e /usr/sbin/policy-rc.d ]]; then
         policy=/usr/sbin/policy-rc.d

@@ -208,7 +208,7 @@ describe("cluster under mocks", () => {
         const create = (name: string): string => resources.get(name)?.inputs["create"] as string;
         assert.match(
             create("master-1-k3s"),
-            /^sh \/usr\/local\/lib\/k3s-ha\/server\.sh found --others=master-2@10\.90\.0\.12=none,master-3@10\.90\.0\.13=none # [0-9a-f]{12} [0-9a-f]{8}$/,
+            /^\/bin\/sh -c 'sh \/usr\/local\/lib\/k3s-ha\/server\.sh found --others=master-2@10\.90\.0\.12=none,master-3@10\.90\.0\.13=none # [0-9a-f]{12} [0-9a-f]{8}'$/,
         );
         assert.match(resources.get("master-1-k3s")?.inputs["update"] as string, /server\.sh apply # /);
         assert.match(create("master-2-k3s"), new RegExp(`server\\.sh apply --ca-hash=${CA_HASH} # `));

@@ -6,11 +6,12 @@ const shell = stepShell("recover.sh", '\n[ "$#" -ge 1 ]');
 const MEMBERS = { "etc/membership": '"server": "https://127.0.0.1:16443"\n' };
 
 /** Runs `reset ARGUMENT`; `k3s` is what its binary does. The membership is told at the end. */
-const reset = (k3s: string, argument: string, files: Readonly<Record<string, string>>): Promise<Run> =>
+const reset = (k3s: string, argument: string, files: Readonly<Record<string, string>>, more = ":"): Promise<Run> =>
     shell(
         `others_running() { :; }; stop_k3s() { :; }; start_k3s() { echo "k3s starts"; }; has_bucket() { :; }
 timeout() { shift; "$@"; }; BIN=k3s; k3s() { echo "k3s $*"; ls "$MEMBERSHIP" >/dev/null 2>&1 && echo "joins somebody"; ${k3s}; }
 systemctl() { echo "systemctl $*"; }
+${more}
 (reset ${argument}) && echo done || echo failed
 cat "$WORK/reset" "$MEMBERSHIP"; ls "$STATE/membership.aside" 2>/dev/null || true`,
         files,
@@ -49,10 +50,10 @@ describe("recover.sh", () => {
     });
 
     it("starts k3s again when it could not fetch the snapshot, which touches nothing", async () => {
-        const words = "bucket_words() { echo 'no such key'; }; false";
-        const { text } = await reset(words, "snapshot-of-yesterday", MEMBERS);
+        const words = "bucket_words() { echo 'no such key'; }";
+        const { text } = await reset("false", "snapshot-of-yesterday", MEMBERS, words);
         assert.match(text, /could not fetch the snapshot: no such key\n[^]*nothing was changed[^]*"server": /);
         assert.match(text, /systemctl start --no-block/);
-        assert.match((await reset(words, "/dev/null", MEMBERS)).text, /could not reset etcd/);
+        assert.match((await reset("false", "/dev/null", MEMBERS, words)).text, /could not reset etcd/);
     });
 });

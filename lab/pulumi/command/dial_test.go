@@ -84,7 +84,9 @@ func TestPassword(t *testing.T) {
 	byPassword := startFake(t, func(c *ssh.ServerConfig) { c.NoClientAuth, c.PasswordCallback = false, right })
 	byQuestions := startFake(t, func(c *ssh.ServerConfig) {
 		c.NoClientAuth = false
-		c.KeyboardInteractiveCallback = func(m ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+		c.KeyboardInteractiveCallback = func(
+			m ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge,
+		) (*ssh.Permissions, error) {
 			answers, err := ask("", "", []string{"Password: ", "Again: "}, []bool{false, false})
 			if err != nil || answers[0] != answers[1] {
 				return nil, fmt.Errorf("no")
@@ -95,10 +97,12 @@ func TestPassword(t *testing.T) {
 	both(t, func(t *testing.T, p *provider) {
 		for _, f := range []*fake{byPassword, byQuestions} {
 			to := func(password string) values {
-				return f.args(values{"create": "user", "connection": f.connection(values{"user": "me", "password": password})})
+				return f.args(values{
+					"create": "user", "connection": f.connection(values{"user": "me", "password": password})})
 			}
 			equal(t, p.made(to("secret"))["stdout"], "me")
-			matches(t, p.fails(to("wrong")), `ssh: unable to authenticate, attempted methods \[none (password|keyboard-interactive)\], `)
+			matches(t, p.fails(to("wrong")),
+				`ssh: unable to authenticate, attempted methods \[none (password|keyboard-interactive)\], `)
 		}
 	})
 }
@@ -170,7 +174,8 @@ func TestBastion(t *testing.T) {
 		equal(t, p.fails(to(values{"hostKey": other, "dialErrorLimit": 0}, nil)),
 			"proxy: after 0 failed attempts: ssh: handshake failed: ssh: host key mismatch")
 		// Another attempt uses the same channel, which the first one has closed.
-		matches(t, p.fails(to(values{"hostKey": other}, nil)), "^proxy: after 1 failed attempts: ssh: handshake failed: .*EOF$")
+		matches(t, p.fails(to(values{"hostKey": other}, nil)),
+			"^proxy: after 1 failed attempts: ssh: handshake failed: .*EOF$")
 		equal(t, p.fails(to(nil, values{"hostKey": "junk"})), "proxy: failed to parse host key: ssh: no key found")
 		equal(t, p.fails(to(values{"hostKey": "junk"}, nil)), "failed to parse host key: ssh: no key found")
 	})

@@ -23,7 +23,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// The plugins under test, by name: the lab's always, the official one where LAB_PULUMI has it. The same tests run on both.
+// The plugins under test, by name: the lab's always, the official one where LAB_PULUMI has it. All tests run on both.
 var binaries = map[string]string{}
 
 const (
@@ -102,7 +102,7 @@ func start(t *testing.T, name string, env ...string) *provider {
 	port, err := bufio.NewReader(stdout).ReadString('\n')
 	must(t, err)
 	conn, err := grpc.NewClient("127.0.0.1:"+strings.TrimSpace(port),
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(400<<20)))
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
 	must(t, err)
 	t.Cleanup(func() { conn.Close() })
 	p.ResourceProviderClient = rpc.NewResourceProviderClient(conn)
@@ -257,7 +257,8 @@ func (p *provider) checked(kind string, inputs values) *structpb.Struct {
 
 func (p *provider) createOf(kind string, inputs values) (*rpc.CreateResponse, error) {
 	p.t.Helper()
-	return p.Create(p.ctx(), &rpc.CreateRequest{Urn: urn(kind), Name: "x", Type: kind, Properties: p.checked(kind, inputs)})
+	properties := p.checked(kind, inputs)
+	return p.Create(p.ctx(), &rpc.CreateRequest{Urn: urn(kind), Name: "x", Type: kind, Properties: properties})
 }
 
 // made is a created command's outputs.

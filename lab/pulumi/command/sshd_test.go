@@ -33,7 +33,8 @@ func key(t *testing.T, passphrase string) (private, public string, signer ssh.Si
 	must(t, err)
 	signer, err = ssh.NewSignerFromKey(secret)
 	must(t, err)
-	return string(pem.EncodeToMemory(block)), strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))), signer
+	public = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey())))
+	return string(pem.EncodeToMemory(block)), public, signer
 }
 
 func freePort(t *testing.T) int {

@@ -1,4 +1,4 @@
-package main
+package remote
 
 import (
 	"fmt"
@@ -26,14 +26,17 @@ type endpoint struct {
 	PerDialTimeout     int     `pulumi:"perDialTimeout,optional"`
 }
 
-// connection is a host, reached through a bastion if Proxy is set.
-type connection struct {
+// Connection is a host, reached through a bastion if Proxy is set.
+type Connection struct {
 	endpoint
-	Proxy *endpoint `pulumi:"proxy,optional"`
+	Proxy *ProxyConnection `pulumi:"proxy,optional"`
 }
 
+// ProxyConnection is a bastion.
+type ProxyConnection struct{ endpoint }
+
 var (
-	endpointDefaults = resource.PropertyMap{
+	endpointDefaults = values{
 		"port":           resource.NewProperty(22.0),
 		"user":           resource.NewProperty("root"),
 		"dialErrorLimit": resource.NewProperty(10.0),
@@ -43,7 +46,7 @@ var (
 )
 
 // withDefaults completes the inputs of a connection and its bastion, and marks what is secret there.
-func withDefaults(v resource.PropertyValue) resource.PropertyValue {
+func withDefaults(v value) value {
 	if v.IsSecret() {
 		return secret(withDefaults(v.SecretValue().Element))
 	}

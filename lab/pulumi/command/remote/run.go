@@ -1,4 +1,4 @@
-package main
+package remote
 
 import (
 	"bufio"
@@ -20,7 +20,7 @@ var errLongLine = errors.New("the command printed a line of 64 KiB or more while
 	`the official provider hangs for ever here (set logging to "none")`)
 
 // run runs the script and takes what it printed into the outputs.
-func (c *command) run(ctx context.Context, script string) error {
+func (c *CommandInputs) run(ctx context.Context, script string) error {
 	client, err := c.Connection.dial(ctx)
 	if err != nil {
 		return err
@@ -57,7 +57,7 @@ func (c *command) run(ctx context.Context, script string) error {
 
 // setEnvironment sends the variables one by one; sshd answers each. Those that were asked for must be accepted, the
 // previous output need not be.
-func (c *command) setEnvironment(ctx context.Context, session *ssh.Session) error {
+func (c *CommandInputs) setEnvironment(ctx context.Context, session *ssh.Session) error {
 	const refused = `Unable to set '%s'. This only works if your SSH server is configured to accept
 	these variables via AcceptEnv. Alternatively, if a Bash-like shell runs the command on the remote host, you could
 	prefix the command itself with the variables in the form 'VAR=value command'`

@@ -1,4 +1,4 @@
-package main
+package remote
 
 import (
 	"context"
@@ -16,17 +16,17 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// copying is what remote.CopyToRemote is told. It copies as the login user and removes nothing.
-type copying struct {
-	Connection connection `pulumi:"connection"`
+// CopyToRemoteInputs is what remote.CopyToRemote is told. It copies as the login user and removes nothing.
+type CopyToRemoteInputs struct {
+	Connection Connection `pulumi:"connection"`
 	Source     any        `pulumi:"source"`
 	RemotePath string     `pulumi:"remotePath"`
 	Triggers   *[]any     `pulumi:"triggers,optional"`
 }
 
 // checkCopy takes a file, a text, or an archive that is a path.
-func checkCopy(inputs resource.PropertyMap) []p.CheckFailure {
-	_, failures := decode[copying](inputs, false)
+func checkCopy(inputs values) []p.CheckFailure {
+	_, failures := decode[CopyToRemoteInputs](inputs, false)
 	source := inputs["source"]
 	if source.IsSecret() {
 		source = source.SecretValue().Element
@@ -35,7 +35,6 @@ func checkCopy(inputs resource.PropertyMap) []p.CheckFailure {
 		failures = append(failures, p.CheckFailure{Property: property, Reason: reason})
 	}
 	switch {
-	case source.IsComputed():
 	case source.IsAsset():
 		if a := source.AssetValue(); !a.IsPath() && !a.IsText() {
 			refuse("asset", "asset must be a path-based file asset or a text asset")
@@ -50,11 +49,9 @@ func checkCopy(inputs resource.PropertyMap) []p.CheckFailure {
 	return failures
 }
 
-func createCopy(
-	ctx context.Context, _ string, inputs resource.PropertyMap, preview bool,
-) (string, resource.PropertyMap, error) {
+func createCopy(ctx context.Context, _ string, inputs values, preview bool) (string, values, error) {
 	if preview {
-		return "", inputs, nil
+		return "", previewed(inputs, "source"), nil
 	}
 	if err := copyToRemote(ctx, inputs); err != nil {
 		return "", nil, err
@@ -64,17 +61,20 @@ func createCopy(
 }
 
 // updateCopy copies again if the content or the path is another; a changed connection alone copies nothing.
-func updateCopy(ctx context.Context, state, inputs resource.PropertyMap, preview bool) (resource.PropertyMap, error) {
+func updateCopy(ctx context.Context, state, inputs values, preview bool) (values, error) {
 	same := hash(state) == hash(inputs) && text(state["remotePath"]) == text(inputs["remotePath"])
+	if preview && differs(state, inputs) {
+		return previewed(inputs, "source"), nil
+	}
 	if preview || same {
 		return inputs, nil
 	}
 	return inputs, copyToRemote(ctx, inputs)
 }
 
-func removeCopy(context.Context, resource.PropertyMap) error { return nil }
+func removeCopy(context.Context, values) error { return nil }
 
-func hash(m resource.PropertyMap) string {
+func hash(m values) string {
 	switch source := plain("", m["source"]); {
 	case source.IsAsset():
 		return source.AssetValue().Hash
@@ -84,8 +84,8 @@ func hash(m resource.PropertyMap) string {
 	return ""
 }
 
-func copyToRemote(ctx context.Context, inputs resource.PropertyMap) error {
-	c, err := arguments[copying](inputs)
+func copyToRemote(ctx context.Context, inputs values) error {
+	c, err := arguments[CopyToRemoteInputs](inputs)
 	if err != nil {
 		return err
 	}
@@ -126,6 +126,20 @@ func (t target) stat(file string) (fs.FileInfo, error) {
 	return info, nil
 }
 
+// write overwrites in place. What failed is told with what.
+func (t target) write(what, file string, content io.Reader) error {
+	to, err := t.Create(file)
+	if err != nil {
+		return fmt.Errorf("failed to create remote file %s: %w", file, err)
+	}
+	defer to.Close() //nolint:errcheck // each write was answered
+	if _, err := to.ReadFrom(content); err != nil {
+		return fmt.Errorf("failed to %s to remote path %s: %w", what, file, err)
+	}
+	return nil
+}
+
+// parents makes the folders above a file.
 func (t target) parents(file string) error {
 	if err := t.MkdirAll(path.Dir(file)); err != nil {
 		return fmt.Errorf("failed to create parent directories for %s: %w", file, err)
@@ -133,15 +147,17 @@ func (t target) parents(file string) error {
 	return nil
 }
 
-// write overwrites in place.
-func (t target) write(file string, content io.Reader, failed string) error {
-	to, err := t.Create(file)
-	if err != nil {
-		return fmt.Errorf("failed to create remote file %s: %w", file, err)
-	}
-	defer to.Close() //nolint:errcheck // each write was answered
-	if _, err := to.ReadFrom(content); err != nil {
-		return fmt.Errorf("failed to %s to remote path %s: %w", failed, file, err)
+// folder makes a folder in one that exists.
+func (t target) folder(name string, mkdir func(string) error) error {
+	switch there, err := t.stat(name); {
+	case err != nil:
+		return err
+	case there == nil:
+		if err := mkdir(name); err != nil {
+			return fmt.Errorf("failed to create remote directory %s: %w", name, err)
+		}
+	case !there.IsDir():
+		return fmt.Errorf("remote path %s exists but is not a directory", name)
 	}
 	return nil
 }
@@ -152,13 +168,12 @@ func (t target) putText(text, file string) error {
 		return err
 	}
 	if there != nil && there.IsDir() {
-		return fmt.Errorf(
-			"remote path %s is a directory; when using a text asset, remotePath must be a file path", file)
+		return fmt.Errorf("remote path %s is a directory; when using a text asset, remotePath must be a file path", file)
 	}
 	if err := t.parents(file); err != nil {
 		return err
 	}
-	return t.write(file, strings.NewReader(text), "write text content")
+	return t.write("write text content", file, strings.NewReader(text))
 }
 
 func (t target) putFile(local, file string) error {
@@ -167,7 +182,7 @@ func (t target) putFile(local, file string) error {
 		return err
 	}
 	defer from.Close() //nolint:errcheck // read only
-	return t.write(file, from, "copy file "+local)
+	return t.write("copy file "+local, file, from)
 }
 
 // put copies a file or a folder. A file goes into a folder that is there; a folder goes into the remote path by its
@@ -178,24 +193,25 @@ func (t target) put(local, remote string) error {
 		return err
 	}
 	there, err := t.stat(remote)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if !source.IsDir() {
-		switch {
-		case there == nil:
-			err = t.parents(remote)
-		case there.IsDir():
-			remote = path.Join(remote, filepath.Base(local))
-		}
-		if err != nil {
+	case source.IsDir():
+		return t.putFolder(local, remote, there)
+	case there == nil:
+		if err := t.parents(remote); err != nil {
 			return err
 		}
-		return t.putFile(local, remote)
+	case there.IsDir():
+		remote = path.Join(remote, filepath.Base(local))
 	}
+	return t.putFile(local, remote)
+}
+
+func (t target) putFolder(local, remote string, there fs.FileInfo) error {
 	if there == nil {
-		if err := t.MkdirAll(remote); err != nil {
-			return fmt.Errorf("failed to create remote directory %s: %w", remote, err)
+		if err := t.folder(remote, t.MkdirAll); err != nil {
+			return err
 		}
 	}
 	if !strings.HasSuffix(local, "/") {
@@ -210,23 +226,8 @@ func (t target) put(local, remote string) error {
 			return err
 		}
 		if entry.IsDir() {
-			return t.folder(path.Join(remote, below))
+			return t.folder(path.Join(remote, below), t.Mkdir)
 		}
 		return t.putFile(file, path.Join(remote, below))
 	})
-}
-
-func (t target) folder(name string) error {
-	there, err := t.stat(name)
-	switch {
-	case err != nil:
-		return err
-	case there == nil:
-		if err := t.Mkdir(name); err != nil {
-			return fmt.Errorf("failed to create remote directory %s: %w", name, err)
-		}
-	case !there.IsDir():
-		return fmt.Errorf("remote path %s exists but is not a directory", name)
-	}
-	return nil
 }

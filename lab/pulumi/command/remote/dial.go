@@ -1,4 +1,4 @@
-package main
+package remote
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 )
 
 // dial opens a connection. Go's dialer has TCP keep-alive on: a silent host is given up after two and a half minutes.
-func (c *connection) dial(ctx context.Context) (*ssh.Client, error) {
+func (c *Connection) dial(ctx context.Context) (*ssh.Client, error) {
 	config, err := c.clientConfig()
 	if err != nil {
 		return nil, err
@@ -31,7 +31,7 @@ func (c *connection) dial(ctx context.Context) (*ssh.Client, error) {
 }
 
 // dialThrough goes through the bastion. Every error is told as the proxy's, also one of the host behind it.
-func (c *connection) dialThrough(ctx context.Context, config *ssh.ClientConfig) (*ssh.Client, error) {
+func (c *Connection) dialThrough(ctx context.Context, config *ssh.ClientConfig) (*ssh.Client, error) {
 	proxyConfig, err := c.Proxy.clientConfig()
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (c *connection) dialThrough(ctx context.Context, config *ssh.ClientConfig) 
 }
 
 // attempts calls f until it works, with the pauses of the SDK (0.1 s, growing by half, 5 s at most). More than limit
-// failures end it; a limit of -1 never does. The text counts the failures before the last one, as the official one does.
+// failures end it; a limit of -1 never does. As in the official provider, the text counts the failures before the last.
 func attempts[T any](ctx context.Context, what string, limit int, f func() (T, error)) (T, error) {
 	var result T
 	total := strconv.Itoa(limit)

@@ -1,4 +1,4 @@
-package main
+package remote
 
 import (
 	"context"
@@ -7,9 +7,9 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// command is what remote.Command is told, and what its last script printed.
-type command struct {
-	Connection             connection        `pulumi:"connection"`
+// CommandInputs is what remote.Command is told, and what its last script printed.
+type CommandInputs struct {
+	Connection             Connection        `pulumi:"connection"`
 	Create                 *string           `pulumi:"create,optional"`
 	Update                 *string           `pulumi:"update,optional"`
 	Delete                 *string           `pulumi:"delete,optional"`
@@ -23,54 +23,49 @@ type command struct {
 }
 
 // logs tells whether a stream is shown while the script runs; without a setting both are.
-func (c *command) logs(stream string) bool {
+func (c *CommandInputs) logs(stream string) bool {
 	return c.Logging == nil || *c.Logging == stream || *c.Logging == "stdoutAndStderr"
 }
 
-func checkCommand(inputs resource.PropertyMap) []p.CheckFailure {
-	_, failures := decode[command](inputs, false)
+func checkCommand(inputs values) []p.CheckFailure {
+	_, failures := decode[CommandInputs](inputs, false)
 	return failures
 }
 
 // createCommand runs `create`. A failure leaves nothing in the state.
-func createCommand(
-	ctx context.Context, name string, inputs resource.PropertyMap, preview bool,
-) (string, resource.PropertyMap, error) {
+func createCommand(ctx context.Context, name string, inputs values, preview bool) (string, values, error) {
 	id, err := resource.NewUniqueHex(name, 8, 0)
 	if err != nil {
 		return "", nil, err
 	}
 	if preview {
-		inputs["stdout"], inputs["stderr"] = unknown(), unknown()
-		return id, inputs, nil
+		return id, previewed(inputs, "stdout", "stderr"), nil
 	}
 	outputs, err := runCommand(ctx, inputs, nil, "create")
 	return id, outputs, err
 }
 
 // updateCommand runs `update`, else `create`; with neither the outputs stay.
-func updateCommand(ctx context.Context, state, inputs resource.PropertyMap, preview bool) (resource.PropertyMap, error) {
+func updateCommand(ctx context.Context, state, inputs values, preview bool) (values, error) {
 	if !preview {
 		return runCommand(ctx, inputs, state, "update", "create")
 	}
 	inputs["stdout"], inputs["stderr"] = state["stdout"], state["stderr"]
 	if differs(state, inputs, "stdout", "stderr") {
-		inputs["stdout"], inputs["stderr"] = unknown(), unknown()
+		return previewed(inputs, "stdout", "stderr"), nil
 	}
-	return inputs, nil
+	return previewed(inputs), nil
 }
 
 // removeCommand runs the `delete` of the state.
-func removeCommand(ctx context.Context, state resource.PropertyMap) error {
+func removeCommand(ctx context.Context, state values) error {
 	_, err := runCommand(ctx, state, state, "delete")
 	return err
 }
 
 // runCommand runs the first of the scripts that there is. Outputs are the inputs, and what was printed.
-func runCommand(
-	ctx context.Context, inputs, state resource.PropertyMap, scripts ...resource.PropertyKey,
-) (resource.PropertyMap, error) {
-	c, err := arguments[command](inputs)
+func runCommand(ctx context.Context, inputs, state values, scripts ...resource.PropertyKey) (values, error) {
+	c, err := arguments[CommandInputs](inputs)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +82,7 @@ func runCommand(
 	return inputs, nil
 }
 
-func text(v resource.PropertyValue) string {
+func text(v value) string {
 	if v = plain("", v); v.IsString() {
 		return v.StringValue()
 	}

@@ -32,7 +32,12 @@ const suites = [
     { name: "check", command: ["make", "-s", "check"], counts: false },
     { name: "unit", command: mocha("tests/unit/**/*.test.ts") },
     { name: "lab-k3s", command: ["go", "test", "-v", "-count=1", "./..."], cwd: "lab/k3s", env: { CGO_ENABLED: "0" } },
-    { name: "lab-pulumi", command: ["go", "test", "-v", "-count=1", "./..."], cwd: "lab/pulumi", env: { CGO_ENABLED: "0" } },
+    {
+        name: "lab-pulumi",
+        command: ["go", "test", "-v", "-count=1", "./..."],
+        cwd: "lab/pulumi",
+        env: { CGO_ENABLED: "0" },
+    },
     { name: "integration", command: mocha("tests/integration/**/*.test.ts") },
     // A scenario that is asked for by its name may be of either kind.
     scenarios("cluster", SHORT, ...(process.env.ONLY ? [LONG] : [])),

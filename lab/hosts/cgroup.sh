@@ -15,9 +15,6 @@ cgroup_hierarchies() {
     done <<<"$(</proc/self/mountinfo)" # at once: read would seek in it, and lose its place when mounts come and go
 }
 
-# cgroup_v1: whether a kubelet finds v1 here, also where v2 is mounted beside it.
-cgroup_v1() { [[ $(stat -f -c %T /sys/fs/cgroup) != cgroup2fs ]]; }
-
 # cgroup_make NAME: below the lab's cgroup in every hierarchy.
 cgroup_make() {
     local version mountpoint group controller parent

@@ -54,21 +54,10 @@ services_up() {
     chmod 755 "$LAB_DIR/bin/kubectl.$$" && mv "$LAB_DIR/bin/kubectl.$$" "$LAB_DIR/bin/kubectl"
 }
 
-# _kubelet_refuses: an official k3s of Kubernetes 1.35 or newer, whose kubelet refuses cgroup v1 unless it is told otherwise,
-# on a machine that has it. The stand-in's kubelet has no cgroups.
-_kubelet_refuses() {
-    local k3s
-    [[ -s $LAB_DIR/k3s.path ]] && cgroup_v1 || return 1
-    for k3s in "$(<"$LAB_DIR/k3s.path")"/v1.*/k3s; do
-        [[ $k3s =~ /v1\.([0-9]+)\.[^/]*/k3s$ ]] && ((BASH_REMATCH[1] >= 35)) && return 0
-    done
-    return 1
-}
-
-# stack_name: of the stack file as it is, or of the one derived for this lab's name, addresses, folder, k3s and cgroups.
+# stack_name: of the stack file as it is, or of the one derived for this lab's name, addresses and folder.
 stack_derived() {
     [[ $LAB_NAME != k3s-ha || $LAB_NET != 10.90.0 || $LAB_DIR != "$LAB_ROOT/.lab" || $LAB_STACK_FILE == */* ||
-        $LAB_STACK_FILE != Pulumi.*.yaml ]] || _kubelet_refuses
+        $LAB_STACK_FILE != Pulumi.*.yaml ]]
 }
 stack_file() { if [[ $LAB_STACK_FILE == /* ]]; then echo "$LAB_STACK_FILE"; else echo "$LAB_ROOT/$LAB_STACK_FILE"; fi; }
 stack_name() {
@@ -81,13 +70,12 @@ stack_name() {
 }
 # stack_derive: written again only when its source changed, since "pulumi config set" writes to it, too.
 stack_derive() {
-    local file source kubelet=
+    local file source
     stack_derived || return 0
-    if _kubelet_refuses; then kubelet=cgroup-v1; fi
     file=$LAB_ROOT/Pulumi.lab-$LAB_NAME.yaml
-    source="$(sha256sum <"$(stack_file)") $kubelet"
+    source=$(sha256sum <"$(stack_file)")
     [[ -e $file && $(cat "$LAB_DIR/stack.source" 2>/dev/null) == "$source" ]] && return 0
-    node "$LAB_ROOT/lab/hosts/stack.mjs" derive "$(stack_file)" "$LAB_NET" "$LAB_DIR" "$kubelet" >"$file.new"
+    node "$LAB_ROOT/lab/hosts/stack.mjs" derive "$(stack_file)" "$LAB_NET" "$LAB_DIR" >"$file.new"
     mv "$file.new" "$file"
     mkdir -p "$LAB_DIR"
     echo "$source" >"$LAB_DIR/stack.source"

@@ -1,9 +1,9 @@
 // Reads a stack file for the lab: `hosts` prints "name role address" lines, `derive` the file for another lab.
-// usage: node stack.mjs hosts FILE NET [COUNT] | node stack.mjs derive FILE NET LAB_DIR [cgroup-v1]
+// usage: node stack.mjs hosts FILE NET [COUNT] | node stack.mjs derive FILE NET LAB_DIR
 import { readFileSync } from "node:fs";
-import { parse, parseDocument } from "yaml";
+import { parse } from "yaml";
 
-const [command, file, net, argument, cgroups] = process.argv.slice(2);
+const [command, file, net, argument] = process.argv.slice(2);
 const fail = (text) => {
     console.error(`lab: ${text}`);
     process.exit(1);
@@ -17,17 +17,8 @@ try {
 // The lab's addresses and folder are settings; stack files are written for the default ones.
 const derived = text.replace(/\b10\.90\.0\./g, `${net}.`);
 
-/** With the word that a kubelet of 1.35 or newer needs, unless the file says something about it. */
-function onCgroupV1(text) {
-    const stack = parseDocument(text);
-    const path = ["config", "k3s-ha:kubelet", "failCgroupV1"];
-    if (!stack.hasIn(path)) stack.setIn(path, false);
-    return stack.toString({ indent: 4, lineWidth: 0 });
-}
-
 if (command === "derive") {
-    const own = derived.replace(/(?<![\w/.])(\.\/)?\.lab\//g, `${argument}/`);
-    process.stdout.write(cgroups === "cgroup-v1" ? onCgroupV1(own) : own);
+    process.stdout.write(derived.replace(/(?<![\w/.])(\.\/)?\.lab\//g, `${argument}/`));
 } else if (command === "hosts") {
     const nodes = parse(derived)?.config?.["k3s-ha:nodes"];
     if (!Array.isArray(nodes) || nodes.length === 0) fail(`stack file ${file}: no config."k3s-ha:nodes" list`);

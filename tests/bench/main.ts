@@ -148,7 +148,9 @@ async function main(): Promise<void> {
                     .padStart(6)}  ${(state / 1000).toFixed(1).padStart(5)}`,
             );
             if (size >= STATE.from && state > STATE.most)
-                throw new Error(`the state of ${size} nodes has ${Math.round(state)} bytes a node, more than ${STATE.most}`);
+                throw new Error(
+                    `the state of ${size} nodes has ${Math.round(state)} bytes a node, more than ${STATE.most}`,
+                );
         }
         const [first, last] = [rows[0], rows.at(-1)];
         if (first && last && first !== last) {

@@ -170,19 +170,23 @@ describe("cluster under mocks", () => {
     }
 
     it("brings every node its scripts as a file, which no input holds, and runs only what has the file's sum", async () => {
-        const { kit, kitFile } = await import("../../components/remote/kit");
+        const { bootstrapCommand, kit, kitFile } = await import("../../components/remote/kit");
+        const { inShell } = await import("../../components/remote/login-shell");
         const script = readFileSync(join(__dirname, "../../components/host/lib.sh"), "utf8");
         const { resources } = await build(spec());
-        for (const { name } of spec().nodes) {
+        for (const node of spec().nodes) {
+            const { name } = node;
             const sent = resources.get(`${name}-kit`);
             const create = resources.get(`${name}-prepare`)?.inputs["create"] as string;
             assert.equal(sent?.type, "command:remote:CopyToRemote");
             const source = sent.inputs["source"] as pulumi.asset.FileAsset;
             assert.equal(await source.path, kitFile());
+            const command = bootstrapCommand(node);
+            assert.equal(create, inShell(command));
             assert.ok(
-                create.startsWith(`node=${name} kit=${kit().sum} upload=${sent.inputs["remotePath"] as string}\n`),
+                command.startsWith(`node=${name} kit=${kit().sum} upload=${sent.inputs["remotePath"] as string}\n`),
             );
-            assert.ok(create.endsWith(kit().digests));
+            assert.ok(command.endsWith(kit().digests));
             let bytes = 0;
             for (const step of ["kit", "prepare", "haproxy", "stage", "k3s"]) {
                 const text = JSON.stringify(resources.get(`${name}-${step}`)?.inputs);
@@ -198,7 +202,8 @@ describe("cluster under mocks", () => {
         const auth = { configs: { "r.example": { auth: { username: "u", password: "of-the-registry" } } } };
         const stdinOf = async (s: ClusterSpec): Promise<unknown> =>
             (await build(s)).resources.get("agent-1-k3s")?.inputs["stdin"];
-        assert.match(JSON.stringify(await stdinOf(spec({ registries: auth }))), /^"node: agent-1[^]*of-the-registry/);
+        const open = { mirrors: { "r.example": { endpoint: ["https://of-the-registry.example"] } } };
+        assert.match(JSON.stringify(await stdinOf(spec({ registries: open }))), /^"node: agent-1[^]*of-the-registry/);
         const hidden = checkSpec(settings({ registries: auth }), { encrypted: new Set(["registries", "token"]) }).spec;
         const stdin = await stdinOf(hidden);
         assert.ok(stdin !== null && typeof stdin === "object" && SECRET_SIG in stdin);

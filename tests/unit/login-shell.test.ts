@@ -8,8 +8,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseAccess } from "../../components/access/kubeconfig";
 import { etcdData } from "../../components/proxy/local-proxy";
-import { kit } from "../../components/remote/kit";
+import { bootstrapCommand, kit, uploadPath } from "../../components/remote/kit";
 import { START_FILES, inMarkedShell, inShell, markedOutput, shellWord } from "../../components/remote/login-shell";
+import type { NodeSpec } from "../../components/spec/spec";
 import { kitFolder } from "./kit-folder";
 import { spec } from "./settings";
 
@@ -43,7 +44,7 @@ describe("login shells", () => {
             BASH_ENV: join(home, ".bashrc"),
             SSH_CLIENT: "::1 1 1",
         };
-        const { status, stdout, stderr, error } = spawnSync(shell, ["-c", line], { env, input, encoding: "utf8" });
+        const { status, stdout, stderr, error } = spawnSync(shell, ["-c", line], { cwd: home, env, input, encoding: "utf8" });
         assert.equal(error, undefined, `${shell} is needed (lab/lab setup installs it)`);
         return { status, out: stdout, err: stderr };
     }
@@ -71,11 +72,14 @@ describe("login shells", () => {
                     writeFileSync(join(home, "bin", name), `#!/bin/sh\n${text}\n`);
                     chmodSync(join(home, "bin", name), 0o755);
                 }
-                const text = readFileSync(join(kitFolder(), "bootstrap.sh"), "utf8");
-                const here = text
+                const [node] = spec().nodes as [NodeSpec];
+                writeFileSync(join(home, uploadPath(node)), kit().packed);
+                mkdirSync(join(home, "run"));
+                const here = bootstrapCommand(node)
                     .replaceAll("/usr/local/lib/k3s-ha", join(home, "kit"))
+                    .replaceAll("run=/run", `run=${join(home, "run")}`)
                     .replace(/^exec .*$/m, "exec $as cat");
-                const { status, out, err } = login(shell, inShell(here), `${kit().packed}\nnode: a\n`, `${home}/bin:`);
+                const { status, out, err } = login(shell, inShell(here), "node: a\n", `${home}/bin:`);
                 assert.equal(status, 0, err);
                 assert.match(out, /node: a\n$/);
                 assert.match(err, /sudo cat\n$/);

@@ -457,13 +457,16 @@ describe("bad input", () => {
         for (const line of commands) {
             const run = spawnSync("/bin/sh", ["-c", line], { encoding: "utf8", env: { PATH: stubs } });
             assert.equal(run.stderr, "", line);
-            const words = line
+            // Nothing in it ends the quotes.
+            const inner = /^\/bin\/sh -c '([^']*)'$/.exec(line)?.[1];
+            assert.ok(inner !== undefined, line);
+            const words = inner
                 .replace(/^test ! -e \S+ \|\| /, "")
                 .replace(/^(sudo|sh) /, "")
                 .replace(/ # [0-9a-f ]+$/, "")
                 .trim()
                 .split(/\s+/);
-            assert.deepEqual(run.stdout.trim().split("\n"), line.startsWith("test ! -e") ? [""] : words, line);
+            assert.deepEqual(run.stdout.trim().split("\n"), inner.startsWith("test ! -e") ? [""] : words, line);
         }
         assert.ok(!existsSync(join(folder, CANARY)), "something was run");
     });
@@ -547,7 +550,7 @@ describe("bad input: prepare.sh", () => {
 });
 
 /** The first line of step prepare's command, whose other lines are a constant text. */
-const FIRST_LINE = /^node=[a-z0-9.-]+ kit=[0-9a-f]{64} upload=\.k3s-ha-kit-[A-Za-z0-9._-]+\n/;
+const FIRST_LINE = /^\/bin\/sh -c 'node=[a-z0-9.-]+ kit=[0-9a-f]{64} upload=\.k3s-ha-kit-[A-Za-z0-9._-]+\n/;
 
 /** Command lines of all remote commands of a cluster, without that of prepare. */
 async function remoteCommands(spec: ClusterSpec): Promise<string[]> {

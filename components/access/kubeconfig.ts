@@ -12,8 +12,8 @@ export interface ClusterAccess {
 
 /** Takes kubeconfig.sh's output apart, whatever start files of the login shell printed beside it. @throws when it has another form. */
 export function parseAccess(stdout: string): ClusterAccess {
-    // The last line is missing in what older versions of this program left in the state.
-    const m = /ca-hash: ([0-9a-f]{64})\n([\s\S]+?)(\nend-of-kubeconfig\n|$(?![\s\S]))/.exec(stdout);
+    // The last line is missing in what older versions of this program left in the state. The provider drops the last end of line.
+    const m = /ca-hash: ([0-9a-f]{64})\n([\s\S]+?)(\nend-of-kubeconfig(\n|$)|$)/.exec(stdout);
     if (!m) throw new Error("the kubeconfig step printed something else than a CA hash and a kubeconfig");
     return { caHash: m[1]!, k3sYaml: m[2]! };
 }

@@ -447,7 +447,7 @@ describe("bad input", () => {
         const result = read(configOf({ ...withAll, publicInfoViewer: { via: "ssh" } }));
         assert.ok("spec" in result, JSON.stringify(result));
         const commands = await remoteCommands(result.spec);
-        assert.ok(commands.length > 20, `${commands.length}: ${commands.join("\n")}`);
+        assert.ok(commands.length > 20, commands.join("\n"));
         const stubs = join(folder, "stubs");
         mkdirSync(stubs);
         for (const name of ["sh", "sudo"])
@@ -458,7 +458,7 @@ describe("bad input", () => {
             const run = spawnSync("/bin/sh", ["-c", line], { encoding: "utf8", env: { PATH: stubs } });
             assert.equal(run.stderr, "", line);
             // Nothing in it ends the quotes.
-            const inner = /^\/bin\/sh -c '([^']*)'$/.exec(line)?.[1];
+            const inner = /^\/bin\/sh -c '([^']*)'$/.exec(line.replaceAll("'\\!'", "!"))?.[1];
             assert.ok(inner !== undefined, line);
             const words = inner
                 .replace(/^test ! -e \S+ \|\| /, "")
@@ -575,7 +575,7 @@ async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
                     stderr: "",
                 };
                 made["stdout"] =
-                    `ca-hash: ${"ab".repeat(32)}\nclusters: [{cluster: {certificate-authority-data: Q0E=}}]\nusers: [{user: {client-certificate-data: Q0E=}}]\n`;
+                    `etcd-data: none\nca-hash: ${"ab".repeat(32)}\nclusters: [{cluster: {certificate-authority-data: Q0E=}}]\nusers: [{user: {client-certificate-data: Q0E=}}]\n`;
                 return { id: args.name, state: { ...inputs, ...made } };
             },
             call: (args) => args.inputs,
@@ -586,7 +586,7 @@ async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
     );
     const { Cluster } = await import("../../components/cluster");
     new Cluster("dev", { spec, access: {}, given: {} });
-    for (let quiet = 0, before = -1; quiet < 60; quiet = count === before ? quiet + 1 : 0) {
+    for (let quiet = 0, before = -1; quiet < 20; quiet = count === before ? quiet + 1 : 0) {
         before = count;
         await new Promise((resolve) => setTimeout(resolve, 15));
     }

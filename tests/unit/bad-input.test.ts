@@ -293,7 +293,11 @@ describe("bad input", () => {
         );
         all = places(BASE);
     });
-    after(() => rmSync(folder, { recursive: true, force: true }));
+    after(function () {
+        // Thousands of folders.
+        this.timeout(120_000);
+        rmSync(folder, { recursive: true, force: true });
+    });
 
     function attempt(place: Place, path: Path, value: unknown): void {
         const config = configOf(withValue(place.settings, path, value) as Record<string, unknown>);

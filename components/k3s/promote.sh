@@ -56,10 +56,15 @@ etcd_status() {
 # The URL of an etcd voter, as the other masters list them.
 a_voter() { members_elsewhere | grep -v '"isLearner":true' | sed -n 's/.*"clientURLs":\["\([^"]*\)".*/\1/p' | head -n 1; }
 
-# This learner answers now, and has nearly all that a voter has.
-healthy_learner() {
+# own_status: asks the etcd of this host, and remembers when.
+own_status() {
     asked=$(ticks)
-    etcd_status https://127.0.0.1:2379 && [ "$learner $errors" = "1 0" ] && [ "$member" != - ] || return 1
+    etcd_status https://127.0.0.1:2379
+}
+
+# After own_status: this learner answers now, and has nearly all that a voter has.
+healthy_learner() {
+    [ "$learner $errors" = "1 0" ] && [ "$member" != - ] || return 1
     own_member=$member own_applied=$applied
     [ -n "$voter" ] || voter=$(a_voter)
     if [ -n "$voter" ] && etcd_status "$voter" && [ "$learner" = 0 ] && [ "$own_applied" -ge "$((applied - 10))" ]; then return 0; fi
@@ -67,10 +72,16 @@ healthy_learner() {
     return 1
 }
 
-# Called again and again while the master waits to become a voter.
+# Called again and again while the master waits to become a voter. True when the etcd of this host has to be waited for: it is a learner,
+# or does not answer yet, which may last 15 s more (a learner whose first proposal came back in a snapshot waits so long before it serves).
 hasten_promotion() {
-    [ -z "$promotion" ] || return 0
-    if ! healthy_learner; then
+    if ! own_status; then
+        learner_since=""
+    elif [ "$learner" = 0 ]; then
+        return 1
+    elif [ -n "$promotion" ]; then
+        :
+    elif ! healthy_learner; then
         learner_since=""
     elif [ -z "$learner_since" ]; then
         learner_since=$(ticks)

@@ -98,7 +98,13 @@ members_elsewhere() { members_at "$(elsewhere)" "$CONF/token"; }
 members_known() { members >"$WORK/members" && grep -q '"name"' "$WORK/members"; }
 is_member() { grep -E "\"name\":\"$(pattern "$1")(-[0-9a-f]+)?\""; }
 etcd_voter() { members >"$WORK/members" && is_member "$NODE" <"$WORK/members" | grep -qv '"isLearner":true'; }
-becomes_voter() { etcd_voter || { hasten_promotion; return 1; }; }
+# Asking k3s takes seconds while etcd does not answer it, so it is asked every fourth time only until this host's etcd says that it votes.
+asked_etcd=0
+becomes_voter() {
+    asked_etcd=$((asked_etcd + 1))
+    if hasten_promotion && [ "$((asked_etcd % 4))" != 0 ]; then return 1; fi
+    etcd_voter
+}
 unit_active() { unit_is ActiveState active; }
 
 # --- before a restart: the rest must be able to do without this master ------------------------------------------------------

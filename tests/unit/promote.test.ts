@@ -117,7 +117,7 @@ describe("a joining master's promotion", () => {
             `members_elsewhere() { ${voter ? `echo '${JSON.stringify({ members })}' | per_line` : "return 7"}; }
 curl() { command curl --connect-to 127.0.0.1:2379:127.0.0.1:${own.port} --connect-to 10.0.0.1:2379:127.0.0.1:${voter?.port ?? 9} "$@"; }
 ${stubs}
-look=0; while [ $look -lt ${looks} ]; do look=$((look + 1)); [ -n "$promotion" ] || hasten_promotion; done; echo "end: $promotion"`,
+look=0; while [ $look -lt ${looks} ]; do look=$((look + 1)); [ -n "$promotion" ] || hasten_promotion || true; done; echo "end: $promotion"`,
             {
                 [`${tls}/server-ca.crt`]: pem("crt"),
                 [`${tls}/client.crt`]: pem("crt"),

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/shlex"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/util/rpcutil"
@@ -28,6 +29,14 @@ const exitLogged = 32
 func main() {
 	// The engine sends SIGINT to nobody but us; it asks for an end by Cancel.
 	host := &host{running: map[*exec.Cmd]bool{}}
+	// Its address is the last word of the command line; an engine that we are attached to tells it by Handshake.
+	if len(os.Args) > 1 {
+		host.engine = os.Args[len(os.Args)-1]
+		if err := rpcutil.Healthcheck(context.Background(), host.engine, 5*time.Second, host.abandoned); err != nil {
+			fmt.Fprintln(os.Stderr, "pulumi-language-nodejs:", err)
+			os.Exit(1)
+		}
+	}
 	handle, err := rpcutil.ServeWithOptions(rpcutil.ServeOptions{
 		Init: func(server *grpc.Server) error {
 			pulumirpc.RegisterLanguageRuntimeServer(server, host)
@@ -228,6 +237,15 @@ func (h *host) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
 		_ = cmd.Process.Signal(os.Interrupt)
 	}
 	return &emptypb.Empty{}, nil
+}
+
+// abandoned: an engine that was killed says nothing any more.
+func (h *host) abandoned() {
+	h.mutex.Lock()
+	for cmd := range h.running {
+		_ = cmd.Process.Kill()
+	}
+	os.Exit(1)
 }
 
 func (h *host) end(cmd *exec.Cmd) {

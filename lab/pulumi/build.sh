@@ -20,7 +20,8 @@ go=$(go env GOVERSION GOOS GOARCH | tr '\n' ' ')
 # built PROGRAM VERSION MODULE PACKAGE SYMBOL: prints the path of the program, built when it is not kept.
 built() {
     local hash kept sources=()
-    mapfile -t sources < <(find "$3" -name '*.go' ! -name '*_test.go' ! -path './engine/*' ! -path './official/*' | LC_ALL=C sort)
+    # A package of another module has no sources here.
+    case $4 in ./*) mapfile -t sources < <(find "$3" -name '*.go' ! -name '*_test.go' ! -path './engine/*' ! -path './official/*' | LC_ALL=C sort) ;; esac
     hash=$({ echo "$2 $4 $go" && cat "$3/go.mod" "$3/go.sum" "${sources[@]}"; } | sha256sum | cut -c1-16)
     kept=$cache/$1-$hash
     if [ ! -x "$kept" ]; then

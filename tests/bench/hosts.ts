@@ -51,8 +51,9 @@ function takeFiles(sftp: Sftp): void {
 
 /** What the script in a command line prints. */
 function answer(command: string): string {
-    if (command.includes("kubeconfig.sh")) return KUBECONFIG;
-    return command.includes("prepare.sh apply") ? "etcd-data: none\n" : "done\n";
+    // It names all other scripts, too.
+    if (command.includes("prepare.sh apply")) return "etcd-data: none\n";
+    return command.includes("kubeconfig.sh") ? KUBECONFIG : "done\n";
 }
 
 export class Hosts {

@@ -35,10 +35,10 @@ describe("refusals: an error that names the host and what to do", function () {
         );
     });
 
-    it("a wrong key", () => {
+    it("no key", () => {
         const { result, text } = failingUp("wrongkey", () => undefined, { SSH_AUTH_SOCK: "" });
         assert.notEqual(result.status, 0);
-        assert.match(text, /node agent-1: SSH to root@[0-9.]+:22 failed: the key was not accepted/);
+        assert.match(text, /node agent-1: SSH to root@[0-9.]+:22 failed: no key was offered/);
     });
 
     it("a closed port", () => {

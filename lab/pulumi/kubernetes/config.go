@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 
 	goprovider "github.com/pulumi/pulumi-go-provider"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -87,7 +90,14 @@ func (p *provider) connect(config *rest.Config) error {
 	if err != nil {
 		return err
 	}
-	if _, err := discover.ServerVersion(); err == nil {
+	_, err = discover.ServerVersion()
+	if err == nil {
+		return nil
+	}
+	// A silent server would let the second request wait as long as the first; its error differs in the path only.
+	if broken := new(url.Error); errors.As(err, &broken) {
+		p.unreachable = "unable to load schema information from the API server: " +
+			strings.Replace(err.Error(), "/version?", "/openapi/v2?", 1)
 		return nil
 	}
 	// The official provider reads all schemas at every start. They are large, and a patch needs none: they are asked for only

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the official Pulumi provider for Kubernetes, whose latest served version is of 2026-01-15: build.sh OUTFILE.
 # It takes about 1,080 s of CPU and, in the linker, 4.6 GB; it is kept under $LAB_CACHE/pulumi by its version and Go's.
-# Only `make test-long` needs it, to compare the lab's own provider with it.
+# Only compare.sh beside it needs it. No other command does.
 set -euo pipefail
 
 if [ $# -ne 1 ]; then

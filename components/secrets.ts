@@ -2,7 +2,7 @@
 import { createHmac } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
-import type { ClusterSpec } from "./spec/spec";
+import type { ClusterSpec } from "./model/cluster";
 
 /** What the user may give as secret config. */
 export interface GivenSecrets {

@@ -1,10 +1,10 @@
 /** The one place that makes remote commands: connection, privilege, logging and removal are decided here and nowhere else. */
 import { remote, types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import type { NodeSpec, SshSpec } from "../spec/spec";
+import type { NodeSpec, SshSpec } from "../model/cluster";
 import { KIT_DIR, kit, kitFile, uploadPath } from "./kit";
 import { inShell } from "./login-shell";
-import { asRoot } from "./ssh-client";
+import { asRoot } from "../../commands/ssh-client";
 import { withoutTraces } from "./traces";
 
 /** How Pulumi logs in: the key, if it is not the SSH agent's. */

@@ -8,9 +8,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
-import { haproxyBundle } from "../../components/proxy/plan";
-import { readStack } from "../../components/spec/config";
-import { SECRET_SETTINGS, configPath } from "../../components/spec/errors";
+import { haproxyBundle } from "../../components/model/proxy";
+import { readStack } from "../../components/config/stack";
+import { SECRET_SETTINGS, configPath } from "../../components/config/problems";
 import { BASE, OTHERS, TEXTS, configOf, places, withValue } from "../unit/hostile";
 import { binaries, certificate } from "./haproxy/harness";
 

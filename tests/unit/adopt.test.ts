@@ -3,9 +3,9 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { nodeConfig, quotedYaml } from "../../components/k3s/config";
-import { prepareBundle } from "../../components/proxy/plan";
-import type { NodeSpec } from "../../components/spec/spec";
+import { nodeConfig, quotedYaml } from "../../components/steps/k3s-files";
+import { prepareBundle } from "../../components/model/proxy";
+import type { NodeSpec } from "../../components/model/cluster";
 import { kitFolder } from "./kit-folder";
 import { mistakes, spec } from "./settings";
 

@@ -1,8 +1,8 @@
 /** An own backend in the place of the API's: the steps count masters by it. */
 import assert from "node:assert/strict";
-import { k3sBundle } from "../../components/k3s/plan";
+import { k3sBundle } from "../../components/steps/k3s";
 import { renderBundle } from "../../components/remote/bundle";
-import { obstacles } from "../../drill/results";
+import { obstacles } from "../../commands/drill/results";
 import { mistakes, spec } from "./settings";
 import { shell, stepShell } from "./step-shell";
 

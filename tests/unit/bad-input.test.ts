@@ -10,14 +10,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import { parse } from "yaml";
-import { SECRET_SETTINGS, configPath } from "../../components/spec/errors";
-import { readStack } from "../../components/spec/config";
+import { SECRET_SETTINGS, configPath } from "../../components/config/problems";
+import { readStack } from "../../components/config/stack";
 import { renderBundle, type Bundle } from "../../components/remote/bundle";
-import { haproxyBundle, haproxyConfig, prepareBundle } from "../../components/proxy/plan";
-import { fenceBundle, k3sBundle, nodesBundle, stageBundle } from "../../components/k3s/plan";
-import { nodeConfig, quotedYaml, registration } from "../../components/k3s/config";
-import { factsOf, refusals } from "../../components/spec/transition";
-import type { ClusterSpec } from "../../components/spec/spec";
+import { haproxyBundle, haproxyConfig, prepareBundle } from "../../components/model/proxy";
+import { fenceBundle, k3sBundle, nodesBundle, stageBundle } from "../../components/steps/k3s";
+import { nodeConfig, quotedYaml, registration } from "../../components/steps/k3s-files";
+import { factsOf, refusals } from "../../components/config/transition";
+import type { ClusterSpec } from "../../components/model/cluster";
 import {
     BASE,
     CANARY,

@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { certificateEnd, endWarning } from "../../components/access/kubeconfig";
+import { certificateEnd, endWarning } from "../../components/model/kubeconfig";
 import { shell } from "./step-shell";
 
 describe("certificates", () => {

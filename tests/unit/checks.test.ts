@@ -4,13 +4,13 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { parse } from "yaml";
-import { authenticationConfig, k3sFiles, k3sUnit, nodeConfig } from "../../components/k3s/config";
-import { k3sBundle } from "../../components/k3s/plan";
-import { haproxyConfig } from "../../components/proxy/plan";
+import { authenticationConfig, k3sFiles, k3sUnit, nodeConfig } from "../../components/steps/k3s-files";
+import { k3sBundle } from "../../components/steps/k3s";
+import { haproxyConfig } from "../../components/model/proxy";
 import { renderBundle } from "../../components/remote/bundle";
 import { scriptText } from "../../components/remote/kit";
-import { checkSpec } from "../../components/spec/check";
-import type { ClusterSpec, NodeSpec } from "../../components/spec/spec";
+import { checkSpec } from "../../components/config/check";
+import type { ClusterSpec, NodeSpec } from "../../components/model/cluster";
 import { mistakes, node, settings, spec } from "./settings";
 import { shell } from "./step-shell";
 

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
-import type { ClusterSpec } from "../../components/spec/spec";
-import { checkSpec } from "../../components/spec/check";
+import type { ClusterSpec } from "../../components/model/cluster";
+import { checkSpec } from "../../components/config/check";
 import { settings, spec } from "./settings";
 
 const SECRET_SIG = "4dabf18193072939515e22adb298388d";

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { parseFindings } from "../../drift/findings";
-import { mark, type Deployment } from "../../drift/mark";
-import { knownHostsText, sshArguments, sshConfig } from "../../components/remote/ssh-client";
-import type { NodeSpec } from "../../components/spec/spec";
+import { parseFindings } from "../../commands/drift/findings";
+import { mark, type Deployment } from "../../commands/drift/mark";
+import { knownHostsText, sshArguments, sshConfig } from "../../commands/ssh-client";
+import type { NodeSpec } from "../../components/model/cluster";
 
 const urn = (type: string, name: string): string => `urn:pulumi:prod::k3s-ha::k3s-ha:index:Cluster$${type}::${name}`;
 const command = (name: string, values: Record<string, unknown>): Record<string, unknown> => ({

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { obstacles, parseLoss, parseView, type View } from "../../drill/results";
+import { obstacles, parseLoss, parseView, type View } from "../../commands/drill/results";
 import { node, spec } from "./settings";
 
 const MASTERS = ["master-1", "master-2", "master-3"];

@@ -252,7 +252,7 @@ check_haproxy_owner; echo "goes on"`);
 
         it("moved aside comes back at the removal", () => {
             writeFileSync(join(dir, "haproxy.cfg.before-k3s-ha"), OWN);
-            const text = readFileSync(join(HOST, "../proxy/haproxy.sh"), "utf8");
+            const text = readFileSync(join(HOST, "haproxy.sh"), "utf8");
             const keep = text.slice(text.indexOf("keep_original() {"), text.indexOf("# After a boot"));
             const { status, err } = run(
                 `CFG=${dir}/haproxy.cfg KEPT=${dir}/kept; systemctl() { :; }; haproxy() { :; }\n${keep}\nkeep_original`,

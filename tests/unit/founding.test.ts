@@ -2,10 +2,10 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { k3sBundle } from "../../components/k3s/plan";
+import { k3sBundle } from "../../components/steps/k3s";
 import { renderBundle } from "../../components/remote/bundle";
-import { changeTable } from "../../components/spec/founding";
-import { consequences, factsOf, refusals } from "../../components/spec/transition";
+import { changeTable } from "../../components/config/founding";
+import { consequences, factsOf, refusals } from "../../components/config/transition";
 import { node, spec } from "./settings";
 import { shell } from "./step-shell";
 

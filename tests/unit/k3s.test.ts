@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import { parse } from "yaml";
-import { anonymousSurface } from "../../components/access/anonymous-surface";
-import { authenticationConfig, k3sFiles, k3sUnit, nodeConfig, quotedYaml } from "../../components/k3s/config";
-import { fenceBundle, k3sBundle, nodesBundle, stageBundle } from "../../components/k3s/plan";
-import { haproxyBundle, prepareBundle } from "../../components/proxy/plan";
+import { anonymousSurface } from "../../components/steps/surface";
+import { authenticationConfig, k3sFiles, k3sUnit, nodeConfig, quotedYaml } from "../../components/steps/k3s-files";
+import { fenceBundle, k3sBundle, nodesBundle, stageBundle } from "../../components/steps/k3s";
+import { haproxyBundle, prepareBundle } from "../../components/model/proxy";
 import { renderBundle } from "../../components/remote/bundle";
-import { checkSpec } from "../../components/spec/check";
-import type { ClusterSpec, NodeSpec } from "../../components/spec/spec";
+import { checkSpec } from "../../components/config/check";
+import type { ClusterSpec, NodeSpec } from "../../components/model/cluster";
 import { assertGolden } from "./golden";
 import { CA_PEM, node, settings, spec } from "./settings";
 

@@ -6,11 +6,11 @@ import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseAccess } from "../../components/access/kubeconfig";
-import { etcdData } from "../../components/proxy/local-proxy";
+import { parseAccess } from "../../components/model/kubeconfig";
+import { etcdData } from "../../components/steps/local-proxy";
 import { bootstrapCommand, kit, uploadPath } from "../../components/remote/kit";
 import { START_FILES, inMarkedShell, inShell, markedOutput, shellWord } from "../../components/remote/login-shell";
-import type { NodeSpec } from "../../components/spec/spec";
+import type { NodeSpec } from "../../components/model/cluster";
 import { kitFolder } from "./kit-folder";
 import { spec } from "./settings";
 
@@ -211,7 +211,7 @@ fetch ${url}/download $WORK/file 10; cat $WORK/file`,
     });
 
     it("of the drill's questions has no proxy either", () => {
-        const script = readFileSync(join(__dirname, "../../drill/on-host.sh"), "utf8");
+        const script = readFileSync(join(__dirname, "../../commands/drill/on-host.sh"), "utf8");
         const { stdout } = spawnSync("sh", ["-s", "--", "nothing"], {
             input: script.replace("case $1 in", "env; case $1 in"),
             env: { PATH: process.env["PATH"], https_proxy: "http://x", ALL_PROXY: "http://x" },

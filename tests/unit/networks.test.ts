@@ -1,6 +1,6 @@
 /** Networks that may not meet, their forms and families: all in the preview. */
 import assert from "node:assert/strict";
-import { defaultDns, overlap, parseNetwork } from "../../components/spec/networks";
+import { defaultDns, overlap, parseNetwork } from "../../components/model/networks";
 import { mistakes, node } from "./settings";
 
 const config = (server: object, more: object = {}): object => ({ server: { config: server }, ...more });

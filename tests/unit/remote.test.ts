@@ -19,9 +19,9 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { renderBundle } from "../../components/remote/bundle";
 import { bootstrapCommand, kit, kitFile, uploadPath } from "../../components/remote/kit";
-import { sshAdvice } from "../../components/remote/failure-advice";
+import { sshAdvice } from "../../components/hooks/ssh-advice";
 import { withoutTraces } from "../../components/remote/traces";
-import type { NodeSpec } from "../../components/spec/spec";
+import type { NodeSpec } from "../../components/model/cluster";
 import { spec } from "./settings";
 
 const COMPONENTS = join(__dirname, "../../components");
@@ -89,11 +89,7 @@ describe("bundle", () => {
 });
 
 describe("kit", () => {
-    const scripts = ["host", "haproxy", "proxy", "k3s", "access"].flatMap((part) =>
-        readdirSync(join(COMPONENTS, part))
-            .filter((name) => name.endsWith(".sh") && !["bootstrap.sh", "install.sh"].includes(name))
-            .map((name) => join(COMPONENTS, part, name)),
-    );
+    const scripts = readdirSync(join(COMPONENTS, "host")).map((name) => join(COMPONENTS, "host", name));
     const [node] = spec().nodes.filter((n) => n.name === "agent-1") as [NodeSpec];
 
     it("holds every script as it is, and its digest tells a changed one", () => {
@@ -403,7 +399,7 @@ describe("advice on SSH failures", () => {
         );
     });
     it("sudo's own words are in the bootstrap's message", () => {
-        const bootstrap = readFileSync(join(COMPONENTS, "host/bootstrap.sh"), "utf8");
+        const bootstrap = readFileSync(join(COMPONENTS, "remote/bootstrap.sh"), "utf8");
         const script = `id() { [ "$1" = -u ] && echo 1000 || echo deploy; }; sudo() { echo "sudo: a password is required" >&2; return 1; }\n${bootstrap}`;
         const { status, stderr } = spawnSync("sh", ["-c", script], { input: "x\n", encoding: "utf8" });
         assert.equal(status, 1);

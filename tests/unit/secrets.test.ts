@@ -1,6 +1,6 @@
 /** Secrets in clear in the stack file: one rule for every setting that can hold one. */
 import assert from "node:assert/strict";
-import { checkSpec } from "../../components/spec/check";
+import { checkSpec } from "../../components/config/check";
 import { mistakes, node, settings } from "./settings";
 
 const SECRET = "hunter2hunter2";

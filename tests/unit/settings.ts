@@ -1,7 +1,7 @@
 /** Settings of a small stack that tests vary. */
-import { checkSpec } from "../../components/spec/check";
-import { SpecError } from "../../components/spec/errors";
-import type { ClusterSpec } from "../../components/spec/spec";
+import { checkSpec } from "../../components/config/check";
+import { SpecError } from "../../components/config/problems";
+import type { ClusterSpec } from "../../components/model/cluster";
 
 const KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGrLdC9JoPv1HnRVTtNQTqxv4O7yPdW8YZMDk0zJqF0Y";
 

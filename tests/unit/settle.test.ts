@@ -4,16 +4,15 @@ import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-
-const components = join(__dirname, "../../components");
+import { kitFolder } from "./kit-folder";
 
 describe("haproxy.sh settle", () => {
     it("settles in the run after one that failed", () => {
         const folder = mkdtempSync(join(tmpdir(), "k3s-ha-settle-"));
         const kept = join(folder, "state/haproxy");
         mkdirSync(kept, { recursive: true });
-        for (const part of ["host/lib.sh", "haproxy/packages.sh", "proxy/haproxy.sh"])
-            copyFileSync(join(components, part), join(folder, part.split("/")[1] as string));
+        for (const name of ["lib.sh", "packages.sh", "haproxy.sh"])
+            copyFileSync(join(kitFolder(), name), join(folder, name));
         for (const [name, text] of [
             ["also-expect", "401"],
             ["desired.cfg", "backend b\n  http-check expect status 200 error-status L7OKC\n"],

@@ -44,7 +44,7 @@ function shell(bucket: Bucket, commands: string): { status: number | null; lines
             "-c",
             `. '${COMPONENTS}/host/lib.sh'; begin; export BUCKET=${bucket} NAME=by-hand STATE; UNIT=none.service BIN=$STATE/k3s CONF=$STATE DATA=$STATE/data
             printf '%s\\n' '${SECRET}' >"$SECRETS/s3-secret-key"
-            . '${COMPONENTS}/k3s/snapshot-lib.sh'
+            . '${COMPONENTS}/host/snapshot-lib.sh'
             ${commands}; cat "$STATE/calls" >&2`,
         ],
         { encoding: "utf8", env: { ...process.env, STATE: state } },

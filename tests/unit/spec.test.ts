@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
-import { checkSpec } from "../../components/spec/check";
-import type { ClusterSpec } from "../../components/spec/spec";
-import { knownHostKey } from "../../components/spec/known-hosts";
-import { durationMs, isCidr, nodeNetworks, parseK3sVersion } from "../../components/spec/values";
+import { checkSpec } from "../../components/config/check";
+import type { ClusterSpec } from "../../components/model/cluster";
+import { knownHostKey } from "../../components/config/known-hosts";
+import { durationMs, isCidr, nodeNetworks, parseK3sVersion } from "../../components/model/values";
 import { CA_PEM, mistakes, node, settings, spec } from "./settings";
 
 /** Each mistake in these settings, as one line that names path, value and what is allowed. */

@@ -5,8 +5,6 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { kitFolder } from "./kit-folder";
 
-const components = join(__dirname, "../../components");
-
 export interface Run {
     readonly code: number | null;
     readonly text: string;
@@ -45,9 +43,9 @@ ${commands}`;
  */
 export const shell: Shell = (commands, files) => run("", commands, files);
 
-/** The same with the functions of k3s/NAME, which end where `end` begins: what the script does when it is called stays out. */
+/** The same with the functions of script NAME, which end where `end` begins: what the script does when it is called stays out. */
 export function stepShell(name: string, end: string): Shell {
-    const [functions = "", rest] = readFileSync(join(components, "k3s", name), "utf8").split(end);
+    const [functions = "", rest] = readFileSync(join(kitFolder(), name), "utf8").split(end);
     if (rest === undefined) throw new Error(`${name} has no line ${JSON.stringify(end)}`);
     return (commands, files) => run(functions.replace(/^\. .*$/gm, ""), commands, files);
 }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { Rollout } from "../../components/rollout";
-import { factsOf, refusals, type ClusterFacts } from "../../components/spec/transition";
+import { Rollout } from "../../components/hooks/rollout";
+import { factsOf, refusals, type ClusterFacts } from "../../components/config/transition";
 import { node, spec } from "./settings";
 
 const facts = (version: string, nodes: Record<string, string>, datastore = "etcd"): ClusterFacts => ({

@@ -2,7 +2,7 @@
  * The system's `ssh` with a stack's own settings: user, port, bastion, pinned host keys. Pure: texts of the files that `ssh -F`
  * reads. The user's own ~/.ssh is not read, so that a host is reached as `pulumi up` reaches it, or not at all.
  */
-import type { BastionSpec, NodeSpec, SshSpec } from "../components/model/cluster";
+import type { BastionSpec, NodeSpec } from "../components/model/cluster";
 
 /** Files of one run, as absolute paths. */
 export interface SshFiles {
@@ -70,9 +70,4 @@ const quoted = (path: string): string => `"${path.replaceAll("%", "%%")}"`;
 /** Arguments of `ssh` for one command on a node, with the configuration in `config`. */
 export function sshArguments(config: string, node: string, command: string): string[] {
     return ["-F", config, "-T", "--", node, command];
-}
-
-/** How a command of the login user becomes root's. */
-export function asRoot(ssh: SshSpec): string {
-    return ssh.user === "root" ? "" : "sudo -n ";
 }

@@ -1,7 +1,7 @@
 /** Asks the hosts of a stack, each in one SSH session, some at a time. */
 import { PUBLIC_PATHS } from "../../components/model/readiness";
 import { KIT_DIR } from "../../components/model/paths";
-import { asRoot } from "../ssh-client";
+import { asRoot } from "../../components/remote/login-shell";
 import { sideBySide, withSessions } from "../ssh-sessions";
 import type { OutsideStack } from "../outside";
 import type { ClusterSpec, NodeSpec } from "../../components/model/cluster";

@@ -8,7 +8,7 @@ import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import { backendName } from "../../components/model/proxy";
 import { scriptText } from "../../components/remote/kit";
-import { asRoot } from "../ssh-client";
+import { asRoot } from "../../components/remote/login-shell";
 import { sideBySide, withSessions, type Session } from "../ssh-sessions";
 import { readOutside } from "../outside";
 import { servers, type ClusterSpec, type NodeSpec } from "../../components/model/cluster";

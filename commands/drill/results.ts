@@ -1,5 +1,5 @@
 /** What the hosts say, as values. Pure. */
-import { readyCodes } from "../../components/steps/k3s-files";
+import { readyCodes } from "../../components/model/readiness";
 import { serverName } from "../../components/model/proxy";
 import { servers, type ClusterSpec } from "../../components/model/cluster";
 

@@ -20,8 +20,8 @@ import {
 import { EQUAL_ON_SERVERS, K3S_KEYS, MANAGED_KEYS } from "./k3s-keys";
 import { isKubeletLabel } from "./kubelet-labels";
 import { knownHostKey } from "./known-hosts";
-import { stackSchema, type K3sConfig, type NodeSettings, type StackSettings } from "./schema";
-import type { BastionSpec, ClusterSpec, NodeSpec, Role, SshSpec } from "../model/cluster";
+import { stackSchema, type NodeSettings, type StackSettings } from "./schema";
+import type { BastionSpec, ClusterSpec, K3sConfig, NodeSpec, Role, SshSpec } from "../model/cluster";
 import {
     canonicalAddress,
     durationMs,

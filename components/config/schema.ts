@@ -5,6 +5,7 @@
 import { X509Certificate } from "node:crypto";
 import { z } from "zod";
 import { haproxyConfigSchema } from "../haproxy";
+import { ALLOWABLE, type K3sConfig } from "../model/cluster";
 import {
     K3S_VERSION_FORM,
     durationMs,
@@ -115,16 +116,13 @@ const credential = refined(
     "1 to 256 printable ASCII characters without spaces, quotes and backslashes",
 );
 
-/** Changes that are refused unless the stack file allows them. */
-export const ALLOWABLE = ["lessTolerance", "downgrade", "skipMinor", "adopt", "podNetwork"] as const;
-
 /** k3s's own settings, checked key by key against the role in check.ts. */
 const k3sConfig = z.record(
     z.string(),
     z.union([line, z.number(), z.boolean(), z.array(z.union([line, z.number()]))], {
         error: "must be text (one line), a number, true or false, or a list of texts and numbers",
     }),
-);
+) satisfies z.ZodType<K3sConfig>;
 
 /** Keys of YAML files that others read are one word or line of ASCII, as all of theirs are. */
 function asciiKeys(content: unknown, ctx: z.core.$RefinementCtx): void {
@@ -403,4 +401,3 @@ export const stackSchema = z.strictObject({
 /** A stack file's settings as the user wrote them, every field known and well formed. */
 export type StackSettings = z.infer<typeof stackSchema>;
 export type NodeSettings = StackSettings["nodes"][number];
-export type K3sConfig = z.infer<typeof k3sConfig>;

@@ -1,7 +1,6 @@
 /** Reads the stack's configuration: the one place that knows pulumi.Config and the files a stack file names. */
 import * as pulumi from "@pulumi/pulumi";
-import type { SshAccess } from "../remote/node-command";
-import type { GivenSecrets } from "../secrets";
+import type { GivenSecrets, SshAccess } from "../model/credentials";
 import { checkSpec, type CheckedSpec } from "./check";
 import { SECRET_SETTINGS, SpecError, type Problem } from "./problems";
 import { stackSchema } from "./schema";

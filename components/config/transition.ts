@@ -3,7 +3,8 @@
  * are refused in the preview, before any host is touched. Pure.
  */
 import { shown, type Problem } from "./problems";
-import { fixedSettings, settingConsequences, settingRefusals } from "./founding";
+import { settingConsequences, settingRefusals } from "./founding";
+import { fixedSettings } from "../model/change-rules";
 import type { Allowance, ClusterSpec } from "../model/cluster";
 import { parseK3sVersion } from "../model/values";
 
@@ -17,7 +18,7 @@ export interface ClusterFacts {
     readonly founder?: string;
     /** `role address` by name; ` rebuilt N` where it was raised, lost nodes with ` lost`. */
     readonly nodes: Readonly<Record<string, string>>;
-    /** What k3s fixes at the founding and what the pods' network depends on (founding.ts); absent as above. */
+    /** What k3s fixes at the founding and what the pods' network depends on (model/change-rules.ts); absent as above. */
     readonly settings?: Readonly<Record<string, string>>;
 }
 

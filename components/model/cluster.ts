@@ -1,16 +1,11 @@
 /** The validated cluster description: plain, read-only, all defaults filled in. Everything after it works on these values. */
 import type { HaproxyConfig, Timeouts } from "../haproxy";
-import type { ALLOWABLE, K3sConfig } from "../config/schema";
+import type { Readiness } from "./readiness";
 
 export type Role = "server" | "agent";
 
-/**
- * How the proxies tell that a master is ready, one setting for both sides:
- * - `unauthorized`: k3s as it comes, 401 expected; sees that the process is up, not that etcd answers.
- * - `anonymous`: anonymous-auth plus a ClusterRole that leaves the three health paths; 200 expected.
- * - `scoped`: an AuthenticationConfiguration that opens the three health paths only; 200 expected.
- */
-export type Readiness = "unauthorized" | "anonymous" | "scoped";
+/** k3s's own settings, by the names of its config.yaml. */
+export type K3sConfig = Record<string, string | number | boolean | (string | number)[]>;
 
 export interface BastionSpec {
     readonly host: string;
@@ -93,7 +88,8 @@ export interface RolloutSpec {
     readonly leaveSeconds: number;
 }
 
-/** Changes that are refused unless the user allows them. */
+/** Changes that are refused unless the stack file allows them. */
+export const ALLOWABLE = ["lessTolerance", "downgrade", "skipMinor", "adopt", "podNetwork"] as const;
 export type Allowance = (typeof ALLOWABLE)[number];
 
 /** etcd snapshots; what is absent is k3s's own default. */

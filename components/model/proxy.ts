@@ -1,4 +1,4 @@
-/** What the steps prepare and haproxy are given on a node, as values. */
+/** The proxy of a node: its configuration, and the names by which others know parts of it. Pure. */
 import {
     backendName as haproxyBackend,
     caFilePath,
@@ -10,10 +10,9 @@ import {
     type HaproxyConfig,
     type ProxyParams,
 } from "../haproxy";
-import type { Bundle, BundleFile } from "../remote/bundle";
-import { readyCodes } from "../steps/k3s-files";
 import { servers, type ClusterSpec, type NodeSpec } from "./cluster";
-import { canonicalAddress, parseK3sVersion, urlHost } from "./values";
+import { readyCodes } from "./readiness";
+import { canonicalAddress, urlHost } from "./values";
 
 /** The backend's name in haproxy, its metrics and its socket. */
 export function backendName(spec: ClusterSpec): string {
@@ -73,60 +72,6 @@ export function serverName(spec: ClusterSpec, node: NodeSpec): string {
 /** haproxy.cfg of a node as it is meant to be; secrets are placeholders that the host fills in. */
 export function haproxyConfig(spec: ClusterSpec, node: NodeSpec): string {
     return renderHaproxy(haproxyModel(spec, node));
-}
-
-/** Facts checked, scripts and secrets brought, sysctl, packages and files of the user. The secrets themselves are added as files. */
-export function prepareBundle(
-    spec: ClusterSpec,
-    node: NodeSpec,
-    clusterId: string,
-    secrets: Readonly<Record<string, string>>,
-): Bundle {
-    const sysctl = Object.entries(spec.host.sysctl).sort(([a], [b]) => (a < b ? -1 : 1));
-    const files: BundleFile[] = Object.entries(secrets).map(([name, value]) => ({
-        path: `/var/lib/k3s-ha/secrets/${name}`,
-        mode: "0600",
-        content: value,
-    }));
-    if (sysctl.length > 0) {
-        files.push({
-            path: "/etc/sysctl.d/90-k3s-ha.conf",
-            mode: "0644",
-            content: sysctl.map(([k, v]) => `${k} = ${v}`).join("\n"),
-        });
-    }
-    return {
-        settings: {
-            node: node.name,
-            rebuilt: node.rebuilt || undefined,
-            "cluster-id": clusterId,
-            adopt: spec.allow.includes("adopt") ? `${node.role} ${spec.caHash}` : undefined,
-            // Its kubelet does not start there otherwise (Kubernetes 1.35).
-            "cgroup-v1": refusesCgroupV1(spec) ? "refused" : undefined,
-            packages: ["curl", "openssl", "socat", ...spec.host.packages].join(" "),
-        },
-        files: [...files, ...spec.host.files],
-    };
-}
-
-function refusesCgroupV1(spec: ClusterSpec): boolean {
-    return (parseK3sVersion(spec.version)?.minor ?? 0) >= 35 && spec.kubelet["failCgroupV1"] !== false;
-}
-
-/** haproxy from the distribution's package, its configuration, and what must be true at the end. */
-export function haproxyBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
-    return {
-        settings: {
-            node: node.name,
-            rebuilt: node.rebuilt || undefined,
-            listen: [`127.0.0.1 ${spec.proxy.port}`, `${statsAddress(spec, node)} ${spec.proxy.stats.port}`],
-            backend: backendName(spec),
-            expect: readyCodes(spec.readiness).join(","),
-            "ca-file": spec.proxy.check.verify && spec.proxy.preset !== "seed" ? caFile(spec) : undefined,
-            "vpn-unit": spec.vpn.unit,
-        },
-        files: [{ path: "/etc/haproxy/haproxy.cfg", mode: "0600", content: haproxyConfig(spec, node) }],
-    };
 }
 
 /** host:port as Prometheus and people write it. */

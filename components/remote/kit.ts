@@ -1,5 +1,5 @@
 /**
- * The scripts that run on a node: one file, copied to the home of the user that logs in. Step prepare installs it to {@link KIT_DIR}, so that
+ * The scripts that run on a node: one file, copied to the home of the user that logs in. Step prepare installs it to KIT_DIR, so that
  * the other steps' commands are one short line: that line is what a failed `pulumi up` prints. Neither the scripts nor the file are in the
  * state: it holds their digests.
  */
@@ -8,11 +8,8 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFile
 import { dirname, join, relative } from "node:path";
 import type { NodeSpec } from "../model/cluster";
 import { renderBundle } from "./bundle";
-import { KIT_DIR } from "../model/paths";
 
-export { KIT_DIR };
-
-/** The scripts as a node has them in {@link KIT_DIR}: what lies in this folder is sent, and nothing else. */
+/** The scripts as a node has them in KIT_DIR: what lies in this folder is sent, and nothing else. */
 const HOST = join(__dirname, "../host");
 /** Files that the engine reads while it works, by their digest; made again when they are gone. */
 const CACHE = join(__dirname, "../../node_modules/.cache/k3s-ha");

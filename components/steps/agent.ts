@@ -2,7 +2,8 @@
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import { nodeCommand, remade } from "../remote/node-command";
-import { k3sData, stageBinary, type K3sNodeArgs } from "./server";
+import { k3sData, type K3sNodeArgs } from "./k3s";
+import { stageBinary } from "./stage";
 
 /**
  * Writes what Server writes, with k3s-agent.service. Joins through its own proxy and stays behind it; done when its Node is

@@ -1,10 +1,10 @@
 /** What k3s reads on a node: config.yaml, kubelet and registry settings, the anonymous rules, the systemd unit. Pure. */
 import { stringify } from "yaml";
-import { backendName as haproxyBackend } from "../haproxy";
 import type { BundleFile } from "../remote/bundle";
-import { KIT_DIR } from "../model/paths";
-import type { K3sConfig } from "../config/schema";
-import type { ClusterSpec, NodeSpec, Readiness } from "../model/cluster";
+import { AUTHN_FILE, KIT_DIR } from "../model/paths";
+import type { ClusterSpec, K3sConfig, NodeSpec } from "../model/cluster";
+import { backendName } from "../model/proxy";
+import { readinessArgs } from "../model/readiness";
 
 const CONF = "/etc/rancher/k3s";
 /**
@@ -37,23 +37,6 @@ export function quotedYaml(value: unknown): string {
         /[\u007f-\u009f\u2028\u2029\ufeff\ufffe\uffff]/g,
         (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
     );
-}
-
-/** The kube-apiserver flags that a readiness mode needs. */
-export function readinessArgs(readiness: Readiness): string[] {
-    switch (readiness) {
-        case "unauthorized":
-            return [];
-        case "anonymous":
-            return ["anonymous-auth=true"];
-        case "scoped":
-            return [`authentication-config=${CONF}/authn.yaml`];
-    }
-}
-
-/** HTTP codes that a ready master gives an anonymous GET /readyz. */
-export function readyCodes(readiness: Readiness): number[] {
-    return readiness === "unauthorized" ? [401] : [200];
 }
 
 const list = (value: K3sConfig[string] | undefined): (string | number)[] =>
@@ -160,7 +143,7 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
         });
     }
     if (node.role === "server" && spec.readiness === "scoped") {
-        files.push({ path: `${CONF}/authn.yaml`, mode: "0600", content: authenticationConfig(spec.version, spec.jwt) });
+        files.push({ path: AUTHN_FILE, mode: "0600", content: authenticationConfig(spec.version, spec.jwt) });
     }
     if (Object.keys(spec.registries).length > 0) {
         files.push({ path: `${CONF}/registries.yaml`, mode: "0600", content: quotedYaml(spec.registries) });
@@ -174,6 +157,36 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
         });
     }
     return files;
+}
+
+/** Files that k3s reads at its start wherever nothing names them. */
+const READ_AT_START =
+    /^\/etc\/(default|sysconfig)\/k3s(-agent)?$|^\/etc\/systemd\/system\/k3s(-agent)?\.service\.d\/|^\/etc\/rancher\/k3s\/|^\/var\/lib\/rancher\/k3s\/agent\/etc\//;
+
+/** All texts in a value. */
+function textsIn(value: unknown): string[] {
+    if (typeof value === "string") return [value];
+    return value !== null && typeof value === "object" ? Object.values(value).flatMap(textsIn) : [];
+}
+
+/**
+ * Those of host.files that k3s on a node reads when it starts and not later, sorted: in its own places, or named by its settings,
+ * `registries` or `kubelet` (an audit policy, a registry's CA), or by another one of them.
+ */
+export function filesReadAtStart(spec: ClusterSpec, node: NodeSpec): ClusterSpec["host"]["files"] {
+    const named = (texts: readonly string[], path: string): boolean =>
+        texts.some((text) => text.split(/[\s=,:"'[\]{}]+/).includes(path));
+    let texts = textsIn([node.config, spec.registries, spec.kubelet]);
+    const read = new Set<ClusterSpec["host"]["files"][number]>();
+    for (;;) {
+        const more = spec.host.files.filter(
+            (file) => !read.has(file) && (READ_AT_START.test(file.path) || named(texts, file.path)),
+        );
+        if (more.length === 0) break;
+        more.forEach((file) => read.add(file));
+        texts = [...texts, ...more.map((file) => file.content)];
+    }
+    return [...read].sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
 /**
@@ -191,7 +204,7 @@ export function k3sUnit(spec: ClusterSpec, node: NodeSpec, proxyName: string = n
     const script = `-/bin/sh ${KIT_DIR}/drain.sh`;
     const serverOnly =
         node.role === "server"
-            ? `ExecStop=${script} begin ${proxyName} ${node.address} ${haproxyBackend(spec)}
+            ? `ExecStop=${script} begin ${proxyName} ${node.address} ${backendName(spec)}
 ExecStartPre=${script} absent
 ExecStartPre=-/bin/rm -f ${PASSWD}
 ExecStartPost=${script} end ${node.address}

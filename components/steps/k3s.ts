@@ -1,29 +1,28 @@
-/** What the steps stage and k3s are given on a node: settings and files, as values. */
+/** What step k3s is given, on a server and on an agent. */
 import { createHash } from "node:crypto";
-import { backendName, caFile, serverName } from "../model/proxy";
-import type { Bundle } from "../remote/bundle";
-import { filesReadAtStart } from "../config/checks/files";
-import { flannelBackend, takenFromServers } from "../config/founding";
+import * as pulumi from "@pulumi/pulumi";
+import { flannelBackend, takenFromServers } from "../model/change-rules";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
-import { joinUrl, k3sFiles, k3sUnit, nodeLabels } from "./k3s-files";
+import type { SshAccess } from "../model/credentials";
+import { backendName, caFile, serverName } from "../model/proxy";
+import { renderBundle, type Bundle } from "../remote/bundle";
+import type { ClusterSecrets } from "../secrets";
+import { filesReadAtStart, joinUrl, k3sFiles, k3sUnit } from "./k3s-files";
+import type { LocalProxy } from "./local-proxy";
 
-/** The k3s binary: which, from where, and what it must be. Restarts nothing. */
-export function stageBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
-    const { baseUrl, sha256, file } = spec.download;
-    return {
-        settings: {
-            node: node.name,
-            rebuilt: node.rebuilt || undefined,
-            version: spec.version,
-            "base-url": file === undefined || Object.keys(sha256).length === 0 ? baseUrl : undefined,
-            file,
-            "sha256-amd64": sha256.amd64,
-            "sha256-arm64": sha256.arm64,
-            "sha256-arm": sha256.arm,
-            "download-seconds": spec.timeouts.download,
-        },
-        files: [],
-    };
+/** Arguments of Server and Agent. */
+export interface K3sNodeArgs {
+    readonly spec: ClusterSpec;
+    readonly node: NodeSpec;
+    readonly access: SshAccess;
+    readonly secrets: ClusterSecrets;
+    /** The node's own proxy, which it joins through. */
+    readonly proxy: LocalProxy;
+    /** SHA-256 of the cluster's CA; absent only for the master that founds the cluster. */
+    readonly caHash?: pulumi.Input<string>;
+    /** Steps of other nodes that come first. */
+    readonly after: readonly pulumi.Resource[];
+    readonly hooks?: pulumi.ResourceHookBinding;
 }
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
@@ -77,31 +76,8 @@ export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
     };
 }
 
-/** Nodes that the cluster must forget, and keep out should they come back. */
-export function fenceBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
-    return {
-        settings: {
-            node: node.name,
-            datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
-            lost: spec.nodes.filter((n) => n.lost).map((n) => n.name),
-        },
-        files: [],
-    };
-}
-
-/** The Nodes as they are to be: who is a member, with which labels and taints. */
-export function nodesBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
-    const live = spec.nodes.filter((n) => !n.lost);
-    return {
-        settings: {
-            node: node.name,
-            datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
-            "leave-seconds": spec.rollout.leaveSeconds,
-            // A host that was rebuilt has a new Node, without this step's marks.
-            member: live.map((n) => `${n.name} ${n.role}${n.rebuilt > 0 ? ` ${n.rebuilt}` : ""}`),
-            label: live.flatMap((n) => nodeLabels(n).map((label) => `${n.name} ${label}`)),
-            taint: live.flatMap((n) => [...n.taints].sort().map((taint) => `${n.name} ${taint}`)),
-        },
-        files: [],
-    };
+/** Data of step k3s: secret as a whole where one of its settings is encrypted in the stack file. */
+export function k3sData(spec: ClusterSpec, node: NodeSpec): pulumi.Input<string> {
+    const text = renderBundle(k3sBundle(spec, node));
+    return spec.confidential ? pulumi.secret(text) : text;
 }

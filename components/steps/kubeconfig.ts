@@ -1,7 +1,7 @@
 /** The way into the cluster: its CA and kubeconfig, read from the founding master. */
 import { types, type remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import type { ClusterStepArgs } from "./server";
+import type { ClusterStepArgs } from "./cluster-step";
 import { renderBundle } from "../remote/bundle";
 import { nodeCommand } from "../remote/node-command";
 import { certificateEnd, endWarning, parseAccess, stackKubeconfig } from "../model/kubeconfig";

@@ -3,14 +3,16 @@ import type { remote } from "@pulumi/command";
 import { types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import { renderBundle } from "../remote/bundle";
-import { KIT_DIR, bootstrapCommand } from "../remote/kit";
-import { START_FILES, inShell } from "../remote/login-shell";
-import { nodeCommand, rawCommand, sendKit, type SshAccess } from "../remote/node-command";
-import { asRoot } from "../../commands/ssh-client";
+import { bootstrapCommand } from "../remote/kit";
+import { START_FILES, asRoot, inShell } from "../remote/login-shell";
+import { nodeCommand, rawCommand, sendKit } from "../remote/node-command";
+import type { SshAccess } from "../model/credentials";
 import type { ClusterSecrets } from "../secrets";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
-import { readyCodes } from "./k3s-files";
-import { haproxyBundle, prepareBundle } from "../model/proxy";
+import { KIT_DIR } from "../model/paths";
+import { readyCodes } from "../model/readiness";
+import { haproxyBundle } from "./haproxy";
+import { prepareBundle } from "./prepare";
 
 /** Arguments of {@link LocalProxy}. */
 export interface LocalProxyArgs {
@@ -18,7 +20,7 @@ export interface LocalProxyArgs {
     readonly node: NodeSpec;
     readonly access: SshAccess;
     readonly secrets: ClusterSecrets;
-    /** Told about failures with what to do; see index.ts. */
+    /** Told about failures with what to do; see components/hooks. */
     readonly hooks?: pulumi.ResourceHookBinding;
     /** What must be allowed before the first host is touched. */
     readonly after: readonly pulumi.Resource[];

@@ -1,26 +1,38 @@
-/** What the cluster knows of its nodes, and its snapshots: steps that run on one master. */
+/** What the cluster knows of its nodes: steps that run on one master. */
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import { renderBundle, type Bundle } from "../remote/bundle";
-import { nodeCommand } from "../remote/node-command";
-import { fenceBundle, nodesBundle } from "./k3s";
-import type { ClusterStepArgs } from "./server";
+import type { ClusterSpec, NodeSpec } from "../model/cluster";
+import type { Bundle } from "../remote/bundle";
+import { clusterStep, type ClusterStepArgs } from "./cluster-step";
+import { nodeLabels } from "./k3s-files";
 
-function clusterStep(
-    name: string,
-    script: string,
-    create: string,
-    bundle: Bundle,
-    args: ClusterStepArgs,
-    parent: pulumi.Resource,
-): remote.Command {
-    return nodeCommand(
-        name,
-        args.node,
-        args.access,
-        { script, create, stdin: renderBundle(bundle) },
-        { parent, dependsOn: [...args.after], hooks: args.hooks },
-    );
+/** Nodes that the cluster must forget, and keep out should they come back. */
+export function fenceBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
+    return {
+        settings: {
+            node: node.name,
+            datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
+            lost: spec.nodes.filter((n) => n.lost).map((n) => n.name),
+        },
+        files: [],
+    };
+}
+
+/** The Nodes as they are to be: who is a member, with which labels and taints. */
+export function nodesBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
+    const live = spec.nodes.filter((n) => !n.lost);
+    return {
+        settings: {
+            node: node.name,
+            datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
+            "leave-seconds": spec.rollout.leaveSeconds,
+            // A host that was rebuilt has a new Node, without this step's marks.
+            member: live.map((n) => `${n.name} ${n.role}${n.rebuilt > 0 ? ` ${n.rebuilt}` : ""}`),
+            label: live.flatMap((n) => nodeLabels(n).map((label) => `${n.name} ${label}`)),
+            taint: live.flatMap((n) => [...n.taints].sort().map((taint) => `${n.name} ${taint}`)),
+        },
+        files: [],
+    };
 }
 
 /**
@@ -51,24 +63,6 @@ export class Nodes extends pulumi.ComponentResource {
             args,
             this,
         );
-        this.registerOutputs({});
-    }
-}
-
-/** An etcd snapshot on demand; another name takes another one. */
-export class Snapshot extends pulumi.ComponentResource {
-    /** Path and host. */
-    public readonly place: pulumi.Output<string>;
-
-    public constructor(
-        name: string,
-        args: ClusterStepArgs & { readonly snapshot: string },
-        opts?: pulumi.ComponentResourceOptions,
-    ) {
-        super("k3s-ha:k3s:Snapshot", name, {}, opts);
-        const bundle = { settings: { node: args.node.name, name: args.snapshot }, files: [] };
-        const taken = clusterStep(`${name}-taken`, "snapshot.sh", "", bundle, args, this);
-        this.place = taken.stdout.apply((out) => /^snapshot: (.*)$/m.exec(out ?? "")?.[1] ?? "");
         this.registerOutputs({});
     }
 }

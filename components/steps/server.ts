@@ -1,42 +1,14 @@
 /** k3s on one master. */
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import { renderBundle } from "../remote/bundle";
-import { nodeCommand, remade, type SshAccess } from "../remote/node-command";
-import type { LocalProxy } from "./local-proxy";
-import type { ClusterSecrets } from "../secrets";
-import type { ClusterSpec, NodeSpec } from "../model/cluster";
-import { k3sBundle, stageBundle } from "./k3s";
-
-/** Arguments of {@link Server} and Agent. */
-export interface K3sNodeArgs {
-    readonly spec: ClusterSpec;
-    readonly node: NodeSpec;
-    readonly access: SshAccess;
-    readonly secrets: ClusterSecrets;
-    /** The node's own proxy, which it joins through. */
-    readonly proxy: LocalProxy;
-    /** SHA-256 of the cluster's CA; absent only for the master that founds the cluster. */
-    readonly caHash?: pulumi.Input<string>;
-    /** Steps of other nodes that come first. */
-    readonly after: readonly pulumi.Resource[];
-    readonly hooks?: pulumi.ResourceHookBinding;
-}
+import { nodeCommand, remade } from "../remote/node-command";
+import { k3sData, type K3sNodeArgs } from "./k3s";
+import { stageBinary } from "./stage";
 
 /** Arguments of {@link Server}. */
 export interface ServerArgs extends K3sNodeArgs {
     /** For the founding master: what the others said of their etcd data, `name@address=none,…`. */
     readonly others?: pulumi.Input<string>;
-}
-
-/** Arguments of the steps that are the cluster's and run on one master. */
-export interface ClusterStepArgs {
-    readonly spec: ClusterSpec;
-    /** The master that the step runs on. */
-    readonly node: NodeSpec;
-    readonly access: SshAccess;
-    readonly after: readonly pulumi.Resource[];
-    readonly hooks?: pulumi.ResourceHookBinding;
 }
 
 /**
@@ -87,26 +59,4 @@ export class Server extends pulumi.ComponentResource {
         );
         this.registerOutputs({});
     }
-}
-
-/** Data of step k3s: secret as a whole where one of its settings is encrypted in the stack file. */
-export function k3sData(spec: ClusterSpec, node: NodeSpec): pulumi.Input<string> {
-    const text = renderBundle(k3sBundle(spec, node));
-    return spec.confidential ? pulumi.secret(text) : text;
-}
-
-/** Brings the verified binary to a node, beside the proxy's installation. */
-export function stageBinary(name: string, args: K3sNodeArgs, parent: pulumi.Resource): remote.Command {
-    return nodeCommand(
-        `${name}-stage`,
-        args.node,
-        args.access,
-        {
-            script: "stage.sh",
-            create: "apply",
-            stdin: renderBundle(stageBundle(args.spec, args.node)),
-            remove: "remove",
-        },
-        { parent, dependsOn: [args.proxy.prepared], hooks: args.hooks, ...remade(args.proxy.prepared) },
-    );
 }

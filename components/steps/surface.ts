@@ -1,23 +1,11 @@
 /** The proof of what anonymous clients get, asked of every master. */
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import type { ClusterStepArgs } from "./server";
+import type { ClusterStepArgs } from "./cluster-step";
 import { renderBundle } from "../remote/bundle";
 import { nodeCommand } from "../remote/node-command";
-import { servers, type Readiness } from "../model/cluster";
-import { PUBLIC_PATHS } from "../model/readiness";
-
-/** Path and HTTP code that a client without credentials must get in a readiness mode. */
-export function anonymousSurface(readiness: Readiness): (readonly [path: string, code: number])[] {
-    const open = readiness === "unauthorized" ? 401 : 200;
-    const closed = readiness === "anonymous" ? 403 : 401;
-    return [
-        ...PUBLIC_PATHS.map((path) => [path, open] as const),
-        ...["/version", "/api", "/metrics", "/api/v1/namespaces/kube-system/secrets"].map(
-            (path) => [path, closed] as const,
-        ),
-    ];
-}
+import { servers } from "../model/cluster";
+import { anonymousSurface } from "../model/readiness";
 
 /** Reads only; fails the `up` when a master answers something else. Asked again when masters, version or mode change. */
 export class AnonymousSurface extends pulumi.ComponentResource {

@@ -6,7 +6,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { renderBundle } from "../remote/bundle";
 import { nodeCommand } from "../remote/node-command";
 import { quotedYaml } from "./k3s-files";
-import type { ClusterStepArgs } from "./server";
+import type { ClusterStepArgs } from "./cluster-step";
 import { PUBLIC_PATHS } from "../model/readiness";
 
 const ROLE = "system:public-info-viewer";

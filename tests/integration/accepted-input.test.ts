@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
-import { haproxyBundle } from "../../components/model/proxy";
+import { haproxyBundle } from "../../components/steps/haproxy";
 import { readStack } from "../../components/config/stack";
 import { SECRET_SETTINGS, configPath } from "../../components/config/problems";
 import { BASE, OTHERS, TEXTS, configOf, places, withValue } from "../unit/hostile";

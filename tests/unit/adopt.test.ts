@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { nodeConfig, quotedYaml } from "../../components/steps/k3s-files";
-import { prepareBundle } from "../../components/model/proxy";
+import { prepareBundle } from "../../components/steps/prepare";
 import type { NodeSpec } from "../../components/model/cluster";
 import { kitFolder } from "./kit-folder";
 import { mistakes, spec } from "./settings";

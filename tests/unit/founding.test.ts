@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { k3sBundle } from "../../components/steps/k3s";
 import { renderBundle } from "../../components/remote/bundle";
-import { changeTable } from "../../components/config/founding";
+import { changeTable } from "../../components/model/change-rules";
 import { consequences, factsOf, refusals } from "../../components/config/transition";
 import { node, spec } from "./settings";
 import { shell } from "./step-shell";

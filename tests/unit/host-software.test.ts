@@ -4,7 +4,7 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { prepareBundle } from "../../components/model/proxy";
+import { prepareBundle } from "../../components/steps/prepare";
 import { kitFolder } from "./kit-folder";
 import { spec } from "./settings";
 

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
 import { parse } from "yaml";
-import { anonymousSurface } from "../../components/steps/surface";
+import { anonymousSurface } from "../../components/model/readiness";
 import { authenticationConfig, k3sFiles, k3sUnit, nodeConfig, quotedYaml } from "../../components/steps/k3s-files";
-import { fenceBundle, k3sBundle, nodesBundle, stageBundle } from "../../components/steps/k3s";
-import { haproxyBundle, prepareBundle } from "../../components/model/proxy";
+import { fenceBundle, nodesBundle } from "../../components/steps/nodes";
+import { k3sBundle } from "../../components/steps/k3s";
+import { stageBundle } from "../../components/steps/stage";
+import { haproxyBundle } from "../../components/steps/haproxy";
+import { prepareBundle } from "../../components/steps/prepare";
 import { renderBundle } from "../../components/remote/bundle";
 import { checkSpec } from "../../components/config/check";
 import type { ClusterSpec, NodeSpec } from "../../components/model/cluster";

@@ -1,6 +1,7 @@
 /** Flags of the kube-apiserver that decide who is who: some belong to `readiness`, and some cannot stand beside its file. */
 import type { Report } from "../problems";
-import type { K3sConfig, StackSettings } from "../schema";
+import type { StackSettings } from "../schema";
+import type { K3sConfig } from "../../model/cluster";
 
 /** Who is anonymous is said by `readiness` alone; the user may say the same. */
 export function checkAuthentication(settings: StackSettings, report: Report): void {

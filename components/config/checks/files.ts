@@ -1,7 +1,6 @@
-/** host.files: what is written by the program or by k3s itself, and which of them k3s reads. */
+/** host.files: what is written by the program or by k3s itself. */
 import type { Report } from "../problems";
 import type { StackSettings } from "../schema";
-import type { ClusterSpec, NodeSpec } from "../../model/cluster";
 
 const K3S = "/var/lib/rancher/k3s";
 /** Manifests that k3s brings itself and writes at every start; those beside them are the user's. */
@@ -60,34 +59,4 @@ export function checkFiles({ host }: StackSettings, report: Report): void {
         const by = writer(path);
         if (by !== undefined) report(["host", "files", i, "path"], path, by);
     });
-}
-
-/** Files that k3s reads at its start wherever nothing names them. */
-const READ_AT_START =
-    /^\/etc\/(default|sysconfig)\/k3s(-agent)?$|^\/etc\/systemd\/system\/k3s(-agent)?\.service\.d\/|^\/etc\/rancher\/k3s\/|^\/var\/lib\/rancher\/k3s\/agent\/etc\//;
-
-/** All texts in a value. */
-function textsIn(value: unknown): string[] {
-    if (typeof value === "string") return [value];
-    return value !== null && typeof value === "object" ? Object.values(value).flatMap(textsIn) : [];
-}
-
-/**
- * Those of host.files that k3s on a node reads when it starts and not later, sorted: in its own places, or named by its settings,
- * `registries` or `kubelet` (an audit policy, a registry's CA), or by another one of them.
- */
-export function filesReadAtStart(spec: ClusterSpec, node: NodeSpec): ClusterSpec["host"]["files"] {
-    const named = (texts: readonly string[], path: string): boolean =>
-        texts.some((text) => text.split(/[\s=,:"'[\]{}]+/).includes(path));
-    let texts = textsIn([node.config, spec.registries, spec.kubelet]);
-    const read = new Set<ClusterSpec["host"]["files"][number]>();
-    for (;;) {
-        const more = spec.host.files.filter(
-            (file) => !read.has(file) && (READ_AT_START.test(file.path) || named(texts, file.path)),
-        );
-        if (more.length === 0) break;
-        more.forEach((file) => read.add(file));
-        texts = [...texts, ...more.map((file) => file.content)];
-    }
-    return [...read].sort((a, b) => (a.path < b.path ? -1 : 1));
 }

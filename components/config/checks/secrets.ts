@@ -5,7 +5,8 @@
  */
 import type { HaproxyConfig } from "../../haproxy";
 import { configPath, isSecretKey, type Problem, type Report } from "../problems";
-import type { K3sConfig, StackSettings } from "../schema";
+import type { StackSettings } from "../schema";
+import type { K3sConfig } from "../../model/cluster";
 
 /** k3s settings whose value is a secret, whatever it is; those that the program sets itself are refused for that. */
 const K3S_SECRETS: ReadonlySet<string> = new Set(["etcd-s3-session-token", "vpn-auth"]);

@@ -1,6 +1,6 @@
 /** Steps that are the cluster's: each runs on one master. */
 import type { remote } from "@pulumi/command";
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
 import type { SshAccess } from "../model/credentials";
 import { renderBundle, type Bundle } from "../remote/bundle";

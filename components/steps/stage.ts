@@ -1,6 +1,6 @@
 /** The k3s binary on one node. */
 import type { remote } from "@pulumi/command";
-import * as pulumi from "@pulumi/pulumi";
+import type * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
 import { renderBundle, type Bundle } from "../remote/bundle";
 import { nodeCommand, remade } from "../remote/node-command";

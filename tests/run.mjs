@@ -42,6 +42,13 @@ const suites = [
     // A scenario that is asked for by its name may be of either kind.
     scenarios("cluster", SHORT, ...(process.env.ONLY ? [LONG] : [])),
     { ...scenarios("long", LONG), onDemand: true },
+    ...["trixie", "bullseye"].map((debian) => ({
+        name: debian,
+        command: ["sh", "-c", "lab/lab setup && exec npx mocha tests/long/hosts.test.ts"],
+        env: { ...scenarios("").env, LAB_SUITE: debian },
+        after: ["lab/lab", "down"],
+        onDemand: true,
+    })),
 ];
 
 const wanted = process.argv.slice(2);

@@ -30,13 +30,20 @@ export function prepareBundle(
             "cluster-id": clusterId,
             adopt: spec.allow.includes("adopt") ? `${node.role} ${spec.caHash}` : undefined,
             // Its kubelet does not start there otherwise (Kubernetes 1.35).
-            "cgroup-v1": refusesCgroupV1(spec) ? "refused" : undefined,
+            "cgroup-v1": refusesCgroupV1(spec, node) ? "refused" : undefined,
             packages: ["curl", "openssl", "socat", ...spec.host.packages].join(" "),
         },
         files: [...files, ...spec.host.files],
     };
 }
 
-function refusesCgroupV1(spec: ClusterSpec): boolean {
-    return (parseK3sVersion(spec.version)?.minor ?? 0) >= 35 && spec.kubelet["failCgroupV1"] !== false;
+/** By the kubelet's settings file or, as older clusters have it, by its argument, which counts more. */
+function refusesCgroupV1(spec: ClusterSpec, node: NodeSpec): boolean {
+    if ((parseK3sVersion(spec.version)?.minor ?? 0) < 35) return false;
+    const argument = [node.config["kubelet-arg"] ?? []]
+        .flat()
+        .map((value) => /^(?:--)?fail-cgroupv1(?:=(.*))?$/.exec(String(value)))
+        .filter((found) => found !== null)
+        .at(-1);
+    return argument ? argument[1] !== "false" : spec.kubelet["failCgroupV1"] !== false;
 }

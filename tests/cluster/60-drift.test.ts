@@ -85,8 +85,8 @@ describe("drift: what was changed by hand is found, and the next up repairs just
         assert.doesNotMatch(preview, /\((create|replace|delete)\)/);
         assert.match(preview, /- *# drift: \/etc\/haproxy\/haproxy.cfg was changed/);
 
-        // agent-2 has been without its proxy since before the load began.
-        await underLoad("drift", () => void mainStack().up(), { notReady: ["agent-2"] });
+        // agent-2 has been without its proxy since before the load began: after 40 s its pods, two at most, count as not ready.
+        await underLoad("drift", () => void mainStack().up(), { notReady: ["agent-2"], ready: 2 });
         const changed = running().filter((line) => !before.includes(line));
         assert.deepEqual(
             changed.map((line) => line.replace(/ \d+$/, "")),

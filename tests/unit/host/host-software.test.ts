@@ -86,14 +86,30 @@ install_binary`);
         assert.doesNotMatch(text, /^try$/m);
     });
 
-    const node = spec().nodes[0]!;
+    const argument = (...values: string[]): object => ({ agent: { config: { "kubelet-arg": values } } });
     for (const [what, settings, refused] of [
         ["1.36", {}, "refused"],
         ["1.36 with failCgroupV1: false", { kubelet: { failCgroupV1: false } }, undefined],
+        ["1.36 with the kubelet's argument", argument("max-pods=9", "fail-cgroupv1=false"), undefined],
+        [
+            "1.36 with the argument against the file",
+            { kubelet: { failCgroupV1: false }, ...argument("fail-cgroupv1=true") },
+            "refused",
+        ],
         ["1.34", { version: "v1.34.1+k3s1" }, undefined],
     ] as const)
-        it(`a host with cgroup v1 and k3s ${what}: ${refused ?? "is taken"}`, () =>
-            assert.equal(prepareBundle(spec(settings), node, "id", {}).settings["cgroup-v1"], refused));
+        it(`a host with cgroup v1 and k3s ${what}: ${refused ?? "is taken"}`, () => {
+            const cluster = spec(settings);
+            assert.equal(
+                prepareBundle(
+                    cluster,
+                    cluster.nodes.find((node) => node.role === "agent")!,
+                    "id",
+                    {},
+                ).settings["cgroup-v1"],
+                refused,
+            );
+        });
 
     it("prepare refuses cgroup v1 where it is told to, and names both ways out", () => {
         const prepare = readFileSync(join(kitFolder(), "prepare.sh"), "utf8");

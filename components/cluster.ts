@@ -2,6 +2,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { AnonymousSurface } from "./access/anonymous-surface";
 import { ClusterAccess } from "./access/cluster-access";
+import type { LastRead } from "./access/kubeconfig";
 import { PublicInfoViewer } from "./access/public-info-viewer";
 import { Agent } from "./k3s/agent";
 import { Fence, Nodes, Snapshot } from "./k3s/nodes";
@@ -23,6 +24,10 @@ export interface ClusterArgs {
     readonly access: SshAccess;
     /** Tokens and passwords of the user's; what is absent is generated. */
     readonly given: GivenSecrets;
+    /** What the last `up` knew of the kubeconfig. */
+    readonly lastRead: pulumi.Input<LastRead>;
+    /** The time that certificates are held against. */
+    readonly now: Date;
     /** What the engine calls back; see {@link ClusterHooks}. */
     readonly hooks?: ClusterHooks;
 }
@@ -52,6 +57,8 @@ export class Cluster extends pulumi.ComponentResource {
     public readonly kubeconfig: pulumi.Output<string>;
     /** When the kubeconfig's certificate ends. */
     public readonly kubeconfigNotAfter: pulumi.Output<string>;
+    /** The day on which it was last read again because its end was near. */
+    public readonly kubeconfigReadAgain: pulumi.Output<string>;
     /** SHA-256 of the cluster's CA. */
     public readonly caHash: pulumi.Output<string>;
     /** Secret. Of user `admin` on every stats page. */
@@ -107,7 +114,11 @@ export class Cluster extends pulumi.ComponentResource {
             parent,
         );
         const onFounder = { spec, node: founder, access, hooks };
-        const entry = new ClusterAccess(`${name}-access`, { ...onFounder, after: [first.running] }, parent);
+        const entry = new ClusterAccess(
+            `${name}-access`,
+            { ...onFounder, after: [first.running], last: args.lastRead, now: args.now },
+            parent,
+        );
         // Kept as it was read at first, so that reading again leaves nobody's command unknown in a preview.
         const ca = new pulumi.Stash(`${name}-ca`, { input: entry.caHash }, parent);
         const caHash = spec.caHash ?? (ca.output as pulumi.Output<string>);
@@ -174,6 +185,7 @@ export class Cluster extends pulumi.ComponentResource {
 
         this.kubeconfig = pulumi.secret(entry.kubeconfig);
         this.kubeconfigNotAfter = entry.notAfter;
+        this.kubeconfigReadAgain = entry.readAgain;
         this.caHash = pulumi.output(caHash);
         this.statsPassword = pulumi.secret(secrets.statsPassword);
         this.metricsPassword = secrets.metricsPassword;

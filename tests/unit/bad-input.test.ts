@@ -589,7 +589,7 @@ async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
         false,
     );
     const { Cluster } = await import("../../components/cluster");
-    new Cluster("dev", { spec, access: {}, given: {} });
+    new Cluster("dev", { spec, access: {}, given: {}, lastRead: {}, now: new Date() });
     for (let quiet = 0, before = -1; quiet < 20; quiet = count === before ? quiet + 1 : 0) {
         before = count;
         await new Promise((resolve) => setTimeout(resolve, 15));

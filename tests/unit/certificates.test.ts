@@ -4,7 +4,8 @@ import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { certificateEnd, endWarning } from "../../components/access/kubeconfig";
+import { certificateEnd, endWarning, readAgain } from "../../components/access/kubeconfig";
+import { readOf } from "../../components/access/last-outputs";
 import { shell } from "./step-shell";
 
 describe("certificates", () => {
@@ -28,14 +29,41 @@ describe("certificates", () => {
         const end = certificateEnd(`users: [{name: a, user: {client-certificate-data: ${data}}}]\n`);
         const days = ((end?.getTime() ?? 0) - Date.now()) / 86_400_000;
         assert.ok(days > 60.9 && days <= 61, String(days));
-        assert.equal(endWarning(end, new Date()), undefined);
+        const later = (n: number): Date => new Date(Date.now() + n * 86_400_000);
+        assert.equal(endWarning(end, new Date(), "", "master-1"), undefined);
         assert.match(
-            endWarning(end, new Date(Date.now() + 2 * 86_400_000)) ?? "",
-            /ends at .*raise k3s-ha:rotate\.certificates/,
+            endWarning(end, later(2), "", "master-1") ?? "",
+            /ends at [^,]*Z\. .*raise k3s-ha:rotate\.certificates/,
         );
-        assert.match(endWarning(end, new Date(Date.now() + 90 * 86_400_000)) ?? "", /ended at /);
+        assert.match(
+            endWarning(end, later(90), later(90).toISOString().slice(0, 10), "master-1") ?? "",
+            /ended at .*master-1, which was asked again today, has no newer one/,
+        );
         assert.equal(certificateEnd("users: [{user: {client-certificate-data: Q0E=}}]"), undefined);
-        assert.equal(endWarning(undefined, new Date()), undefined);
+        assert.equal(endWarning(undefined, new Date(), "", "master-1"), undefined);
+    });
+
+    it("a kubeconfig whose end is near is read again once a day, and the day stays when the end is far", () => {
+        const now = new Date("2026-11-30T12:00:00Z");
+        for (const [notAfter, before, day] of [
+            // The last `up` of an older version, and none.
+            [undefined, undefined, ""],
+            ["", "", ""],
+            ["2027-01-29T12:00:00.000Z", "", ""],
+            ["2027-01-29T11:59:59.000Z", "", "2026-11-30"],
+            ["2027-01-29T11:59:59.000Z", "2026-11-29", "2026-11-30"],
+            ["2026-01-01T00:00:00.000Z", "2026-11-30", "2026-11-30"],
+            ["2027-11-30T00:00:00.000Z", "2026-10-01", "2026-10-01"],
+            ["2027-11-30T00:00:00.000Z", "x'; id #", ""],
+            ["no date", "2026-10-01", "2026-10-01"],
+        ] as const)
+            assert.equal(readAgain({ notAfter, readAgain: before }, now), day, `${notAfter} ${before}`);
+        assert.deepEqual(readOf({ kubeconfigNotAfter: "a", kubeconfigReadAgain: "b", kubeconfig: "secret" }), {
+            notAfter: "a",
+            readAgain: "b",
+        });
+        assert.deepEqual(readOf({ kubeconfigNotAfter: 1 }), { notAfter: undefined, readAgain: undefined });
+        assert.deepEqual(readOf(undefined), { notAfter: undefined, readAgain: undefined });
     });
 
     const renewal = async (wanted: string, done: string | undefined, rotate = "return 0"): Promise<string> => {

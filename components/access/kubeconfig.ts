@@ -57,7 +57,10 @@ export function readAgain(last: LastRead, now: Date): string {
 /** What to say of a certificate that ends soon; `readOn` is the day of {@link readAgain}, `master` whose kubeconfig was read. */
 export function endWarning(end: Date | undefined, now: Date, readOn: string, master: string): string | undefined {
     if (end === undefined || !endIsNear(end, now)) return undefined;
-    const noNewer = readOn === now.toISOString().slice(0, 10) ? `, and ${master}, which was asked again today, has no newer one` : "";
+    const noNewer =
+        readOn === now.toISOString().slice(0, 10)
+            ? `, and ${master}, which was asked again today, has no newer one`
+            : "";
     return `the administrator's certificate in the kubeconfig ${end < now ? "ended" : "ends"} at ${end.toISOString()}${noNewer}. k3s's other certificates end about then too: raise k3s-ha:rotate.certificates, which renews them on all nodes, masters one by one, and reads the kubeconfig again`;
 }
 

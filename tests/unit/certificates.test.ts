@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { certificateEnd, endWarning, readAgain } from "../../components/access/kubeconfig";
 import { readOf } from "../../components/access/last-outputs";
-import { shell } from "./step-shell";
+import { shell, stepShell } from "./step-shell";
 
 describe("certificates", () => {
     it("the kubeconfig's end is read, and told from 60 days before", () => {
@@ -92,29 +92,81 @@ note_missed_restart; exec 3>&1; (start_unit) || echo failed; remember_renewal; c
 });
 
 describe("the pod network's interface", () => {
+    /** `links` are those that are up, `file` what the flannel-conf of the user's names, `state` that of the unit. */
+    const stubs = (links: string, state = "active"): string =>
+        `FLANNEL_CONF=$STATE/net-conf.json
+systemctl() { case $1/\${3-} in is-enabled/) echo enabled ;; show/ActiveState) echo ${state} ;; *) date -d '-1 hour' ;; esac; }
+ip() { [ "$*" = "-o link show dev $5 up" ] || echo "ip $*" >&2; case " ${links} " in *" $5 "*) echo "$5: <UP>" ;; *) return 1 ;; esac; }
+`;
+    const conf = (type: string, more = ""): string =>
+        `{\n  "Network": "10.42.0.0/16",\n  "Backend": { "Type": "${type}"${more} }\n}\n`;
     for (const [what, type, links, written, missing] of [
-        ["is there", "vxlan", "flannel.1", "now", ""],
-        ["is there, with IPv6 only", "vxlan", "flannel-v6.1", "now", ""],
-        ["is gone", "vxlan", "", "now", "flannel.1\n"],
+        ["is up", "vxlan", "flannel.1", "now", ""],
+        ["is up, with IPv6 only", "vxlan", "flannel-v6.1", "now", ""],
+        ["is gone or down", "vxlan", "", "now", "flannel.1\n"],
         ["is gone, with WireGuard", "wireguard", "flannel.1", "now", "flannel-wg\n"],
         ["is not needed", "host-gw", "", "now", ""],
         ["was of another time, before the last start", "vxlan", "", "2001-01-01", ""],
     ] as const)
         it(`${what}: ${type}: ${missing.trim() || "nothing"} is missing`, async () => {
             const { text } = await shell(
-                `FLANNEL_CONF=$STATE/net-conf.json; touch -d ${written} $FLANNEL_CONF
-systemctl() { case $3 in ActiveState) echo active ;; *) date -d '-1 hour' ;; esac; }; ip() { case " ${links} " in *" $3 "*) ;; *) return 1 ;; esac; }
-missing_flannel k3s.service`,
-                { "net-conf.json": `{\n  "Network": "10.42.0.0/16",\n  "Backend": { "Type": "${type}" }\n}\n` },
+                `${stubs(links)}touch -d ${written} $FLANNEL_CONF; missing_flannel k3s.service`,
+                { "net-conf.json": conf(type) },
             );
             assert.equal(text, missing);
         });
+
+    it("is that of the user's own flannel-conf, whatever its age and number", async () => {
+        const { text } = await shell(
+            `${stubs("flannel.1")}echo '"flannel-conf": "'"$STATE/own.json"'"' >$CONF/config.yaml; touch -d 2001-01-01 $STATE/own.json
+missing_flannel k3s.service; rm $STATE/own.json; missing_flannel k3s.service`,
+            { "net-conf.json": conf("vxlan"), "own.json": conf("vxlan", ', "VNI": 4096') },
+        );
+        assert.equal(text, "flannel.4096\n");
+    });
+
+    it("of a k3s that is still starting is missing for its own step only", async () => {
+        const { text } = await shell(
+            `${stubs("", "activating")}touch $FLANNEL_CONF
+missing_flannel k3s.service; flannel_up || echo "waits"; missing_flannel k3s.service activating`,
+            { "net-conf.json": conf("vxlan") },
+        );
+        assert.equal(text, "waits\nflannel.1\n");
+    });
+
+    it("is waited for at the end of a step, in vain with a diagnosis", async () => {
+        const { text } = await shell(
+            `${stubs("")}touch $FLANNEL_CONF; setting() { :; }; node_ready() { :; }; crash_loop() { return 1; }; diagnose() { echo "diagnosis: $1"; exit 1; }
+limit=0 started=$(now) deadline=$(now); (wait_for_node) || true
+missing_flannel() { :; }; wait_for_node`,
+            { "net-conf.json": conf("vxlan") },
+        );
+        assert.match(
+            text,
+            /Node Ready .*\ndiagnosis: no success within 0 s while waiting for: the pod network's interface up\n.*Node Ready [^\n]*\n$/,
+        );
+    });
 
     it("that is gone restarts k3s at the next run of its step", async () => {
         const { text } = await shell(
             "setting() { :; }; start_digest() { echo now; }; missing_flannel() { echo flannel.1; }; note_missed_restart; echo $RESTART",
             { started: "now\n" },
         );
-        assert.match(text, /restarts for: the pod network's interface flannel\.1 is missing\n1\n$/);
+        assert.match(text, /restarts for: the pod network's interface flannel\.1 is missing or down\n1\n$/);
+    });
+
+    it("that is gone is drift of step k3s, on masters and agents", async () => {
+        const drift = stepShell("../host/drift.sh", 'if [ ! -d "$STATE" ]');
+        for (const [unit, links, found] of [
+            ["k3s.service", "", "k3s: the pod network's interface flannel.1 is missing or down\n"],
+            ["k3s-agent.service", "", "k3s: the pod network's interface flannel.1 is missing or down\n"],
+            ["k3s-agent.service", "flannel.1", ""],
+        ] as const) {
+            const { text } = await drift(
+                `${stubs(links)}touch $FLANNEL_CONF; APPLIED=$STATE/applied; differences k3s`,
+                { "net-conf.json": conf("vxlan"), "applied/k3s": `unit ${unit}\n` },
+            );
+            assert.equal(text, found);
+        }
     });
 });

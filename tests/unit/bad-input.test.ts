@@ -554,7 +554,8 @@ describe("bad input: prepare.sh", () => {
 });
 
 /** The first line of step prepare's command, whose other lines are a constant text. */
-const FIRST_LINE = /^\/bin\/sh -c 'node=[a-z0-9.-]+ kit=[0-9a-f]{64} upload=\.k3s-ha-kit-[A-Za-z0-9._-]+\n/;
+const FIRST_LINE =
+    /^\/bin\/sh -c 's=\$[^]*?' sh 'node=[a-z0-9.-]+ kit=[0-9a-f]{64} upload=\.k3s-ha-kit-[A-Za-z0-9._-]+\^set -eu\^/;
 
 /** Command lines of all remote commands of a cluster, without that of prepare. */
 async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
@@ -569,7 +570,7 @@ async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
                     for (const key of ["create", "update", "delete"]) {
                         const line = inputs[key];
                         if (typeof line !== "string") continue;
-                        if (key === "create" && args.name.endsWith("-prepare")) assert.match(line, FIRST_LINE);
+                        if (key === "create" && args.name.endsWith("-prepare")) assert.match(line.replaceAll("' '", ""), FIRST_LINE);
                         else lines.push(line);
                     }
                 const made: Record<string, unknown> = {

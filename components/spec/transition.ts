@@ -3,9 +3,9 @@
  * are refused in the preview, before any host is touched. Pure.
  */
 import { shown, type Problem } from "./errors";
-import { fixedSettings, settingConsequences, settingRefusals } from "./founding";
+import { fixedSettings, settingConsequences, settingRefusals, unknownSettings } from "./founding";
 import type { Allowance, ClusterSpec } from "./spec";
-import { parseK3sVersion } from "./values";
+import { isIPv6Address, parseK3sVersion } from "./values";
 
 /** What of a spec decides about the next one; plain data that is kept in the state and shown in previews. */
 export interface ClusterFacts {
@@ -49,7 +49,7 @@ const tolerance = (masters: number): number => Math.floor((masters - 1) / 2);
 export function refusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
     return [
         ...clusterRefusals(from, to),
-        ...settingRefusals(from.settings, to.settings, allow),
+        ...settingRefusals(settingsOf(from), to.settings, allow),
         ...versionRefusals(from, to, allow),
         ...nodeRefusals(from, to),
         ...sizeRefusals(from, to, allow),
@@ -58,7 +58,14 @@ export function refusals(from: ClusterFacts, to: ClusterFacts, allow: readonly A
 
 /** What the user should know before a change that is not refused. */
 export function consequences(from: ClusterFacts, to: ClusterFacts): string[] {
-    return settingConsequences(from.settings, to.settings);
+    return [...unknownSettings(settingsOf(from)), ...settingConsequences(from.settings, to.settings)];
+}
+
+/** Those of the facts; of older ones what their nodes tell. */
+function settingsOf(facts: ClusterFacts): Readonly<Record<string, string>> {
+    if (facts.settings !== undefined) return facts.settings;
+    const [server] = Object.values(facts.nodes).filter((text) => text.startsWith("server "));
+    return server === undefined ? {} : { "IP family": isIPv6Address(addressOf(server)) ? "IPv6" : "IPv4" };
 }
 
 /** What would found a second cluster beside the one that is there, or leave that one without a trace in the program. */

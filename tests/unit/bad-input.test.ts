@@ -304,7 +304,7 @@ describe("bad input", () => {
     });
     after(function () {
         // Thousands of folders.
-        this.timeout(120_000);
+        this.timeout(300_000);
         rmSync(folder, { recursive: true, force: true });
     });
 
@@ -376,7 +376,7 @@ describe("bad input", () => {
     });
 
     it("each hostile value is refused with path and reason, or planned", function () {
-        this.timeout(120_000);
+        this.timeout(300_000);
         all.forEach((place, n) => {
             const values = [...TEXTS, ...OTHERS].map(filled);
             const own = place.path[1] !== "haproxy" && place.kind === "text";
@@ -401,7 +401,7 @@ describe("bad input", () => {
     });
 
     it("reaches the nodes' scripts as it was meant, through the shell's own code", function () {
-        this.timeout(120_000);
+        this.timeout(300_000);
         const work = join(folder, "bundles");
         mkdirSync(work);
         const list = [...bundles];

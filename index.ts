@@ -1,5 +1,6 @@
 /** k3s-ha: reads the stack's configuration, builds the cluster, exports what its users need. */
 import * as pulumi from "@pulumi/pulumi";
+import { lastRead } from "./components/config/last-outputs";
 import { Cluster, clusterFacts } from "./components/cluster";
 import { clusterHooks } from "./components/hooks";
 import { readStack } from "./components/config/stack";
@@ -7,7 +8,14 @@ import { readStack } from "./components/config/stack";
 const { spec, warnings, access, given } = readStack(__dirname);
 for (const warning of warnings) void pulumi.log.warn(warning);
 
-const cluster = new Cluster(spec.cluster, { spec, access, given, hooks: clusterHooks(spec) });
+const cluster = new Cluster(spec.cluster, {
+    spec,
+    access,
+    given,
+    lastRead: lastRead(),
+    now: new Date(),
+    hooks: clusterHooks(spec),
+});
 const facts = clusterFacts(spec);
 
 /** Secret: the administrator's kubeconfig. `pulumi stack output kubeconfig --show-secrets > FILE` (mode 600). */
@@ -30,4 +38,7 @@ export const readiness = facts.readiness;
 export const snapshot = cluster.snapshot ?? "";
 /** SHA-256 of the cluster's CA, as k3s's tokens carry it. */
 export const caHash = cluster.caHash;
+/** When the administrator's certificate in the kubeconfig ends. */
 export const kubeconfigNotAfter = cluster.kubeconfigNotAfter;
+/** The day on which the kubeconfig was last read again because that end was near; the next run looks at both. */
+export const kubeconfigReadAgain = cluster.kubeconfigReadAgain;

@@ -4,7 +4,8 @@
  */
 import { execFileSync } from "node:child_process";
 import { checkSpec, type CheckedSpec } from "../components/config/check";
-import { SECRET_SETTINGS, SpecError, type Problem } from "../components/config/problems";
+import { SECRET_SETTINGS, SpecError } from "../components/config/problems";
+import type { Problem } from "../components/haproxy/model";
 import { fileText, namedFile, settingOf } from "../components/config/source";
 
 /** A stack as a command outside of Pulumi sees it. */

@@ -8,6 +8,7 @@ import { Fence, Nodes } from "./steps/nodes";
 import { Snapshot } from "./steps/snapshot";
 import { Server } from "./steps/server";
 import { LocalProxy } from "./steps/local-proxy";
+import type { LastRead } from "./model/kubeconfig";
 import { statsEndpoint } from "./model/proxy";
 import type { GivenSecrets, SshAccess } from "./model/credentials";
 import { ClusterSecrets } from "./secrets";
@@ -24,6 +25,10 @@ export interface ClusterArgs {
     readonly access: SshAccess;
     /** Tokens and passwords of the user's; what is absent is generated. */
     readonly given: GivenSecrets;
+    /** What the last `up` knew of the kubeconfig. */
+    readonly lastRead: pulumi.Input<LastRead>;
+    /** The time that certificates are held against. */
+    readonly now: Date;
     /** What the engine calls back; see {@link ClusterHooks}. */
     readonly hooks?: ClusterHooks;
 }
@@ -53,6 +58,8 @@ export class Cluster extends pulumi.ComponentResource {
     public readonly kubeconfig: pulumi.Output<string>;
     /** When the kubeconfig's certificate ends. */
     public readonly kubeconfigNotAfter: pulumi.Output<string>;
+    /** The day on which it was last read again because its end was near. */
+    public readonly kubeconfigReadAgain: pulumi.Output<string>;
     /** SHA-256 of the cluster's CA. */
     public readonly caHash: pulumi.Output<string>;
     /** Secret. Of user `admin` on every stats page. */
@@ -108,7 +115,11 @@ export class Cluster extends pulumi.ComponentResource {
             parent,
         );
         const onFounder = { spec, node: founder, access, hooks };
-        const entry = new ClusterAccess(`${name}-access`, { ...onFounder, after: [first.running] }, parent);
+        const entry = new ClusterAccess(
+            `${name}-access`,
+            { ...onFounder, after: [first.running], last: args.lastRead, now: args.now },
+            parent,
+        );
         // Kept as it was read at first, so that reading again leaves nobody's command unknown in a preview.
         const ca = new pulumi.Stash(`${name}-ca`, { input: entry.caHash }, parent);
         const caHash = spec.caHash ?? (ca.output as pulumi.Output<string>);
@@ -175,6 +186,7 @@ export class Cluster extends pulumi.ComponentResource {
 
         this.kubeconfig = pulumi.secret(entry.kubeconfig);
         this.kubeconfigNotAfter = entry.notAfter;
+        this.kubeconfigReadAgain = entry.readAgain;
         this.caHash = pulumi.output(caHash);
         this.statsPassword = pulumi.secret(secrets.statsPassword);
         this.metricsPassword = secrets.metricsPassword;

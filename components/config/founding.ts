@@ -1,5 +1,6 @@
 /** Changes of settings that k3s fixes at the founding, or that split the pods' network: refused, or allowed at a cost. Pure. */
-import { shown, type Problem } from "./problems";
+import { shown } from "./problems";
+import type { Problem } from "../haproxy/model";
 import { CHANGE_RULES, type ChangeKind, type ChangeRule } from "../model/change-rules";
 import type { Allowance } from "../model/cluster";
 
@@ -45,13 +46,24 @@ export function settingRefusals(from: Settings, to: Settings, allow: readonly Al
     ];
 }
 
+/** What to say of a state that an older version of this program left: what it does not tell cannot be refused. */
+export function unknownSettings(known: Settings): string[] {
+    const unknown = CHANGE_RULES.filter(
+        (r) => r.kind !== "rolling" && r.setting !== "server.datastore" && !Object.hasOwn(known ?? {}, r.setting),
+    ).map((r) => r.setting);
+    if (unknown.length === 0) return [];
+    return [
+        `the last up was one of an older version of this program, which did not note ${unknown.join(", ")}: a change of them is not seen in this run, and k3s ends or the pods' network is split where there is one. Change none of them in the same up; from the next one on they are compared. What is in force: /etc/rancher/k3s/config.yaml on a server`,
+    ];
+}
+
 /** What a change that is allowed costs, for the preview. */
 export function settingConsequences(from: Settings, to: Settings): string[] {
     const rules = changed(from, to, "podNetwork");
     if (rules.length === 0) return [];
     const what = rules.map(({ setting }) => `${setting} (${from?.[setting]} → ${to?.[setting]})`).join(", ");
     const dns = rules.some((r) => r.setting === "cluster-dns")
-        ? " Service kube-dns cannot change its address: delete it when the servers have restarted (kubectl -n kube-system delete service kube-dns), and k3s makes it anew."
+        ? " Where k3s brings CoreDNS: Service kube-dns cannot change its address, so k3s fails to apply it (event ApplyManifestFailed of Addon coredns), every 15 s. Delete it when the last server has restarted, not before, since one with the former setting would make it again: kubectl -n kube-system delete service kube-dns; within 15 s k3s makes it with the new address. The former one answers nobody from then on."
         : "";
     return [
         `k3s-ha:allow: [podNetwork]: ${what} changes. Servers restart one at a time, then every agent; until the last one has, pods on different nodes do not reach each other. Pods that were made before keep their DNS settings and MTU: restart them afterwards.${dns}`,

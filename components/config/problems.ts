@@ -1,15 +1,8 @@
 /** One message per mistake, all at once: config path, value, what is allowed. */
 import type { z } from "zod";
+import type { Problem } from "../haproxy";
 
-/** One mistake in a stack file. */
-export interface Problem {
-    /** Where, as a user would write it: `k3s-ha:nodes[2].address`. */
-    readonly path: string;
-    /** What stood there, cut to a readable length; undefined when it is absent or secret. */
-    readonly value?: string;
-    /** What is allowed, and where it helps why. */
-    readonly message: string;
-}
+export type { Problem };
 
 /** Takes one mistake: where, what stood there (undefined: nothing, or a secret), what is allowed. */
 export type Report = (path: readonly PropertyKey[], value: unknown, message: string) => void;

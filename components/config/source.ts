@@ -2,7 +2,8 @@
 import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
-import { SECRET_SETTINGS, shown, type Problem } from "./problems";
+import { SECRET_SETTINGS, shown } from "./problems";
+import type { Problem } from "../haproxy/model";
 
 /** Settings whose config value is one text; all others are structures or numbers in YAML. */
 const TEXT: ReadonlySet<string> = new Set(["cluster", "version", "readiness", "caHash", ...SECRET_SETTINGS]);

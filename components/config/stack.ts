@@ -2,7 +2,8 @@
 import * as pulumi from "@pulumi/pulumi";
 import type { GivenSecrets, SshAccess } from "../model/credentials";
 import { checkSpec, type CheckedSpec } from "./check";
-import { SECRET_SETTINGS, SpecError, type Problem } from "./problems";
+import { SECRET_SETTINGS, SpecError } from "./problems";
+import type { Problem } from "../haproxy/model";
 import { stackSchema } from "./schema";
 import { fileText, settingOf } from "./source";
 

@@ -2,11 +2,12 @@
  * What may become of a cluster in one `up`: the description that the last one began with, against the new one. Refused changes
  * are refused in the preview, before any host is touched. Pure.
  */
-import { shown, type Problem } from "./problems";
-import { settingConsequences, settingRefusals } from "./founding";
+import { shown } from "./problems";
+import type { Problem } from "../haproxy/model";
+import { settingConsequences, settingRefusals, unknownSettings } from "./founding";
 import { fixedSettings } from "../model/change-rules";
 import type { Allowance, ClusterSpec } from "../model/cluster";
-import { parseK3sVersion } from "../model/values";
+import { isIPv6Address, parseK3sVersion } from "../model/values";
 
 /** What of a spec decides about the next one; plain data that is kept in the state and shown in previews. */
 export interface ClusterFacts {
@@ -50,7 +51,7 @@ const tolerance = (masters: number): number => Math.floor((masters - 1) / 2);
 export function refusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
     return [
         ...clusterRefusals(from, to),
-        ...settingRefusals(from.settings, to.settings, allow),
+        ...settingRefusals(settingsOf(from), to.settings, allow),
         ...versionRefusals(from, to, allow),
         ...nodeRefusals(from, to),
         ...sizeRefusals(from, to, allow),
@@ -59,7 +60,14 @@ export function refusals(from: ClusterFacts, to: ClusterFacts, allow: readonly A
 
 /** What the user should know before a change that is not refused. */
 export function consequences(from: ClusterFacts, to: ClusterFacts): string[] {
-    return settingConsequences(from.settings, to.settings);
+    return [...unknownSettings(settingsOf(from)), ...settingConsequences(from.settings, to.settings)];
+}
+
+/** Those of the facts; of older ones what their nodes tell. */
+function settingsOf(facts: ClusterFacts): Readonly<Record<string, string>> {
+    if (facts.settings !== undefined) return facts.settings;
+    const [server] = Object.values(facts.nodes).filter((text) => text.startsWith("server "));
+    return server === undefined ? {} : { "IP family": isIPv6Address(addressOf(server)) ? "IPv6" : "IPv4" };
 }
 
 /** What would found a second cluster beside the one that is there, or leave that one without a trace in the program. */

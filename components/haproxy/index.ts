@@ -1,12 +1,6 @@
 /** haproxy on every node: its configuration as typed data, the presets, and the text. */
 export { listenPlaces, type Place } from "./listen";
-export {
-    checkReferences,
-    haproxyConfigSchema,
-    inlineSecrets,
-    type HaproxyConfig,
-    type Problem as HaproxyProblem,
-} from "./model";
+export { checkReferences, haproxyConfigSchema, inlineSecrets, type HaproxyConfig, type Problem } from "./model";
 export {
     backendName,
     caFilePath,

@@ -380,10 +380,16 @@ export const haproxyConfigSchema = strict({
 /** A haproxy configuration, as `haproxyConfigSchema` gives it. */
 export type HaproxyConfig = z.output<typeof haproxyConfigSchema>;
 
-/** One mistake: where it stands (`frontend[0].bind`) and what is wrong. */
+/** One mistake in what a user wrote. */
 export interface Problem {
+    /** Where: `frontend[0].bind` in a haproxy configuration, `k3s-ha:nodes[2].address` in a stack file. */
     readonly path: string;
+    /** What stood there, cut to a readable length; undefined when it is absent or secret. */
+    readonly value?: string;
+    /** What is wrong or allowed, and where it helps why. */
     readonly message: string;
+    /** Set where somebody has to tell mistakes of this kind from others. */
+    readonly kind?: "twice";
 }
 
 /**
@@ -391,20 +397,7 @@ export interface Problem {
  * resolvers section that is not there. Values with conditions or `%[...]` are left to haproxy itself.
  */
 export function checkReferences(config: HaproxyConfig): Problem[] {
-    const problems: Problem[] = [];
-    const unique = (path: string, items: readonly { readonly name: string }[] | undefined) => {
-        const seen = new Set<string>();
-        items?.forEach((item, index) => {
-            if (seen.has(item.name))
-                problems.push({ path: `${path}[${index}].name`, message: `"${item.name}" is used twice` });
-            seen.add(item.name);
-        });
-    };
-    for (const key of ["listen", "frontend", "backend", "userlists", "resolvers", "mailers", "cache", "rings"] as const)
-        unique(key, config[key]);
-    for (const key of ["listen", "backend"] as const)
-        config[key]?.forEach((section, index) => unique(`${key}[${index}].server`, section.server));
-
+    const problems = usedTwice(config);
     const backends = new Set([...(config.backend ?? []), ...(config.listen ?? [])].map((section) => section.name));
     config.frontend?.forEach((frontend, index) => {
         const missing = (path: string, target: string) => {
@@ -447,6 +440,27 @@ export function checkReferences(config: HaproxyConfig): Problem[] {
                 askedFor(`backend[${index}].raw_options[${position}]`, backend.name, line);
         }),
     );
+    return problems;
+}
+
+function usedTwice(config: HaproxyConfig): Problem[] {
+    const problems: Problem[] = [];
+    const unique = (path: string, items: readonly { readonly name: string }[] | undefined) => {
+        const seen = new Set<string>();
+        items?.forEach((item, index) => {
+            if (seen.has(item.name))
+                problems.push({
+                    path: `${path}[${index}].name`,
+                    message: `"${item.name}" is used twice`,
+                    kind: "twice",
+                });
+            seen.add(item.name);
+        });
+    };
+    for (const key of ["listen", "frontend", "backend", "userlists", "resolvers", "mailers", "cache", "rings"] as const)
+        unique(key, config[key]);
+    for (const key of ["listen", "backend"] as const)
+        config[key]?.forEach((section, index) => unique(`${key}[${index}].server`, section.server));
     return problems;
 }
 

@@ -23,15 +23,20 @@ component() { printf '%s\n' "$1" | sed -n 's/^\([a-z-]*\) \(exited\|panic\): .*/
 # port_of TEXT: the one that it could not listen on.
 port_of() { printf '%s\n' "$1" | sed -n 's/.*listen [a-z0-9]* [^ ]*:\([0-9]*\): bind.*/\1/p; s/.*:\([0-9]*\): bind: address already in use.*/\1/p' | head -n 1; }
 
-# told_by TEXT: sets layer and remedy by the words of what ended k3s, or of its whole log; false when they tell nothing.
+# told_by TEXT [ended]: sets layer and remedy by the words of what ended k3s, or of its log; false when they tell nothing. A setting or a
+# file that is not accepted ends k3s: where it has not ended, such words are noise.
 told_by() {
-    text=$1
+    text=$1 has_ended=${2-}
     says() { printf '%s\n' "$text" | grep -Eqi "$1"; }
     part=$(component "$text")
     if says 'to not run on a host using cgroup v1|cgroup v1 support is unsupported'; then
         layer="host (cgroup v1)" remedy="boot it with cgroup v2 (systemd.unified_cgroup_hierarchy=1 on the kernel's command line), or set k3s-ha:kubelet: { failCgroupV1: false } while Kubernetes still has that"
     elif says 'failed to find memory cgroup|failed to find (cpu|pids|cpuset) cgroup|missing cgroup'; then
         layer="host (a cgroup controller is missing)" remedy="switch it on: cgroup_memory=1 cgroup_enable=memory on the kernel's command line (a Raspberry Pi lacks it), and reboot"
+    elif says '(inotify|fsnotify|watcher).*(no space left|too many open files)'; then
+        layer="host (inotify's limits)" remedy="raise them: k3s-ha:sysctl: { fs.inotify.max_user_instances: 8192, fs.inotify.max_user_watches: 524288 }; it is no matter of disk space"
+    elif says 'too many open files'; then
+        layer="host (limit of open files)" remedy="look at LimitNOFILE in drop-ins of $UNIT (systemctl cat $UNIT) and at sysctl fs.file-max"
     elif says 'no space left on device|disk quota exceeded'; then
         layer="disk (full)" remedy="free some space: df -h $DATA /var/lib/kubelet /run; then run pulumi up again"
     elif says 'mvcc: database space exceeded|NOSPACE'; then
@@ -65,11 +70,11 @@ told_by() {
         layer="memory (the kernel killed k3s)" remedy="give the host more memory; a server needs 2 GiB, and what else runs here counts"
     elif says 'crc mismatch|wal: .*corrupt|failed to read WAL|snap: .*(corrupt|mismatch)|database file .*invalid|failed to recover v3 backend'; then
         layer="etcd (the data of this master are damaged)" remedy="take $NODE's data from the others: raise nodes[].rebuilt of $NODE and run pulumi up again; where it is the only server, restore a snapshot (docs/operations.md)"
-    elif says 'flannel.*(exited|interface)|(find|get|lookup|look up).*(interface|flannel)|failed to start networking'; then
+    elif [ -n "$has_ended" ] && says 'flannel.*(exited|interface)|(find|get|lookup|look up).*(interface|flannel)|failed to start networking'; then
         layer="network (flannel finds no interface)" remedy="look whether the VPN is up (ip address; k3s-ha:vpn.interface, server.config flannel-iface) and run pulumi up again"
-    elif says '(audit policy|config(uration)?|file|open|stat) .*(no such file or directory|permission denied|is a directory)'; then
+    elif [ -n "$has_ended" ] && says '(audit policy|config(uration)?|file|open|stat) .*(no such file or directory|permission denied|is a directory)'; then
         layer="configuration (${part:-k3s} cannot read a file that it is told to)" remedy="put the file on the host (k3s-ha:host.files; readable by root) or correct k3s-ha:$(setting_of "$part")"
-    elif says 'unknown (shorthand )?flag|flag provided but not defined|invalid argument|failed to parse|unrecognized feature gate|unknown (feature|admission)|invalid (configuration|flag|.*cidr|port range|tls-)|strict decoding error|failed to (load|validate) .*config|unable to load .*config|yaml: |json: '; then
+    elif [ -n "$has_ended" ] && says 'unknown (shorthand )?flag|flag provided but not defined|invalid argument|failed to parse|unrecognized feature gate|unknown (feature|admission)|invalid (configuration|flag|.*cidr|port range|tls-)|strict decoding error|failed to (load|validate) .*config|unable to load .*config|yaml: |json: '; then
         layer="configuration (${part:-k3s} does not accept a setting)" remedy="correct what is named: k3s-ha:$(setting_of "$part")"
     elif says 'learner|unhealthy cluster|etcd cluster join failed|no leader|context deadline exceeded.*etcd|waiting for etcd|etcd exited'; then
         layer=etcd remedy="look at the members (k3s kubectl get --raw /db/info on a master): all voters must be up and reach ports 2379 and 2380 of $(setting address)"
@@ -77,6 +82,9 @@ told_by() {
         return 1
     fi
 }
+
+# complaints: of a log, what is more than information: that is no reason of anything.
+complaints() { grep -Ev 'level=(info|debug|trace)|^I[0-9]{4} |"level":"(info|debug)"' || true; }
 
 # setting_of COMPONENT: where the stack file says what it is started with.
 setting_of() {
@@ -98,15 +106,20 @@ diagnose() {
     up=$(masters_up | grep -c .) || true
     ended=$(ending "$WORK/journal" | mask | plainly)
     if [ -n "$ended" ]; then
-        told_by "$ended" || { layer="k3s itself${part:+ ($part ended)}" remedy="its reason stands above; all of it: journalctl -u $UNIT"; }
-    elif told_by "$(tail -n 400 "$WORK/journal")"; then
+        told_by "$ended" ended || { layer="k3s itself${part:+ ($part ended)}" remedy="its reason stands above; all of it: journalctl -u $UNIT"; }
+    elif told_by "$(tail -n 400 "$WORK/journal" | complaints)"; then
+        :
+    elif grep -Eqi 'waiting for etcd|learner' "$WORK/journal"; then
+        told_by "etcd exited"
+    elif [ "${1%"pod network's interface up"}" != "$1" ]; then
+        layer="network (k3s runs, and flannel has no interface)" remedy="look whether the VPN is up (ip address; k3s-ha:vpn.interface, server.config flannel-iface), and what flannel says: journalctl -u $UNIT | grep -i flannel"
         :
     elif joins && [ "${up:-0}" = 0 ]; then
         layer="port (the local proxy sees no master up)" remedy="from this host, reach port 6443 of the masters ($(awk '$1 == "server" { print $3 }' /etc/haproxy/haproxy.cfg | sort -u | tr '\n' ' ')): firewall, VPN routes; the proxy's view: echo 'show stat' | socat - /run/haproxy/admin.sock"
     elif grep -Eqi 'x509: certificate signed by unknown authority' "$WORK/journal"; then
         layer="TLS (a certificate of another CA)" remedy="this host or the one that answered has data of another cluster: compare the CA's hash on both (docs/operations.md, 'Take over a running cluster') with pulumi stack output caHash; the log lines above say whose it is"
     elif grep -Eqi 'x509|tls:' "$WORK/journal"; then
-        layer=TLS remedy="a certificate is not accepted: the log lines above say which and why"
+        layer=TLS remedy="a TLS connection fails: the log lines above say which, and whether it is for a certificate"
     else
         layer="k3s itself" remedy="read the log lines above (journalctl -u $UNIT)"
     fi

@@ -31,7 +31,7 @@ check_unit() {
     case $1 in
         k3s.service | k3s-agent.service)
             link=$(missing_flannel "$1")
-            [ -z "$link" ] || echo "the pod network's interface $link is missing"
+            [ -z "$link" ] || echo "the pod network's interface $link is missing or down"
             ;;
     esac
     [ "$enabled" = enabled ] || echo "$1 is ${enabled:-not there}${enabled:+, not enabled}"

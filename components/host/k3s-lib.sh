@@ -105,7 +105,7 @@ note_missed_restart() {
     fi
     lost_link=$(missing_flannel "$UNIT")
     if [ -n "$lost_link" ]; then
-        say "$NODE: restarts for: the pod network's interface $lost_link is missing"
+        say "$NODE: restarts for: the pod network's interface $lost_link is missing or down"
         RESTART=1
     fi
     note_renewal
@@ -265,10 +265,13 @@ not_waited_for() {
     say "$NODE: not waited for: $1 ($why_not)"
 }
 
-# wait_for_node: until the Node is Ready; where somebody else brings its network later, until it is there and speaks.
+# wait_for_node: until the Node is Ready, which it is without flannel's interface too; where somebody else brings its network later, until it
+# is there and speaks.
 wait_for_node() {
     if not_waited_for node-ready; then stage_wait "Node there" node_there; else stage_wait "Node Ready" node_ready; fi
+    flannel_up || stage_wait "the pod network's interface up" flannel_up
 }
+flannel_up() { [ -z "$(missing_flannel "$UNIT" activating)" ]; }
 
 # A Node stays Ready over a short restart: what counts is that the kubelet of this version has spoken since.
 node_ready() {

@@ -29,12 +29,39 @@ export function certificateEnd(kubeconfig: string): Date | undefined {
     }
 }
 
-/** What to say of a certificate that ends within 60 days; k3s renews its own only when it is started late in their year. */
-export function endWarning(end: Date | undefined, now: Date): string | undefined {
-    const days = end === undefined ? Infinity : Math.floor((end.getTime() - now.getTime()) / 86_400_000);
-    return days >= 60
-        ? undefined
-        : `the administrator's certificate in the kubeconfig ${days < 0 ? "ended" : "ends"} at ${end?.toISOString()}, and k3s's own end about then: raise k3s-ha:rotate.certificates, which renews them on all nodes, masters one by one, and reads the kubeconfig again`;
+const DAY = 86_400_000;
+
+/** Within 60 days of its end, or after it; k3s renews its certificates only when it is started late in their year. */
+function endIsNear(end: Date | undefined, now: Date): boolean {
+    return end !== undefined && end.getTime() - now.getTime() < 60 * DAY;
+}
+
+/** What the last `up` left of the kubeconfig in the stack's outputs; undefined where an older version of this program made them. */
+export interface LastRead {
+    /** When its certificate ends, as in output kubeconfigNotAfter. */
+    readonly notAfter?: string;
+    /** See {@link readAgain}. */
+    readonly readAgain?: string;
+}
+
+/**
+ * The day on which the kubeconfig was last read again because its end was near; empty when it never was. It stands in the step's command,
+ * so a new one makes the step run: once a day while the end is near, and not when it is far, since then the former day stays.
+ */
+export function readAgain(last: LastRead, now: Date): string {
+    if (endIsNear(last.notAfter === undefined ? undefined : new Date(last.notAfter), now))
+        return now.toISOString().slice(0, 10);
+    return /^\d{4}-\d\d-\d\d$/.exec(last.readAgain ?? "")?.[0] ?? "";
+}
+
+/** What to say of a certificate that ends soon; `readOn` is the day of {@link readAgain}, `master` whose kubeconfig was read. */
+export function endWarning(end: Date | undefined, now: Date, readOn: string, master: string): string | undefined {
+    if (end === undefined || !endIsNear(end, now)) return undefined;
+    const noNewer =
+        readOn === now.toISOString().slice(0, 10)
+            ? `, and ${master}, which was asked again today, has no newer one`
+            : "";
+    return `the administrator's certificate in the kubeconfig ${end < now ? "ended" : "ends"} at ${end.toISOString()}${noNewer}. k3s's other certificates end about then too: raise k3s-ha:rotate.certificates, which renews them on all nodes, masters one by one, and reads the kubeconfig again`;
 }
 
 interface K3sYaml {

@@ -119,3 +119,8 @@ export function nodeNetworks(addresses: readonly string[]): string[] {
     };
     return [...new Set(addresses.map(network))].sort();
 }
+
+/** What a table has under a key of the user's, which may be called `constructor`. */
+export function entry<T>(table: Readonly<Record<string, T>>, key: string): T | undefined {
+    return Object.hasOwn(table, key) ? table[key] : undefined;
+}

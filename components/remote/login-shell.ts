@@ -1,20 +1,40 @@
 /**
- * Commands for whatever login shell a host's user has: sh, bash, zsh, fish, tcsh. The shell gets `/bin/sh -c` and one quoted word, so that its
- * own language, options and aliases mean nothing; what its start files print stands before or after the output and is cut off. Pure.
+ * Commands for whatever login shell a host's user has: sh, bash, zsh, fish, tcsh, csh. The shell gets `/bin/sh -c` and quoted words on one
+ * line, so that its own language, options and aliases mean nothing; what its start files print stands before or after the output and is
+ * cut off. Pure.
  */
 import type { SshSpec } from "../model/cluster";
 
 /**
- * One word for each of these shells. In single quotes fish takes a backslash for an escape, csh an exclamation mark for its history; both,
- * and the quote itself, stand outside of the quotes.
+ * One word for each of these shells; of one line, since csh ends a quoted word with the line. In single quotes fish takes a backslash for an
+ * escape, csh an exclamation mark for its history; both, and the quote itself, stand outside of the quotes.
  */
 export function shellWord(text: string): string {
+    if (text.includes("\n")) throw new Error("a word for a login shell is of one line");
     return `'${text.replace(/['\\!]/g, (c) => `'\\${c}'`)}'`;
 }
 
-/** The command line that runs a script of sh. */
+/** Characters of a word: csh takes 1024 bytes, and quoting makes one character four of them. */
+const WORD = 240;
+
+/** What stands for the end of a line: one that the script has not. */
+const STAND_INS = ["^", "@", "~", "%", ",", "+", "\u0001", "\u0002"];
+
+/**
+ * The command line that runs a script of sh. A script of one short line is a word as it is; of others the ends of lines are replaced, and sh
+ * puts the words together again.
+ */
 export function inShell(script: string): string {
-    return `/bin/sh -c ${shellWord(script)}`;
+    if (!script.includes("\n") && script.length <= WORD) return `/bin/sh -c ${shellWord(script)}`;
+    const standIn = STAND_INS.find((c) => !script.includes(c));
+    if (standIn === undefined)
+        throw new Error("a script for a login shell has every character that could stand for its ends of lines");
+    const whole = `s=$(printf %s "$@" | tr ${standIn} "\\n"); set --; eval "$s"`;
+    const text = [...script.replaceAll("\n", standIn)];
+    const words = Array.from({ length: Math.ceil(text.length / WORD) }, (_, i) =>
+        shellWord(text.slice(i * WORD, (i + 1) * WORD).join("")),
+    );
+    return `/bin/sh -c ${shellWord(whole)} sh ${words.join(" ")}`;
 }
 
 const [BEGIN, END] = ["k3s-ha-output-begins", "k3s-ha-output-ends"];

@@ -4,9 +4,23 @@ import * as pulumi from "@pulumi/pulumi";
 import type { ClusterStepArgs } from "./cluster-step";
 import { renderBundle } from "../remote/bundle";
 import { nodeCommand } from "../remote/node-command";
-import { certificateEnd, endWarning, parseAccess, stackKubeconfig } from "../model/kubeconfig";
+import {
+    certificateEnd,
+    endWarning,
+    parseAccess,
+    readAgain,
+    stackKubeconfig,
+    type LastRead,
+} from "../model/kubeconfig";
 
-/** Reads only. Runs again when the version changes, since a restart may have renewed the certificates. */
+/** Arguments of {@link ClusterAccess}. */
+export interface ClusterAccessArgs extends ClusterStepArgs {
+    /** What the last `up` read. */
+    readonly last: pulumi.Input<LastRead>;
+    readonly now: Date;
+}
+
+/** Reads only. Runs again when the version changes, since a restart may have renewed the certificates, and when they end soon. */
 export class ClusterAccess extends pulumi.ComponentResource {
     /** SHA-256 of the cluster's CA, as k3s's tokens carry it; public. */
     public readonly caHash: pulumi.Output<string>;
@@ -14,11 +28,14 @@ export class ClusterAccess extends pulumi.ComponentResource {
     public readonly kubeconfig: pulumi.Output<string>;
     /** When its certificate ends, in ISO 8601; empty where that cannot be read. */
     public readonly notAfter: pulumi.Output<string>;
+    /** The day on which it was last read again because its end was near; empty when it never was. */
+    public readonly readAgain: pulumi.Output<string>;
     public readonly read: remote.Command;
 
-    public constructor(name: string, args: ClusterStepArgs, opts?: pulumi.ComponentResourceOptions) {
+    public constructor(name: string, args: ClusterAccessArgs, opts?: pulumi.ComponentResourceOptions) {
         super("k3s-ha:access:ClusterAccess", name, {}, opts);
-        const { spec, node } = args;
+        const { spec, node, now } = args;
+        this.readAgain = pulumi.output(args.last).apply((last) => readAgain(last, now));
         this.read = nodeCommand(
             `${name}-kubeconfig`,
             node,
@@ -26,6 +43,7 @@ export class ClusterAccess extends pulumi.ComponentResource {
             {
                 script: "kubeconfig.sh",
                 create: "",
+                note: this.readAgain.apply((day) => day && `the certificate ends soon, read again on ${day}`),
                 stdin: renderBundle({
                     settings: {
                         node: node.name,
@@ -43,9 +61,9 @@ export class ClusterAccess extends pulumi.ComponentResource {
         this.caHash = pulumi.unsecret(parts.apply((p) => p.caHash));
         this.kubeconfig = parts.apply((p) => stackKubeconfig(p.k3sYaml, spec));
         this.notAfter = pulumi.unsecret(
-            parts.apply(async ({ k3sYaml }) => {
+            pulumi.all([parts, this.readAgain]).apply(async ([{ k3sYaml }, readOn]) => {
                 const end = certificateEnd(k3sYaml);
-                const warning = endWarning(end, new Date());
+                const warning = endWarning(end, now, readOn, node.name);
                 if (warning !== undefined) await pulumi.log.warn(warning, this);
                 return end?.toISOString() ?? "";
             }),

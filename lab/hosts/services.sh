@@ -90,7 +90,7 @@ hosts_refresh() {
     if [[ -e $HOSTS_LIST ]]; then
         while read -r name old_role old_address; do
             [[ -e $HOSTS_DIR/$name/created ]] || continue
-            read -r _ role address < <(grep "^$name " <<<"$wanted") || true
+            read -r _ role address < <(awk -v name="$name" '$1 == name' <<<"$wanted") || true
             if [[ -z ${role:-} ]]; then
                 wanted+=$'\n'"$name $old_role $old_address"
             elif [[ $address != "$old_address" ]]; then

@@ -28,6 +28,8 @@ sshd openssh-server
 awk mawk
 zsh zsh
 fish fish
+tcsh tcsh
+bsd-csh csh
 END
     )
     while read -r command package; do
@@ -42,7 +44,7 @@ END
     # An unreachable foreign source is no reason to stop: the installation below tells what is really missing.
     apt-get -q update >&2 || true
     # No service is to start on this machine: haproxy is here for its binary and its user (integration
-    # tests), sshd for the tests of the command provider. zsh and fish are login shells in the unit tests.
+    # tests), sshd for the tests of the command provider. The shells are login shells in the unit tests.
     local policy=
     if [[ ! -e /usr/sbin/policy-rc.d ]]; then
         policy=/usr/sbin/policy-rc.d

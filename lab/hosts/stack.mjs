@@ -34,7 +34,10 @@ if (command === "derive") {
         }
     }
     for (const { name, role, address } of hosts) {
-        if (!/^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$/.test(name)) fail(`host name ${name}: not possible in the lab`);
+        // Also EL's kind, node1.example.com: the name is the machine's, its host name and part of file names. A machine's has 64 at most.
+        const label = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?";
+        if (!new RegExp(`^${label}(?:\\.${label})*$`).test(name) || name.length > 42)
+            fail(`host name ${name}: not possible in the lab`);
         if (!String(address).startsWith(`${net}.`)) fail(`${name}: address ${address} is not in the lab's ${net}.0/24`);
         console.log(`${name} ${role} ${address}`);
     }

@@ -11,7 +11,7 @@ function readable(text: string): string {
         .replaceAll(`${NET}.`, "10.90.0.")
         // The second digest may be cut off by the display's width.
         .replace(/# [0-9a-f]{12}( [0-9a-f]{8}| [0-9a-f]*\.\.\.)?/g, "# <digest>")
-        .replace(/\b[0-9a-f]{64}\b/g, "<hash>")
+        .replace(/\b[0-9a-f]{40,64}\b/g, "<hash>")
         .replace(/(kit-|asset\(file:)[0-9a-f]+/g, "$1<digest>")
         .split("\n")
         .map((l) => l.trimEnd())

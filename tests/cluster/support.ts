@@ -229,6 +229,16 @@ export function mainStack(): Stack {
     return shared;
 }
 
+/** The URN of a resource of the main stack, by its name. */
+export function urnOf(name: string): string {
+    const { deployment } = JSON.parse(mainStack().pulumi(["stack", "export"]).stdout) as {
+        readonly deployment: { readonly resources: readonly { readonly urn: string }[] };
+    };
+    const found = deployment.resources.find(({ urn }) => urn.endsWith(`::${name}`));
+    assert.ok(found, name);
+    return found.urn;
+}
+
 let kubeconfigFile: string | undefined;
 
 /** A stack's kubeconfig in a file of its own. */

@@ -1,17 +1,7 @@
 /** `pulumi up --replace`: what is made anew is there afterwards, and not what its removal left. */
 import assert from "node:assert/strict";
-import { kubectl, mainCluster, mainStack, on, pidOf, underLoad, whole } from "../cluster/support";
+import { kubectl, mainCluster, mainStack, on, pidOf, underLoad, urnOf, whole } from "../cluster/support";
 
-interface State {
-    readonly deployment: { readonly resources: readonly { readonly urn: string }[] };
-}
-
-const urnOf = (name: string): string => {
-    const { deployment } = JSON.parse(mainStack().pulumi(["stack", "export"]).stdout) as State;
-    const found = deployment.resources.find(({ urn }) => urn.endsWith(`::${name}`));
-    assert.ok(found, name);
-    return found.urn;
-};
 const replace = (name: string, check = true): ReturnType<ReturnType<typeof mainStack>["pulumi"]> =>
     mainStack().pulumi(["up", "--yes", "--skip-preview", "--replace", urnOf(name)], { check });
 const nothingLeft = (): void => assert.equal(mainStack().pulumi(["preview", "--expect-no-changes"]).status, 0);

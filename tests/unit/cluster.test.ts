@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
+import type { LastRead } from "../../components/model/kubeconfig";
 import type { ClusterSpec } from "../../components/model/cluster";
 import { checkSpec } from "../../components/config/check";
 import { settings, spec } from "./helpers/settings";
@@ -30,6 +31,7 @@ interface Registered {
 async function build(
     s: ClusterSpec,
     hold?: string,
+    last: LastRead = {},
 ): Promise<{
     resources: Map<string, Registered>;
     held: Set<string>;
@@ -74,6 +76,8 @@ async function build(
     const cluster = new Cluster("dev", {
         spec: s,
         access: { privateKey: pulumi.secret(KEY) },
+        lastRead: last,
+        now: new Date("2026-11-30T12:00:00Z"),
         given: {
             token: pulumi.secret(TOKEN),
             agentToken: pulumi.secret(AGENT_TOKEN),
@@ -290,6 +294,17 @@ describe("cluster under mocks", () => {
                 new RegExp(`- name: ${name}\\n {4}cluster:\\n {6}server: https://10\\.90\\.0\\.${address}:6443`),
             );
         }
+    });
+
+    it("reads the kubeconfig again when the last one ends soon, and leaves the command as it is else", async () => {
+        const commandFor = async (last: LastRead): Promise<string> =>
+            (await build(spec(), undefined, last)).resources.get("dev-access-kubeconfig")?.inputs["create"] as string;
+        const first = await commandFor({});
+        assert.match(first, /kubeconfig\.sh # [0-9a-f]{12}'$/);
+        assert.equal(await commandFor({ notAfter: "2027-11-30T12:00:00.000Z", readAgain: "" }), first);
+        const again = await commandFor({ notAfter: "2027-01-20T12:00:00.000Z", readAgain: "" });
+        assert.match(again, /kubeconfig\.sh # [0-9a-f]{12} the certificate ends soon, read again on 2026-11-30'$/);
+        assert.equal(await commandFor({ notAfter: "2027-11-30T12:00:00.000Z", readAgain: "2026-11-30" }), again);
     });
 
     it("patches the role only in mode anonymous, and without the provider when asked", async () => {

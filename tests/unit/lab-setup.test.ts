@@ -42,3 +42,44 @@ describe("a k3s that is brought to the lab", () => {
         }
     });
 });
+
+describe("hosts of the lab", () => {
+    let folder: string;
+    beforeEach(() => (folder = mkdtempSync(join(tmpdir(), "k3s-ha-lab-hosts-"))));
+    afterEach(() => rmSync(folder, { recursive: true }));
+
+    const hosts = (name: string): ReturnType<typeof spawnSync> => {
+        const file = join(folder, "stack.yaml");
+        writeFileSync(file, `config: { "k3s-ha:nodes": [{ name: ${name}, role: server, address: 10.90.0.11 }] }\n`);
+        const args = [join(root, "lab/hosts/stack.mjs"), "hosts", file, "10.91.0"];
+        return spawnSync(process.execPath, args, { encoding: "utf8" });
+    };
+    it("may have names with dots", () => {
+        for (const name of ["master-1", "node1.example.com", "a.b-c.d"])
+            assert.equal(hosts(name).stdout, `${name} server 10.91.0.11\n`);
+    });
+    it("have no names that a machine cannot have", () => {
+        for (const name of ["a..b", ".a", "a.", "-a.b", "a.-b", "A.b", "a/b", `${"a".repeat(40)}.bc`])
+            assert.match(String(hosts(`"${name}"`).stderr), /not possible in the lab/, name);
+    });
+
+    it("stay apart where a dot of one is a letter of another, when the list is made anew", () => {
+        const run = spawnSync(
+            "bash",
+            [
+                "-euo",
+                "pipefail",
+                "-c",
+                `LAB_ROOT=$1 LAB_DIR=$2; . "$1/lab/hosts/settings.sh"; . "$1/lab/hosts/services.sh";
+                for h in axb a.b; do mkdir -p "$HOSTS_DIR/$h"; touch "$HOSTS_DIR/$h/created"; done
+                stack_hosts() { printf 'axb agent 10.90.0.12\na.b server 10.90.0.11\n'; }
+                stack_hosts >"$HOSTS_LIST"; hosts_refresh; cat "$HOSTS_LIST"`,
+                "bash",
+                root,
+                folder,
+            ],
+            { encoding: "utf8", env: { PATH: process.env["PATH"] } },
+        );
+        assert.deepEqual([run.status, run.stdout], [0, "axb agent 10.90.0.12\na.b server 10.90.0.11\n"], run.stderr);
+    });
+});

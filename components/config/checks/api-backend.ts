@@ -2,16 +2,16 @@
  * An own backend in the place of the API's. The steps count masters by what the proxies see of this backend's servers: before a master is
  * restarted, the others must be up. So it has to have the masters, all of them and nothing else, and to check them.
  */
-import { backendName, listenPlaces, type HaproxyConfig, type HaproxyProblem } from "../../haproxy";
+import { backendName, listenPlaces, type HaproxyConfig, type Problem } from "../../haproxy";
 import { servers, type ClusterSpec } from "../../model/cluster";
 import { canonicalAddress, urlHost } from "../../model/values";
 
 type Backend = NonNullable<HaproxyConfig["backend"]>[number];
 
 /** Mistakes in an own backend of the API; `own` are the user's sections, to which the paths refer. */
-export function apiBackendProblems(spec: ClusterSpec, own: HaproxyConfig): HaproxyProblem[] {
+export function apiBackendProblems(spec: ClusterSpec, own: HaproxyConfig): Problem[] {
     const name = backendName(spec);
-    const problems: HaproxyProblem[] = [];
+    const problems: Problem[] = [];
     own.listen?.forEach((section, i) => {
         if (section.name === name)
             problems.push({
@@ -25,8 +25,8 @@ export function apiBackendProblems(spec: ClusterSpec, own: HaproxyConfig): Hapro
     return problems;
 }
 
-function ofBackend(spec: ClusterSpec, backend: Backend, path: string): HaproxyProblem[] {
-    const problems: HaproxyProblem[] = [];
+function ofBackend(spec: ClusterSpec, backend: Backend, path: string): Problem[] {
+    const problems: Problem[] = [];
     const missing = new Map(servers(spec).map((n) => [canonicalAddress(n.address), n]));
     const wanted = `they are, whatever their names: ${servers(spec)
         .map((n) => `${urlHost(n.address)}:6443`)

@@ -4,7 +4,8 @@
  */
 import { listenPlaces, type HaproxyConfig, type Place } from "../../haproxy";
 import { haproxyModel } from "../../model/proxy";
-import { configPath, shown, type Problem, type Report } from "../problems";
+import { configPath, shown, type Report } from "../problems";
+import type { Problem } from "../../haproxy/model";
 import { listOf, overlap, parseNetwork } from "../../model/networks";
 import type { StackSettings } from "../schema";
 import type { ClusterSpec, NodeSpec } from "../../model/cluster";

@@ -4,7 +4,8 @@
  * alarm must not stop anybody.
  */
 import type { HaproxyConfig } from "../../haproxy";
-import { configPath, isSecretKey, type Problem, type Report } from "../problems";
+import { configPath, isSecretKey, type Report } from "../problems";
+import type { Problem } from "../../haproxy/model";
 import type { StackSettings } from "../schema";
 import type { K3sConfig } from "../../model/cluster";
 

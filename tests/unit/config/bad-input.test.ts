@@ -4,7 +4,16 @@
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+    existsSync,
+    mkdirSync,
+    mkdtempSync,
+    readdirSync,
+    readFileSync,
+    rmSync,
+    symlinkSync,
+    writeFileSync,
+} from "node:fs";
 import { BlockList, isIP, isIPv6 } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -299,7 +308,7 @@ describe("bad input", () => {
     });
     after(function () {
         // Thousands of folders.
-        this.timeout(120_000);
+        this.timeout(300_000);
         rmSync(folder, { recursive: true, force: true });
     });
 
@@ -371,7 +380,7 @@ describe("bad input", () => {
     });
 
     it("each hostile value is refused with path and reason, or planned", function () {
-        this.timeout(120_000);
+        this.timeout(300_000);
         all.forEach((place, n) => {
             const values = [...TEXTS, ...OTHERS].map(filled);
             const own = place.path[1] !== "haproxy" && place.kind === "text";
@@ -396,7 +405,7 @@ describe("bad input", () => {
     });
 
     it("reaches the nodes' scripts as it was meant, through the shell's own code", function () {
-        this.timeout(120_000);
+        this.timeout(300_000);
         const work = join(folder, "bundles");
         mkdirSync(work);
         const list = [...bundles];
@@ -448,10 +457,11 @@ describe("bad input", () => {
             if (valueAt(worst, place.path.slice(0, -1)) === undefined) continue;
             if ("spec" in read(configOf(next))) worst = next;
         }
-        const withAll = withValue(worst, ["snapshots"], { s3: { bucket: "$(id)" }, now: "a", restore: "/a" }) as Record<
-            string,
-            unknown
-        >;
+        const withAll = withValue(worst, ["snapshots"], {
+            s3: { bucket: "$(id)" },
+            now: "a",
+            restore: `/a/${"b".repeat(300)}`,
+        }) as Record<string, unknown>;
         const result = read(configOf({ ...withAll, publicInfoViewer: { via: "ssh" } }));
         assert.ok("spec" in result, JSON.stringify(result));
         const commands = await remoteCommands(result.spec);
@@ -462,11 +472,17 @@ describe("bad input", () => {
             writeFileSync(join(stubs, name), '#!/bin/sh\nfor word in "$@"; do printf "%s\\n" "$word"; done\n', {
                 mode: 0o755,
             });
+        symlinkSync("/usr/bin/tr", join(stubs, "tr"));
         for (const line of commands) {
+            assert.doesNotMatch(line, /\n/, "csh ends a quoted word with the line");
+            assert.ok(
+                line.split("' '").every((word) => word.length < 1000),
+                "csh has no longer words",
+            );
             const run = spawnSync("/bin/sh", ["-c", line], { encoding: "utf8", env: { PATH: stubs } });
             assert.equal(run.stderr, "", line);
             // Nothing in it ends the quotes.
-            const inner = /^\/bin\/sh -c '([^']*)'$/.exec(line.replaceAll("'\\!'", "!"))?.[1];
+            const inner = scriptOf(line);
             assert.ok(inner !== undefined, line);
             const words = inner
                 .replace(/^test ! -e \S+ \|\| /, "")
@@ -557,8 +573,16 @@ describe("bad input: prepare.sh", () => {
     });
 });
 
+/** What a command line gives to sh: one word, or several that sh puts together (login-shell.ts); undefined where something ends the quotes. */
+function scriptOf(line: string): string | undefined {
+    const plain = line.replaceAll("'\\!'", "!");
+    const one = /^\/bin\/sh -c '([^']*)'$/.exec(plain)?.[1];
+    return one ?? /^\/bin\/sh -c 's=[^]*?"\$s"' sh '((?:[^']|' ')*)'$/.exec(plain)?.[1]?.replaceAll("' '", "");
+}
+
 /** The first line of step prepare's command, whose other lines are a constant text. */
-const FIRST_LINE = /^\/bin\/sh -c 'node=[a-z0-9.-]+ kit=[0-9a-f]{64} upload=\.k3s-ha-kit-[A-Za-z0-9._-]+\n/;
+const FIRST_LINE =
+    /^\/bin\/sh -c 's=\$[^]*?' sh 'node=[a-z0-9.-]+ kit=[0-9a-f]{64} upload=\.k3s-ha-kit-[A-Za-z0-9._-]+\^set -eu\^/;
 
 /** Command lines of all remote commands of a cluster, without that of prepare. */
 async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
@@ -573,7 +597,8 @@ async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
                     for (const key of ["create", "update", "delete"]) {
                         const line = inputs[key];
                         if (typeof line !== "string") continue;
-                        if (key === "create" && args.name.endsWith("-prepare")) assert.match(line, FIRST_LINE);
+                        if (key === "create" && args.name.endsWith("-prepare"))
+                            assert.match(line.replaceAll("' '", ""), FIRST_LINE);
                         else lines.push(line);
                     }
                 const made: Record<string, unknown> = {
@@ -593,7 +618,7 @@ async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
         false,
     );
     const { Cluster } = await import("../../../components/cluster");
-    new Cluster("dev", { spec, access: {}, given: {} });
+    new Cluster("dev", { spec, access: {}, given: {}, lastRead: {}, now: new Date() });
     for (let quiet = 0, before = -1; quiet < 20; quiet = count === before ? quiet + 1 : 0) {
         before = count;
         await new Promise((resolve) => setTimeout(resolve, 15));

@@ -76,7 +76,38 @@ describe("settings of a running cluster", () => {
         assert.deepEqual(refused({}, { "disable-network-policy": true, "tls-san": ["x"] }), []);
         const { settings: _, ...older } = factsOf(of({}));
         assert.deepEqual(refusals(older, factsOf(of({ "cluster-cidr": "10.52.0.0/16" })), []), []);
-        assert.deepEqual(consequences(older, factsOf(of({ "flannel-backend": "host-gw" }))), []);
+    });
+
+    it("what an older version left is said not to be known, and the IP family is that of its nodes", () => {
+        const without = (s: ReturnType<typeof spec>): Omit<ReturnType<typeof factsOf>, "settings"> => {
+            const { settings: _, ...older } = factsOf(s);
+            return older;
+        };
+        const [said, ...more] = consequences(without(of({})), factsOf(of({ "flannel-backend": "host-gw" })));
+        assert.match(
+            said ?? "",
+            /older version.*did not note cluster-cidr, service-cidr, secrets-encryption, flannel-backend/,
+        );
+        assert.doesNotMatch(said ?? "", /IP family|datastore/);
+        assert.deepEqual(more, []);
+        assert.deepEqual(consequences(factsOf(of({})), factsOf(of({ "tls-san": ["x"] }))), []);
+        const six = spec({ nodes: [node("master-1", "server", "fd12::1")] });
+        const four = spec({ nodes: [node("master-1", "server", "10.90.0.11")] });
+        assert.match(
+            refusals(without(four), factsOf(six), [])
+                .map((p) => p.message)
+                .join("\n"),
+            /was "IPv4"/,
+        );
+        assert.deepEqual(refusals(without(six), factsOf(six), []), []);
+    });
+
+    it("another address of the cluster's DNS: when its Service goes, and that k3s makes it anew", () => {
+        const [said] = consequences(factsOf(of({})), factsOf(of({ "cluster-dns": "10.43.0.53" })));
+        assert.match(
+            said ?? "",
+            /when the last server has restarted, not before.*delete service kube-dns; within 15 s/,
+        );
     });
 
     it("docs/operations.md has the table as it is", () => {

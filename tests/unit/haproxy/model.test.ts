@@ -315,8 +315,8 @@ describe("haproxy: model", () => {
             ],
         });
         assert.deepEqual(checkReferences(config), [
-            { path: "frontend[1].name", message: '"f" is used twice' },
-            { path: "backend[0].server[1].name", message: '"s" is used twice' },
+            { path: "frontend[1].name", message: '"f" is used twice', kind: "twice" },
+            { path: "backend[0].server[1].name", message: '"s" is used twice', kind: "twice" },
             { path: "frontend[0].default_backend", message: 'there is no backend "nope"; there are: b' },
             { path: "frontend[0].use_backend[0]", message: 'there is no backend "gone"; there are: b' },
         ]);

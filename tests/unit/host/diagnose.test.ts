@@ -3,14 +3,14 @@ import assert from "node:assert/strict";
 import { shell } from "../helpers/step-shell";
 
 /** What a step says when k3s has written `journal` and the proxy of a node that joins sees `up` masters. */
-async function diagnosis(journal: string, up: readonly string[]): Promise<string> {
+async function diagnosis(journal: string, up: readonly string[], why = "k3s ends again and again"): Promise<string> {
     const commands = `ROLE=agent UNIT=k3s.service NODE=agent-9 STEP=agent started=$(now)
 journalctl() { cat $WORK/log; }
 systemctl() { echo activating; }
 setting() { echo 10.0.0.9; }
 masters_up() { printf '%s' '${up.map((name) => `${name}\n`).join("")}'; }
 masters_down() { :; }
-diagnose "k3s ends again and again" >/dev/null`;
+diagnose "${why}" >/dev/null`;
     const { code, text } = await shell(commands, { "work/log": `${journal}\n` });
     assert.equal(code, 1, text);
     return text;
@@ -172,6 +172,35 @@ describe("why k3s does not come up", () => {
     it("of several runs the last one that ended tells", async () => {
         const text = await diagnosis(`${ended("kubelet exited: one")}\n${ended("kubelet exited: two")}`, UP);
         assert.match(text, /ended by: kubelet exited: two\n/);
+    });
+
+    it("inotify's limits are no full disk", async () => {
+        const text = await diagnosis(
+            ended("kubelet exited: failed to create fsnotify watcher: no space left on device"),
+            UP,
+        );
+        assert.match(text, /layer: host \(inotify's limits\)[^]*next: .*fs\.inotify\.max_user_watches/);
+    });
+
+    for (const [noise, layer] of [
+        // Said by every k3s that starts, or by one that runs: no reason of anything.
+        ['level=info msg="stat /etc/rancher/k3s/registries.yaml: no such file or directory"', "k3s itself"],
+        ['E1130 03:00:00.1 1 summary.go:1] "Failed to open file /sys/fs/x: no such file or directory"', "k3s itself"],
+        ['I1130 03:00:00.1 1 x.go:1] "401 Unauthorized"', "k3s itself"],
+        ['level=info msg="Waiting for etcd server to become available"', "etcd"],
+    ] as const)
+        it(`of a k3s that has not ended ${noise.slice(0, 30)}… tells: ${layer}`, async () => {
+            const text = await diagnosis(noise, UP);
+            assert.match(text, new RegExp(`layer: ${layer}\n`));
+        });
+
+    it("flannel's interface that does not come is a matter of the network", async () => {
+        const text = await diagnosis(
+            'level=info msg="Running flannel backend."',
+            UP,
+            "no success within 9 s while waiting for: the pod network's interface up",
+        );
+        assert.match(text, /layer: network \(k3s runs, and flannel has no interface\)[^]*next: .*vpn\.interface/);
     });
 
     it("no word of k3s, and the proxy of a node that joins sees no master: the port", async () => {

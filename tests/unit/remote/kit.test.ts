@@ -354,7 +354,7 @@ describe("advice on SSH failures", () => {
             "ssh: handshake failed: ssh: unable to authenticate, attempted methods [none], no supported methods remain",
             /no key was offered/,
         ],
-        ["ssh: handshake failed: EOF", /closed the connection before the login.*MaxStartups/],
+        ["ssh: handshake failed: EOF", /closed before the login.*MaxStartups/],
         [
             "ssh: handshake failed: read tcp 10.0.0.1:5->10.90.0.11:22: read: connection reset by peer",
             /before the login/,
@@ -382,21 +382,87 @@ describe("advice on SSH failures", () => {
         ["ssh: handshake failed: ssh: host key mismatch", /not the pinned one/],
         [
             "ssh: handshake failed: ssh: no common algorithm for host key; client offered: [ssh-rsa], server offered: [ssh-ed25519]",
-            /of a kind that the host does not offer/,
+            /of a kind that is not offered there/,
         ],
     ] as const) {
         it(`tells what to do about: ${error.slice(0, 60)}`, () => assert.match(sshAdvice(node!, error) ?? "", says));
     }
+    const bastion = { host: "jump", port: 2022, user: "j" };
+    const behind = { ...node!, ssh: { ...node!.ssh, bastion } };
+    /** As the provider tells it of a host behind a bastion, and of the bastion itself. */
+    const proxied = (error: string, of = behind): string =>
+        sshAdvice(of, `proxy: after 30 failed attempts: ${error}`) ?? "";
+
     it("tells what the bastion refuses, and what it cannot reach", () => {
-        const behind = { ...node!, ssh: { ...node!.ssh, bastion: { host: "jump", port: 22, user: "j" } } };
         assert.match(
-            sshAdvice(behind, "ssh: rejected: administratively prohibited (open failed)") ?? "",
+            proxied("ssh: rejected: administratively prohibited (open failed)"),
             /bastion jump does not forward.*AllowTcpForwarding yes for j/,
         );
         assert.match(
-            sshAdvice(behind, "ssh: rejected: connect failed (Connection refused)") ?? "",
+            proxied("ssh: rejected: connect failed (Connection refused)"),
             /bastion jump cannot reach 10\.90\.0\.11:22 \(Connection refused\)/,
         );
+        // The host's own answer to a session, after the login.
+        assert.match(
+            sshAdvice(behind, "ssh: rejected: administratively prohibited (open failed)") ?? "",
+            /root@10\.90\.0\.11:22 through j@jump:2022 failed: .*MaxSessions/,
+        );
+    });
+    it("of an end of the login behind a bastion names every cause that it hides, and how to look", () => {
+        for (const error of [
+            "ssh: handshake failed: EOF",
+            "ssh: handshake failed: read tcp 10.0.0.1:5->10.0.0.2:22: EOF",
+            "ssh: handshake failed: write: broken pipe",
+        ]) {
+            const text = proxied(error);
+            assert.match(text, /\(1\) the host's key is not the pinned one \(ssh\.hostKey\)/);
+            assert.ok(text.includes(": ssh -p 2022 j@jump ssh-keyscan -p 22 10.90.0.11 prints"), text);
+            assert.ok(text.includes("(2) the host does not accept the key"), text);
+            assert.ok(text.includes("ssh -v -J j@jump:2022 -p 22 root@10.90.0.11 true"), text);
+            assert.match(text, /\(3\) the host or the bastion closes.*Only for \(3\)/);
+        }
+        const impatient = { ...behind, ssh: { ...behind.ssh, dialErrorLimit: 0 } };
+        assert.match(
+            proxied("ssh: handshake failed: ssh: host key mismatch", impatient),
+            /failed: ssh: host key mismatch, of the host or of the bastion\. Look/,
+        );
+    });
+    it("tells the bastion's own failures as the bastion's", () => {
+        for (const [error, says] of [
+            ["dial tcp 10.0.0.1:2022: connect: connection refused", /nothing listens.*ssh\.bastion\.port/],
+            ["dial tcp 10.0.0.1:2022: i/o timeout", /no answer/],
+            ["dial tcp: lookup jump: no such host", /use an address in ssh\.bastion\.host/],
+            ["ssh: handshake failed: ssh: host key mismatch", /not the pinned one \(ssh\.bastion\.hostKey\)/],
+            [
+                "ssh: handshake failed: ssh: unable to authenticate, attempted methods [none publickey], no supported methods remain",
+                /Is ssh\.bastion\.user right\? Put the key's public half in ~j\//,
+            ],
+        ] as const) {
+            assert.match(proxied(error), /SSH to the bastion j@jump:2022, on the way to root@10\.90\.0\.11:22, failed/);
+            assert.match(proxied(error), says);
+        }
+    });
+    it("says nothing untrue of what only looks like another failure", () => {
+        for (const [error, says, not] of [
+            ["failed to parse host key: ssh: no key found", /ssh\.hostKey is no public key/, /private key/],
+            [
+                "dial unix /tmp/agent.7: connect: connection refused",
+                /or unset SSH_AUTH_SOCK and set/,
+                /nothing listens/,
+            ],
+            [
+                "ssh: unexpected message type 3",
+                /ssh: unexpected message type 3\. Try by hand.*ssh -v -p 22 root@/,
+                /broke/,
+            ],
+            ["Process exited with status 1: your password has expired", /chage -l root/, /NOPASSWD/],
+        ] as const) {
+            const text = sshAdvice(node!, error) ?? "";
+            assert.match(text, says);
+            assert.doesNotMatch(text, not);
+        }
+        // sudo says that on hosts whose name is not in /etc/hosts, and works.
+        assert.equal(sshAdvice(node!, "Process exited with status 1: sudo: unable to resolve host a: x"), undefined);
     });
     it("sudo's own words are in the bootstrap's message", () => {
         const bootstrap = readFileSync(join(COMPONENTS, "remote/bootstrap.sh"), "utf8");

@@ -14,11 +14,21 @@ import type { NodeSpec } from "../../../components/model/cluster";
 import { kitFolder } from "../helpers/kit-folder";
 import { spec } from "../helpers/settings";
 
-/** Login shells, with the start file that each reads for a command. */
-const SHELLS = { sh: undefined, bash: ".bashrc", zsh: ".zshenv", fish: ".config/fish/config.fish" } as const;
+/** Login shells, with the start file that each reads for a command. csh is the BSD one, which is not tcsh (Debian's package csh). */
+const SHELLS = {
+    sh: undefined,
+    bash: ".bashrc",
+    zsh: ".zshenv",
+    fish: ".config/fish/config.fish",
+    tcsh: ".tcshrc",
+    "bsd-csh": ".cshrc",
+} as const;
 /** What people have in such files. */
 const NOISE =
     "echo 'Welcome to etcd-data: of the farm'\necho 'a warning' >&2\nprintf 'no end of line'\nalias sudo='false'\nalias sh='false'\n";
+const CSH_NOISE =
+    "echo 'Welcome to etcd-data: of the farm'\nsh -c 'echo a warning >&2'\nprintf 'no end of line'\nalias sudo false\nalias sh false\n";
+const noise = (shell: string): string => (shell.endsWith("csh") ? CSH_NOISE : NOISE);
 
 describe("login shells", () => {
     let home: string;
@@ -57,18 +67,30 @@ describe("login shells", () => {
     for (const shell of Object.keys(SHELLS) as (keyof typeof SHELLS)[])
         describe(shell, () => {
             it("takes a script as it is", () => {
-                const text =
-                    "a \\ ! !! $HOME `id` \"b\" it's \\' \\\\ \\n ~ * ? {1,2} # % ^ (x) ; & | < > é\n  second line\\";
+                const text = "a \\ ! !! $HOME `id` \"b\" it's \\' \\\\ \\n ~ * ? {1,2} # % ^ (x) ; & | < > @ = é 中\\";
                 assert.equal(login(shell, `printf '%s' ${shellWord(text)}`).out, text);
+                assert.throws(() => shellWord("a\nb"), /one line/);
                 assert.equal(
                     login(shell, inShell('set -- \'a  b\' "c\\\\d"; echo "$#:$1:$2"; exit 3 # $(no)')).out,
                     "2:a  b:c\\d\n",
                 );
                 assert.equal(login(shell, inShell("exit 3")).status, 3);
+                // Several lines, and more of them than a word of csh's may have.
+                const long = "'!\\\\é中".repeat(400);
+                assert.equal(
+                    login(
+                        shell,
+                        inShell(`cat <<'E'\n${text}\n\n${long}\nE\nread -r a # a comment\necho "$a" $#\n`),
+                        "of stdin\n",
+                    ).out,
+                    `${text}\n\n${long}\nof stdin 0\n`,
+                );
+                assert.equal(login(shell, inShell("false\nexit 3 # it's")).status, 3);
+                assert.equal(login(shell, inShell(`exit 3 # ${"x".repeat(2000)}`)).status, 3);
             });
 
             it("of a sudo user runs the bootstrap, whatever its start files print", () => {
-                start(shell, NOISE);
+                start(shell, noise(shell));
                 mkdirSync(join(home, "bin"));
                 for (const [name, text] of [
                     ["id", "echo 1000"],
@@ -91,7 +113,7 @@ describe("login shells", () => {
             });
 
             it("is asked between two marks, and what start files print is cut off", () => {
-                start(shell, NOISE);
+                start(shell, noise(shell));
                 const { status, out } = login(shell, inMarkedShell("cat; printf 'x y'; exit 2"), "up a\n");
                 assert.equal(status, 2);
                 assert.equal(markedOutput(out), "up a\nx y");

@@ -29,6 +29,7 @@ import (
 	"k3s-ha/lab/k3s/internal/bucket"
 	"k3s-ha/lab/k3s/internal/config"
 	"k3s-ha/lab/k3s/internal/host"
+	"k3s-ha/lab/k3s/internal/pki"
 	"k3s-ha/lab/k3s/internal/server"
 	"k3s-ha/lab/k3s/internal/supervisor"
 )
@@ -51,7 +52,7 @@ func Main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("no command; one of server, agent, kubectl, token, etcd-snapshot, secrets-encrypt")
+		return errors.New("no command; one of server, agent, kubectl, token, etcd-snapshot, certificate")
 	}
 	rest := args[1:]
 	switch args[0] {
@@ -69,7 +70,9 @@ func run(args []string) error {
 		return runToken(rest)
 	case "etcd-snapshot":
 		return runSnapshot(rest)
-	case "secrets-encrypt", "certificate", "crictl", "ctr", "check-config", "completion":
+	case "certificate":
+		return runCertificate(rest)
+	case "secrets-encrypt", "crictl", "ctr", "check-config", "completion":
 		return fmt.Errorf("k3s %s is not modelled by this stand-in", args[0])
 	}
 	return fmt.Errorf("No help topic for '%s'", args[0])
@@ -224,6 +227,19 @@ func runToken(args []string) error {
 	}
 	fmt.Println("Token rotated, restart k3s nodes with new token")
 	return nil
+}
+
+// runCertificate is `k3s certificate rotate` for all services.
+func runCertificate(args []string) error {
+	if len(args) == 0 || args[0] != "rotate" {
+		return errors.New("only `k3s certificate rotate` is modelled by this stand-in")
+	}
+	fs := flag.NewFlagSet("certificate rotate", flag.ContinueOnError)
+	dataDir := fs.String("data-dir", "/var/lib/rancher/k3s", "")
+	if err := fs.Parse(args[1:]); err != nil {
+		return err
+	}
+	return pki.Rotate(*dataDir)
 }
 
 func runSnapshot(args []string) error {

@@ -16,12 +16,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
 const (
-	caLife   = 10 * 365 * 24 * time.Hour
-	leafLife = 365 * 24 * time.Hour
+	caLife = 10 * 365 * 24 * time.Hour
+	// ExpirationDays is the environment variable that gives certificates another life than 365 days, as in k3s (rancher/dynamiclistener).
+	ExpirationDays = "CATTLE_NEW_SIGNED_CERT_EXPIRATION_DAYS"
 	// RenewWithin is how long before its end a start renews a certificate (k3s: 120 days).
 	RenewWithin = 120 * 24 * time.Hour
 )
@@ -137,6 +139,15 @@ func LoadCA(base string) (*CA, error) {
 	return &CA{Cert: certs[0], PEM: data, key: key}, nil
 }
 
+// leafLife is how long a certificate is good for that is made now; like k3s it takes no notice of what is no number of days.
+func leafLife() time.Duration {
+	days, err := strconv.Atoi(os.Getenv(ExpirationDays))
+	if err != nil || days < 1 {
+		days = 365
+	}
+	return time.Duration(days) * 24 * time.Hour
+}
+
 // Spec is what a certificate is issued for.
 type Spec struct {
 	CommonName    string
@@ -146,14 +157,14 @@ type Spec struct {
 	Usages        []x509.ExtKeyUsage
 }
 
-// Issue signs a certificate of 365 days for a public key; the result is the certificate followed by the CA, in PEM.
+// Issue signs a certificate for a public key; the result is the certificate followed by the CA, in PEM.
 func (ca *CA) Issue(s Spec, public crypto.PublicKey) ([]byte, error) {
 	now := time.Now()
 	t := &x509.Certificate{
 		SerialNumber: serial(),
 		Subject:      pkix.Name{CommonName: s.CommonName, Organization: s.Organizations},
 		NotBefore:    now.Add(-time.Minute),
-		NotAfter:     now.Add(leafLife),
+		NotAfter:     now.Add(leafLife()),
 		KeyUsage:     x509.KeyUsageKeyEncipherment | x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  s.Usages,
 		DNSNames:     s.DNS,

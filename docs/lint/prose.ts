@@ -1,0 +1,33 @@
+/** textlint's kernel with this repository's rules. */
+import { readFileSync, readdirSync } from "node:fs";
+import { join, relative } from "node:path";
+import { TextlintKernel } from "@textlint/kernel";
+import markdown from "@textlint/textlint-plugin-markdown";
+import { rules } from "./rules";
+
+const ROOT = join(__dirname, "../..");
+
+/** What people read: the README, docs/, what GitHub shows, and the lab's README. */
+export function documents(): string[] {
+    const below = (folder: string): string[] =>
+        readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" }).map((name) => join(folder, name));
+    return [
+        ...readdirSync(ROOT).filter((name) => name.endsWith(".md")),
+        ...[...below("docs"), ...below(".github")].filter((name) => name.endsWith(".md")).sort(),
+        "lab/README.md",
+    ];
+}
+
+/** The findings in one text, as `file:line:column rule: message`. */
+export async function lint(file: string, text = readFileSync(file, "utf8")): Promise<string[]> {
+    const { messages } = await new TextlintKernel().lintText(text, {
+        ext: ".md",
+        filePath: file,
+        plugins: [{ pluginId: "markdown", plugin: markdown }],
+        rules: Object.entries(rules).map(([ruleId, rule]) => ({ ruleId, rule })),
+    });
+    return messages.map(
+        ({ ruleId, message, loc: { start } }) =>
+            `${relative(ROOT, file)}:${start.line}:${start.column} ${ruleId}: ${message}`,
+    );
+}

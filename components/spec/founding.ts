@@ -26,8 +26,8 @@ export interface ChangeRule {
 
 /** Every setting that is not changed on its own node alone; all others roll, and restart only the nodes that they are of. */
 export const CHANGE_RULES: readonly ChangeRule[] = [
-    { setting: "cluster-cidr", kind: "founding", why: "every Node has its part of it, for good" },
-    { setting: "service-cidr", kind: "founding", why: "every Service has an address in it, for good" },
+    { setting: "cluster-cidr", kind: "founding", why: "every Node keeps its part of it permanently" },
+    { setting: "service-cidr", kind: "founding", why: "every Service keeps its address in it permanently" },
     {
         setting: "IP family",
         kind: "founding",
@@ -48,13 +48,13 @@ export const CHANGE_RULES: readonly ChangeRule[] = [
     {
         setting: "cluster-dns",
         kind: "podNetwork",
-        why: "pods ask the old address until they are made anew",
+        why: "pods query the old address until they restart",
         agents: true,
     },
     {
         setting: "cluster-domain",
         kind: "podNetwork",
-        why: "pods search the old domain until they are made anew",
+        why: "pods search the old domain until they restart",
         agents: true,
     },
     {

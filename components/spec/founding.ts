@@ -171,24 +171,15 @@ export function settingConsequences(from: Settings, to: Settings): string[] {
 
 /** The table for people, in Markdown. */
 export function changeTable(): string {
-    const rows = (kind: ChangeKind): string => {
-        const rules = CHANGE_RULES.filter((r) => r.kind === kind);
-        // One line for settings of one reason.
-        const byReason = new Map<string, string[]>();
-        for (const { setting, why } of rules) byReason.set(why, [...(byReason.get(why) ?? []), `\`${setting}\``]);
-        const what = {
-            founding: "refused",
-            podNetwork: "refused without `allow: [podNetwork]`; then servers one at a time, then every agent",
-            rolling: "servers one at a time, then agents",
-        }[kind];
-        return [...byReason].map(([why, settings]) => `| ${settings.join(", ")} | ${what} | ${why} |`).join("\n");
+    const effect: Readonly<Record<ChangeKind, string>> = {
+        founding: "refused",
+        podNetwork: "needs `allow: [podNetwork]`; servers one at a time, then agents",
+        rolling: "servers one at a time, then agents",
     };
     return [
         "| setting of `server.config` | a change on a running cluster | why |",
         "| --- | --- | --- |",
-        rows("founding"),
-        rows("podNetwork"),
-        rows("rolling"),
+        ...CHANGE_RULES.map(({ setting, kind, why }) => `| \`${setting}\` | ${effect[kind]} | ${why} |`),
         "| all others | servers one at a time; only nodes whose files change | each node reads its own |",
     ].join("\n");
 }

@@ -81,7 +81,10 @@ const widths: TextlintRuleModule = (context) => ({
         }
     },
     [context.Syntax.TableCell](node) {
-        const { length } = context.getSource(node).replace(/^\||\|$/g, "").trim();
+        const { length } = context
+            .getSource(node)
+            .replace(/^\||\|$/g, "")
+            .trim();
         if (length > MAX_CELL)
             context.report(node, new context.RuleError(`a table cell of ${length} characters, at most ${MAX_CELL}`));
     },

@@ -197,7 +197,9 @@ describe("workflows", () => {
         assert.equal(job.steps.at(-1)?.run, "make test OFFICIAL=1");
         assert.doesNotMatch(text("official.yaml"), /secrets[.[]/);
         const pinned = (file: string): string[] =>
-            jobsOf(file).at(-1)![1].steps.flatMap(({ uses }) => (uses === undefined ? [] : [uses]));
+            jobsOf(file)
+                .at(-1)![1]
+                .steps.flatMap(({ uses }) => (uses === undefined ? [] : [uses]));
         assert.deepEqual(pinned("official.yaml"), pinned("ci.yaml"));
     });
 

@@ -1,6 +1,45 @@
 import pulumi from "@pulumi/eslint-plugin";
 import tseslint from "typescript-eslint";
 
+/** The floors of components/, from the ground up: what each part may import beside itself. Nothing else of this tree is allowed. */
+const FLOORS = {
+    haproxy: [],
+    model: ["haproxy"],
+    config: ["haproxy", "model"],
+    remote: ["model"],
+    secrets: ["model"],
+    steps: ["model", "remote", "secrets"],
+    hooks: ["model", "config"],
+    cluster: ["model", "config", "secrets", "steps", "hooks"],
+};
+
+/** Parts that are values and functions of them: no I/O, and of Pulumi and zod no more than their types. */
+const PURE = {
+    haproxy: "^(@pulumi/|node:)",
+    model: "^(@pulumi/|zod|node:(?!(net|crypto)$))",
+};
+
+/** The rule for the files of a part; `up` is how their imports begin to leave it. */
+function floor(part, files, up) {
+    const allowed = FLOORS[part];
+    const message = `components/${part} may import ${allowed.join(", ") || "nothing else of this tree"}: see FLOORS in eslint.config.mjs.`;
+    const others = allowed.length === 0 ? "" : `(?!(${allowed.join("|")})(/|$))`;
+    const patterns = [{ regex: `^${up}${others}`, message }];
+    if (part in PURE)
+        patterns.push({
+            regex: PURE[part],
+            allowTypeImports: true,
+            message: `components/${part} is made of values: see PURE in eslint.config.mjs.`,
+        });
+    return { files: [files], rules: { "@typescript-eslint/no-restricted-imports": ["error", { patterns }] } };
+}
+
+const floors = Object.keys(FLOORS).flatMap((part) => [
+    floor(part, `components/${part}.ts`, String.raw`\.{1,2}/`),
+    floor(part, `components/${part}/*.ts`, String.raw`\.\./`),
+    floor(part, `components/${part}/*/*.ts`, String.raw`\.\./\.\./`),
+]);
+
 export default tseslint.config(
     { ignores: ["node_modules/", ".lab*/"] },
     ...tseslint.configs.strict,
@@ -13,6 +52,7 @@ export default tseslint.config(
             "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_" }],
         },
     },
+    ...floors,
     {
         // CommonJS, since it runs before anything can be compiled; its table of modules is Node's.
         files: ["load/*.cjs"],

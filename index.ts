@@ -2,7 +2,7 @@
 import * as pulumi from "@pulumi/pulumi";
 import { Cluster, clusterFacts } from "./components/cluster";
 import { clusterHooks } from "./components/hooks";
-import { readStack } from "./components/spec/config";
+import { readStack } from "./components/config/stack";
 
 const { spec, warnings, access, given } = readStack(__dirname);
 for (const warning of warnings) void pulumi.log.warn(warning);

@@ -1,19 +1,20 @@
 /** A highly available k3s cluster: every part and the order they come in. */
 import * as pulumi from "@pulumi/pulumi";
-import { AnonymousSurface } from "./access/anonymous-surface";
-import { ClusterAccess } from "./access/cluster-access";
-import { PublicInfoViewer } from "./access/public-info-viewer";
-import { Agent } from "./k3s/agent";
-import { Fence, Nodes, Snapshot } from "./k3s/nodes";
-import { Server } from "./k3s/server";
-import { LocalProxy } from "./proxy/local-proxy";
-import { statsEndpoint } from "./proxy/plan";
-import type { SshAccess } from "./remote/node-command";
-import { ClusterSecrets, type GivenSecrets } from "./secrets";
-import { servers, type ClusterSpec, type NodeSpec } from "./spec/spec";
-import { factsOf } from "./spec/transition";
+import { AnonymousSurface } from "./steps/surface";
+import { ClusterAccess } from "./steps/kubeconfig";
+import { PublicInfoViewer } from "./steps/viewer";
+import { Agent } from "./steps/agent";
+import { Fence, Nodes } from "./steps/nodes";
+import { Snapshot } from "./steps/snapshot";
+import { Server } from "./steps/server";
+import { LocalProxy } from "./steps/local-proxy";
+import { statsEndpoint } from "./model/proxy";
+import type { GivenSecrets, SshAccess } from "./model/credentials";
+import { ClusterSecrets } from "./secrets";
+import { servers, type ClusterSpec, type NodeSpec } from "./model/cluster";
+import { factsOf } from "./config/transition";
 import type { ClusterHooks } from "./hooks";
-import { urlHost } from "./spec/values";
+import { urlHost } from "./model/values";
 
 /** Arguments of {@link Cluster}. */
 export interface ClusterArgs {

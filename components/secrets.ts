@@ -2,16 +2,8 @@
 import { createHmac } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import * as random from "@pulumi/random";
-import type { ClusterSpec } from "./spec/spec";
-
-/** What the user may give as secret config. */
-export interface GivenSecrets {
-    readonly token?: pulumi.Output<string>;
-    readonly agentToken?: pulumi.Output<string>;
-    readonly statsPassword?: pulumi.Output<string>;
-    readonly s3AccessKey?: pulumi.Output<string>;
-    readonly s3SecretKey?: pulumi.Output<string>;
-}
+import type { ClusterSpec } from "./model/cluster";
+import type { GivenSecrets } from "./model/credentials";
 
 /** The secrets of a cluster, and the public marks by which a change of them is told. */
 export class ClusterSecrets extends pulumi.ComponentResource {

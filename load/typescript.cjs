@@ -99,6 +99,9 @@ exports.requireTypeScript = function (root, folder) {
     sdk("source-map-support").install({
         environment: "node",
         handleUncaughtExceptions: false,
+        // The SDK's own maps name files that are not there (node_modules/@pulumi/config.ts); Node 20 takes 40 seconds for each such line
+        // when it prints an error in colours, and fails then.
+        overrideRetrieveSourceMap: true,
         retrieveSourceMap: (file) => {
             const map = /\n\/\/# sourceMappingURL=data:application\/json;base64,(\S+)\s*$/.exec(loaded.get(file) ?? "");
             return map && { url: file, map: Buffer.from(map[1], "base64").toString("utf8") };

@@ -42,6 +42,13 @@ const suites = [
     // A scenario that is asked for by its name may be of either kind.
     scenarios("cluster", SHORT, ...(process.env.ONLY ? [LONG] : [])),
     { ...scenarios("long", LONG), onDemand: true },
+    ...["trixie", "bullseye"].map((debian) => ({
+        name: debian,
+        command: ["sh", "-c", "lab/lab setup && exec npx mocha tests/long/hosts.test.ts"],
+        env: { ...scenarios("").env, LAB_SUITE: debian },
+        after: ["lab/lab", "down"],
+        onDemand: true,
+    })),
 ];
 
 const wanted = process.argv.slice(2);
@@ -82,8 +89,27 @@ function reasons(text) {
     return (said ?? text.split("\n").slice(-20)).join("\n");
 }
 
+/** One line for each failure, since a CI that keeps only the end of a log keeps these. */
+function headlines(text) {
+    const list = reasons(text);
+    if (!/^ {2}\d+ failing/m.test(list))
+        return list.split("\n").flatMap((line) => (/--- FAIL: (\S+)/.exec(line) ?? []).slice(1));
+    return list
+        .split(/^ {2}\d+\) /m)
+        .slice(1)
+        .map((block) => {
+            const [title, error] = block.split("\n\n");
+            const path = title
+                .split("\n")
+                .map((line) => line.trim())
+                .join(" ");
+            return `${path.slice(0, 110)} ${(error ?? "").trim().split("\n", 1)[0]}`.slice(0, 200);
+        });
+}
+
 let passed = 0;
 let failed = 0;
+const failedTests = [];
 const summary = [];
 const failures = [];
 for (const suite of suites) {
@@ -98,7 +124,10 @@ for (const suite of suites) {
     if (suite.after && !process.env.KEEP) await run(suite.after, { env: suite.env });
     passed += result.passed;
     failed += result.failed;
-    if (result.failed > 0) failures.push(`\n=== ${suite.name} failed:\n${reasons(text)}`);
+    if (result.failed > 0) {
+        failures.push(`\n=== ${suite.name} failed:\n${reasons(text)}`);
+        failedTests.push(...headlines(text).map((line) => `${suite.name}: ${line}`));
+    }
     summary.push(
         `${suite.name.padEnd(12)} ${String(result.passed).padStart(4)} passed ${String(result.failed).padStart(3)} failed ${((Date.now() - started) / 1000).toFixed(0).padStart(5)} s`,
     );
@@ -106,6 +135,7 @@ for (const suite of suites) {
     if (suite.name === "setup" && code !== 0) break;
 }
 if (failures.length > 0) console.log(failures.join("\n"));
+if (failedTests.length > 0) console.log(`\nFailed:\n${failedTests.join("\n")}`);
 console.log(`\n${summary.join("\n")}\n`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

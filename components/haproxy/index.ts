@@ -1,4 +1,4 @@
-/** haproxy on every node: its configuration as typed data, the presets, the text, and how packages get installed. */
+/** haproxy on every node: its configuration as typed data, the presets, and the text. */
 export { listenPlaces, type Place } from "./listen";
 export {
     checkReferences,

@@ -1,45 +1,18 @@
 /**
- * The scripts that run on a node: one file, copied to the home of the user that logs in. Step prepare installs it to {@link KIT_DIR}, so that
+ * The scripts that run on a node: one file, copied to the home of the user that logs in. Step prepare installs it to KIT_DIR, so that
  * the other steps' commands are one short line: that line is what a failed `pulumi up` prints. Neither the scripts nor the file are in the
  * state: it holds their digests.
  */
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join, relative } from "node:path";
-import type { NodeSpec } from "../spec/spec";
+import type { NodeSpec } from "../model/cluster";
 import { renderBundle } from "./bundle";
-import { KIT_DIR } from "./kit-dir";
 
-export { KIT_DIR };
-
-const COMPONENTS = join(__dirname, "..");
+/** The scripts as a node has them in KIT_DIR: what lies in this folder is sent, and nothing else. */
+const HOST = join(__dirname, "../host");
 /** Files that the engine reads while it works, by their digest; made again when they are gone. */
-const CACHE = join(COMPONENTS, "../node_modules/.cache/k3s-ha");
-
-/** The node scripts, by the component that sends them. */
-const SCRIPTS = {
-    host: ["lib.sh", "prepare.sh", "foreign.sh", "drift.sh"],
-    haproxy: ["apply.sh", "packages.sh"],
-    proxy: ["haproxy.sh"],
-    k3s: [
-        "stage.sh",
-        "k3s-lib.sh",
-        "clear.sh",
-        "diagnose.sh",
-        "flannel.sh",
-        "adopt.sh",
-        "promote.sh",
-        "server.sh",
-        "agent.sh",
-        "drain.sh",
-        "k3s-killall.sh",
-        "snapshot-lib.sh",
-        "snapshot.sh",
-        "recover.sh",
-        "nodes.sh",
-    ],
-    access: ["kubeconfig.sh", "viewer.sh", "surface.sh"],
-} as const;
+const CACHE = join(__dirname, "../../node_modules/.cache/k3s-ha");
 
 /** The scripts and what identifies them. */
 export interface Kit {
@@ -55,7 +28,7 @@ export interface Kit {
 
 let loaded: Kit | undefined;
 
-/** Reads the scripts beside the components, once. */
+/** Reads the scripts, once. */
 export function kit(): Kit {
     loaded ??= load();
     return loaded;
@@ -67,15 +40,11 @@ export const scriptText = (file: string): string => readFileSync(file, "utf8").r
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 function load(): Kit {
-    const files = Object.entries(SCRIPTS)
-        .flatMap(([folder, names]) => names.map((name) => ({ folder, name })))
-        .sort((a, b) => (a.name < b.name ? -1 : 1))
-        .map(({ folder, name }) => ({
-            path: `/${name}`,
-            mode: "0755",
-            content: scriptText(join(COMPONENTS, folder, name)),
-        }));
-    const install = scriptText(join(COMPONENTS, "host/install.sh"));
+    const files = readdirSync(HOST)
+        .filter((name) => name.endsWith(".sh"))
+        .sort()
+        .map((name) => ({ path: `/${name}`, mode: "0755", content: scriptText(join(HOST, name)) }));
+    const install = scriptText(join(__dirname, "install.sh"));
     const packed = install + renderBundle({ settings: {}, files });
     const digests = new Map(files.map((f) => [f.path.slice(1), sha256(f.content).slice(0, 12)]));
     digests.set("install.sh", sha256(install).slice(0, 12));
@@ -116,7 +85,7 @@ export function uploadPath(node: NodeSpec): string {
 }
 
 /** Shown in previews and failures, so without its comments. */
-const bootstrap = scriptText(join(COMPONENTS, "host/bootstrap.sh")).replace(/^#.*\n/gm, "");
+const bootstrap = scriptText(join(__dirname, "bootstrap.sh")).replace(/^#.*\n/gm, "");
 
 /** The first command on a node: installs the kit, then runs step prepare. */
 export function bootstrapCommand(node: NodeSpec): string {

@@ -2,6 +2,7 @@
  * Commands for whatever login shell a host's user has: sh, bash, zsh, fish, tcsh. The shell gets `/bin/sh -c` and one quoted word, so that its
  * own language, options and aliases mean nothing; what its start files print stands before or after the output and is cut off. Pure.
  */
+import type { SshSpec } from "../model/cluster";
 
 /**
  * One word for each of these shells. In single quotes fish takes a backslash for an escape, csh an exclamation mark for its history; both,
@@ -33,3 +34,8 @@ export function markedOutput(stdout: string): string | undefined {
 /** What to do about a command that came to an end and never began. */
 export const START_FILES =
     "the login shell ended before the command ran: its start files (.bashrc, .zshenv, config.fish) exit, or start another shell, or read the input; let them do that in interactive sessions only ([ -t 0 ])";
+
+/** How a command of the login user becomes root's. */
+export function asRoot(ssh: SshSpec): string {
+    return ssh.user === "root" ? "" : "sudo -n ";
+}

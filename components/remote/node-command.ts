@@ -1,18 +1,12 @@
 /** The one place that makes remote commands: connection, privilege, logging and removal are decided here and nowhere else. */
 import { remote, types } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import type { NodeSpec, SshSpec } from "../spec/spec";
-import { KIT_DIR, kit, kitFile, uploadPath } from "./kit";
-import { inShell } from "./login-shell";
-import { asRoot } from "./ssh-client";
+import type { NodeSpec, SshSpec } from "../model/cluster";
+import type { SshAccess } from "../model/credentials";
+import { KIT_DIR } from "../model/paths";
+import { kit, kitFile, uploadPath } from "./kit";
+import { asRoot, inShell } from "./login-shell";
 import { withoutTraces } from "./traces";
-
-/** How Pulumi logs in: the key, if it is not the SSH agent's. */
-export interface SshAccess {
-    /** A private key in PEM form; without one the SSH agent of the deployer is asked. */
-    readonly privateKey?: pulumi.Input<string>;
-    readonly privateKeyPassword?: pulumi.Input<string>;
-}
 
 /** A step of a script in the node's kit. */
 export interface NodeStep {

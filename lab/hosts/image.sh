@@ -4,7 +4,7 @@
 # What every host has from the start. haproxy, socat, curl and their like are not here: the program installs them.
 BASE_PACKAGES=(systemd systemd-sysv dbus udev kmod openssh-server sudo iproute2 iptables iputils-ping procps)
 # What the hosts can install; the repository also holds everything these need beyond the base image.
-REPOSITORY_PACKAGES=(haproxy socat curl wget openssl ca-certificates jq nftables conntrack python3-minimal)
+REPOSITORY_PACKAGES=(haproxy socat curl wget openssl ca-certificates jq nftables conntrack python3-minimal zsh fish tcsh)
 
 # apt_sources SUITE: the machine's own Debian mirrors for SUITE, as sources.list lines. For a suite other than the
 # machine's, the same mirrors with the suite's name.

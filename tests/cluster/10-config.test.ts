@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import {
     AGENTS,
     HOSTS,
-    anonymousCode,
     MASTERS,
     Client,
     eventually,
@@ -19,6 +18,7 @@ import {
     whole,
     workload,
 } from "./support";
+import { changesReadiness } from "./readiness";
 
 const pids = (hosts: readonly string[]): string[] => hosts.map((host) => pidOf(host, k3sUnit(host)));
 
@@ -205,29 +205,11 @@ describe("config: settings of a running cluster", function () {
     });
 });
 
-describe("readiness: from each mode to each other", function () {
+describe("readiness: to each mode and from each", function () {
     this.timeout(900_000);
     before(mainCluster);
-
-    const expected = { unauthorized: ["401", "401"], anonymous: ["200", "403"], scoped: ["200", "401"] } as const;
-    for (const mode of ["unauthorized", "scoped", "anonymous", "scoped", "unauthorized", "anonymous"] as const) {
-        it(`to ${mode}: no request fails, and at the end the check is strict and the surface is the mode's`, async () => {
-            await underLoad(`to ${mode}`, () => {
-                mainStack().upWith((config) => void (config["k3s-ha:readiness"] = mode));
-            });
-            await whole();
-            for (const host of HOSTS)
-                assert.match(
-                    on(host, "cat /etc/haproxy/haproxy.cfg").stdout,
-                    new RegExp(`http-check expect status ${expected[mode][0]}\\n`),
-                );
-            for (const master of MASTERS) {
-                const address = nodeOf(mainStack().config(), master).address;
-                const codes = ["/readyz", "/version"].map((path) => anonymousCode(address, path));
-                assert.deepEqual(codes, expected[mode], master);
-            }
-        });
-    }
+    // The other three changes are in tests/long.
+    changesReadiness(["unauthorized", "scoped", "anonymous"]);
 });
 
 describe("rotation: secrets change by one setting", function () {

@@ -12,6 +12,8 @@ const TOKEN = "the-token-of-the-old-cluster";
 const FIRST = MASTERS[0];
 /** The second agent's k3s lacks what this program sets; the first one's settings are the same. */
 const [SAME, OTHER] = ["agent-1", "agent-2"] as const;
+/** For machines whose hosts have cgroup v1. */
+const CGROUP_V1 = "fail-cgroupv1=false";
 const HOSTS = [...MASTERS, SAME, OTHER] as const;
 const ADDRESS: Record<string, string> = {
     "master-1": `${NET}.11`,
@@ -48,7 +50,12 @@ const members = (): string =>
 describe("adopt: a cluster of the Ansible role's layout", function () {
     this.timeout(600_000);
     const stack = new Stack("adopt", HOSTS, (config) => {
-        config["k3s-ha:server"] = { config: { disable: ["traefik"], "write-kubeconfig-mode": "0600" } };
+        config["k3s-ha:server"] = {
+            config: { disable: ["traefik"], "write-kubeconfig-mode": "0600", "kubelet-arg": [CGROUP_V1] },
+        };
+        // As the role has it: an argument instead of a file, so that nothing differs where it ran.
+        config["k3s-ha:agent"] = { config: { "kubelet-arg": [CGROUP_V1] } };
+        delete config["k3s-ha:kubelet"];
     });
     const refused = (): string => {
         const before = pids();
@@ -64,8 +71,9 @@ describe("adopt: a cluster of the Ansible role's layout", function () {
             disable: "traefik",
             "write-kubeconfig-mode": "0600",
             "kube-apiserver-arg": ["anonymous-auth=true"],
+            "kubelet-arg": [CGROUP_V1],
         };
-        const joins = { server: "https://127.0.0.1:16443" };
+        const joins = { server: "https://127.0.0.1:16443", "kubelet-arg": [CGROUP_V1] };
         install(FIRST, "server", { "cluster-init": true, ...server });
         for (const master of MASTERS.slice(1)) install(master, "server", { ...joins, ...server });
         install(SAME, "agent", { ...joins, "disable-apiserver-lb": true });

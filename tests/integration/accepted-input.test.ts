@@ -1,5 +1,5 @@
 /**
- * Whatever the stack's own settings accept, haproxy accepts too: the hostile values of tests/unit/hostile.ts that a plan was made of, through
+ * Whatever the stack's own settings accept, haproxy accepts too: the hostile values of tests/unit/helpers/hostile.ts that a plan was made of, through
  * the real `haproxy -c`. Not below proxy.haproxy, whose texts are haproxy's language: a host refuses those (tests/cluster/10-config.test.ts).
  */
 import assert from "node:assert/strict";
@@ -8,10 +8,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
-import { haproxyBundle } from "../../components/proxy/plan";
-import { readStack } from "../../components/spec/config";
-import { SECRET_SETTINGS, configPath } from "../../components/spec/errors";
-import { BASE, OTHERS, TEXTS, configOf, places, withValue } from "../unit/hostile";
+import { haproxyBundle } from "../../components/steps/haproxy";
+import { readStack } from "../../components/config/stack";
+import { SECRET_SETTINGS, configPath } from "../../components/config/problems";
+import { BASE, OTHERS, TEXTS, configOf, places, withValue } from "../unit/helpers/hostile";
 import { binaries, certificate } from "./haproxy/harness";
 
 const secretKeys = [...SECRET_SETTINGS].map((key) => `k3s-ha:${key}`);

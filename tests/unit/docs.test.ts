@@ -4,8 +4,8 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
-import { checkSpec } from "../../components/spec/check";
-import { stackSchema } from "../../components/spec/schema";
+import { checkSpec } from "../../components/config/check";
+import { stackSchema } from "../../components/config/schema";
 import { documents, lint } from "../../docs/lint/prose";
 import { anchors } from "../../docs/lint/rules";
 
@@ -115,6 +115,19 @@ describe("documents", () => {
             all.filter((path) => !text.includes(`\`${path}\``)),
             [],
         );
+    });
+
+    it("docs/architecture.md has the floors that eslint enforces", () => {
+        const floors = /const FLOORS = \{([^]*?)\n\};/.exec(read("eslint.config.mjs"))![1]!;
+        const names = (text: string, pattern: RegExp): string =>
+            [...text.matchAll(pattern)].map((m) => m[1]).join(", ");
+        for (const [, part, allowed] of floors.matchAll(/(\w+): \[(.*)\]/g)) {
+            const row = new RegExp(`^\\| \`components/${part}(?:\\.ts)?\`.*\\|([^|]*)\\|$`, "m").exec(
+                read("docs/architecture.md"),
+            );
+            assert.ok(row, `no row for ${part}`);
+            assert.equal(names(row[1]!, /`(\w+)`/g), names(allowed!, /"(\w+)"/g), part);
+        }
     });
 
     it("every document that the program's messages and comments name is there", () => {

@@ -102,6 +102,22 @@ describe("load", function () {
         assert.match(run("main.cjs").err, /index\.ts:4:7\)/);
     });
 
+    it("prints an error of the SDK at once", () => {
+        write(
+            "main.ts",
+            `import { Config } from "@pulumi/pulumi";
+import { inspect } from "node:util";
+try {
+    new Config("k3s-ha").requireObject("nodes");
+} catch (error) {
+    const start = Date.now();
+    console.log(/config\\.js:\\d+/.test(inspect(error, { colors: true })), Date.now() - start < 1000);
+}
+`,
+        );
+        assert.equal(run("main.ts").out, "true true");
+    });
+
     it("loads the SDK without what the program does not use, and that when it is asked for", () => {
         write(
             "main.ts",

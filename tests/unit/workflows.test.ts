@@ -5,7 +5,7 @@ import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
-import { knownHostKey } from "../../components/spec/known-hosts";
+import { knownHostKey } from "../../components/config/known-hosts";
 
 const ROOT = join(__dirname, "../..");
 const FOLDER = join(ROOT, ".github/workflows");

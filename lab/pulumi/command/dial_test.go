@@ -227,16 +227,16 @@ func TestPerDialTimeout(t *testing.T) {
 	})
 }
 
-// The texts on which components/remote/failure-advice.ts relies stand above; this says that they are those.
+// The texts on which components/hooks/ssh-advice.ts relies stand above; this says that they are those.
 func TestAdviceKnowsTheTexts(t *testing.T) {
-	source, err := os.ReadFile("../../../components/remote/failure-advice.ts")
+	source, err := os.ReadFile("../../../components/hooks/ssh-advice.ts")
 	must(t, err)
 	for _, text := range []string{
 		"Process exited with status", "unable to authenticate", "no common algorithm for host key", "host key mismatch",
 		"connection refused", `i\/o timeout`, "deadline exceeded", "exited without exit status",
 	} {
 		if !strings.Contains(string(source), text) {
-			t.Errorf("failure-advice.ts does not look for %q any more", text)
+			t.Errorf("ssh-advice.ts does not look for %q any more", text)
 		}
 	}
 }

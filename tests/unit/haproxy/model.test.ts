@@ -7,7 +7,7 @@ import {
     renderHaproxy,
     since,
 } from "../../../components/haproxy";
-import { assertGolden } from "../golden";
+import { assertGolden } from "../helpers/golden";
 
 /** `path: message` of every mistake. */
 function mistakes(config: unknown): string[] {

@@ -14,7 +14,7 @@ import {
     type HaproxyConfig,
     type ProxyParams,
 } from "../../../components/haproxy";
-import { assertGolden, goldenPath } from "../golden";
+import { assertGolden, goldenPath } from "../helpers/golden";
 
 const masters = [3, 1, 2].map((n) => ({ name: `master-${n}`, address: `10.90.0.1${n}`, port: 6443 }));
 const params: ProxyParams = {

@@ -1,0 +1,65 @@
+/**
+ * An own backend in the place of the API's. The steps count masters by what the proxies see of this backend's servers: before a master is
+ * restarted, the others must be up. So it has to have the masters, all of them and nothing else, and to check them.
+ */
+import { backendName, listenPlaces, type HaproxyConfig, type HaproxyProblem } from "../../haproxy";
+import { servers, type ClusterSpec } from "../../model/cluster";
+import { canonicalAddress, urlHost } from "../../model/values";
+
+type Backend = NonNullable<HaproxyConfig["backend"]>[number];
+
+/** Mistakes in an own backend of the API; `own` are the user's sections, to which the paths refer. */
+export function apiBackendProblems(spec: ClusterSpec, own: HaproxyConfig): HaproxyProblem[] {
+    const name = backendName(spec);
+    const problems: HaproxyProblem[] = [];
+    own.listen?.forEach((section, i) => {
+        if (section.name === name)
+            problems.push({
+                path: `listen[${i}].name`,
+                message: `"${name}" is the name of the API's backend; give this section another one`,
+            });
+    });
+    own.backend?.forEach((backend, i) => {
+        if (backend.name === name) problems.push(...ofBackend(spec, backend, `backend[${i}]`));
+    });
+    return problems;
+}
+
+function ofBackend(spec: ClusterSpec, backend: Backend, path: string): HaproxyProblem[] {
+    const problems: HaproxyProblem[] = [];
+    const missing = new Map(servers(spec).map((n) => [canonicalAddress(n.address), n]));
+    const wanted = `they are, whatever their names: ${servers(spec)
+        .map((n) => `${urlHost(n.address)}:6443`)
+        .join(", ")}`;
+    const why = "the steps count the masters that are up by this backend before they restart one";
+    backend.server?.forEach((server, i) => {
+        const at = `${path}.server[${i}].listen`;
+        const [place] = listenPlaces(server.listen);
+        const address = canonicalAddress(place?.address ?? "");
+        if (place?.from === 6443 && place.to === 6443 && missing.delete(address)) return;
+        const master = servers(spec).find((n) => canonicalAddress(n.address) === address);
+        const reason = master && place?.from === 6443 ? "is a master that is listed twice" : "is no master";
+        problems.push({ path: at, message: `"${server.listen}" ${reason}: ${why}; ${wanted}` });
+    });
+    if (missing.size > 0 && backend.server_dynamic === undefined)
+        problems.push({
+            path: `${path}.server`,
+            message: `lacks ${[...missing.values()].map((n) => `${n.name} (${n.address})`).join(", ")}: ${why}; ${wanted}`,
+        });
+    if (backend.server_template !== undefined)
+        problems.push({
+            path: `${path}.server_template`,
+            message: `cannot take the place of the masters' server lines: ${why}; ${wanted}`,
+        });
+    const checked = (params: readonly string[] | undefined): boolean =>
+        /(^|\s)check(\s|$)/.test((params ?? []).join(" "));
+    const unchecked = (backend.server ?? []).filter(
+        (s) => !checked(s.param) && !checked(backend.default_server_params),
+    );
+    if (unchecked.length > 0)
+        problems.push({
+            path: `${path}.server`,
+            message: `does not check ${unchecked.map((s) => s.name).join(", ")}, so no proxy knows whether that master is up; add check to param, or to default_server_params`,
+        });
+    return problems;
+}

@@ -1,0 +1,36 @@
+/** Flags of the kube-apiserver that decide who is who: some belong to `readiness`, and some cannot stand beside its file. */
+import type { Report } from "../problems";
+import type { StackSettings } from "../schema";
+import type { K3sConfig } from "../../model/cluster";
+
+/** Who is anonymous is said by `readiness` alone; the user may say the same. */
+export function checkAuthentication(settings: StackSettings, report: Report): void {
+    const look = (config: K3sConfig | undefined, path: readonly PropertyKey[]): void => {
+        const args = config?.["kube-apiserver-arg"];
+        const list = Array.isArray(args) ? args : args === undefined ? [] : [args];
+        list.forEach((arg, i) => {
+            const reason = contradiction(String(arg), settings.readiness);
+            if (reason !== undefined) report([...path, "kube-apiserver-arg", i], arg, reason);
+        });
+    };
+    look(settings.server.config, ["server", "config"]);
+    settings.nodes.forEach((node, i) => look(node.config, ["nodes", i, "config"]));
+    if (settings.authentication.jwt !== undefined && settings.readiness !== "scoped")
+        report(
+            ["authentication", "jwt"],
+            undefined,
+            `goes into the file of readiness "scoped", and readiness is "${settings.readiness}"; set k3s-ha:readiness: scoped, or use the flags oidc-… in server.config.kube-apiserver-arg`,
+        );
+}
+
+function contradiction(arg: string, readiness: StackSettings["readiness"]): string | undefined {
+    const [, flag = "", append = "", value] = /^-{0,2}([a-z0-9-]+)(\+?)(?:=(.*))?$/.exec(arg) ?? [];
+    if (flag === "anonymous-auth" || flag === "authentication-config") {
+        const same = { anonymous: "true", unauthorized: "false", scoped: undefined }[readiness];
+        if (flag === "anonymous-auth" && append === "" && same !== undefined && value === same) return undefined;
+        return `contradicts readiness "${readiness}", which alone decides who may ask anonymously; change k3s-ha:readiness instead`;
+    }
+    if (flag.startsWith("oidc-") && readiness === "scoped")
+        return `cannot stand beside readiness "scoped": the kube-apiserver takes either oidc-… flags or an authentication-config, and ends with both. Write the issuer to k3s-ha:authentication.jwt, or take readiness anonymous`;
+    return undefined;
+}

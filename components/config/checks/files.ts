@@ -1,0 +1,62 @@
+/** host.files: what is written by the program or by k3s itself. */
+import type { Report } from "../problems";
+import type { StackSettings } from "../schema";
+
+const K3S = "/var/lib/rancher/k3s";
+/** Manifests that k3s brings itself and writes at every start; those beside them are the user's. */
+const PACKAGED = "(ccm|coredns|local-storage|rolebindings|runtimes|traefik)\\.yaml|metrics-server/.*";
+
+/** Files that somebody else writes, with who it is or what to use instead. */
+const WRITTEN: readonly (readonly [RegExp, string])[] = [
+    [/^\/(var\/lib|usr\/local\/lib)\/k3s-ha\//, "is the program's own, which writes it at every change"],
+    [
+        /^\/etc\/haproxy\/(haproxy\.cfg|[a-z0-9-]+-server-ca\.crt)$|^\/etc\/systemd\/system\/haproxy\.service\.d\/k3s-ha\.conf$/,
+        "is written by the step haproxy; use k3s-ha:proxy",
+    ],
+    [/^\/etc\/sysctl\.d\/90-k3s-ha\.conf$/, "is written from k3s-ha:host.sysctl"],
+    [
+        /^\/etc\/systemd\/system\/(k3s|k3s-agent)\.service$|^\/usr\/local\/bin\/(k3s|k3s-killall\.sh)$/,
+        "is written by the step k3s",
+    ],
+    [
+        /^\/etc\/systemd\/system\/(k3s|k3s-agent)\.service\.env$/,
+        "is k3s's own; variables of yours belong into /etc/default/k3s",
+    ],
+    [
+        /^\/etc\/rancher\/k3s\/config\.yaml(\.d\/.*)?$/,
+        "is k3s's configuration, which the program checks and writes; use k3s-ha:server.config, agent.config and nodes[].config",
+    ],
+    [/^\/etc\/rancher\/k3s\/registries\.yaml$/, "is written from k3s-ha:registries"],
+    [/^\/etc\/rancher\/k3s\/authn\.yaml$/, "is written in readiness scoped; use k3s-ha:authentication"],
+    [/^\/etc\/rancher\/(k3s\/(token|agent-token|k3s\.yaml)|node\/.*)$/, "is written by the step k3s or by k3s itself"],
+    [
+        new RegExp(`^${K3S}/server/manifests/(${PACKAGED})$`),
+        "is written by k3s at every start; turn it off by server.config.disable, and give yours another name",
+    ],
+    [new RegExp(`^${K3S}/server/(manifests|static)/(?!k3s-ha/)`), ""],
+    [
+        /^\/var\/lib\/rancher\/k3s\/agent\/etc\/(kubelet\.conf\.d\/(00-k3s-defaults|50-k3s-ha)\.conf|containerd\/config\.toml|[^/]*\.(json|yaml))$/,
+        "is written by k3s at every start; for the kubelet use k3s-ha:kubelet, for containerd a template (config-v3.toml.tmpl)",
+    ],
+    [/^\/var\/lib\/rancher\/k3s\/agent\/(etc|images|pod-manifests)\//, ""],
+    [new RegExp(`^${K3S}/(server|agent|data)/[^/]*(/|$)`), "is k3s's own data, which it writes itself"],
+];
+
+/** Who writes a path; undefined when nobody but the user does. */
+function writer(path: string): string | undefined {
+    // The first that fits decides: an empty reason is a place for the user's own files.
+    const found = WRITTEN.find(([pattern]) => pattern.test(path));
+    return found?.[1] || undefined;
+}
+
+export function checkFiles({ host }: StackSettings, report: Report): void {
+    const first = new Map<string, number>();
+    host.files?.forEach(({ path }, i) => {
+        const before = first.get(path);
+        if (before !== undefined)
+            report(["host", "files", i, "path"], path, `is also the path of host.files[${before}]`);
+        else first.set(path, i);
+        const by = writer(path);
+        if (by !== undefined) report(["host", "files", i, "path"], path, by);
+    });
+}

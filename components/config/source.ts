@@ -1,0 +1,44 @@
+/** From configuration texts to settings, and the files that a stack file names; for the program and for commands beside it. */
+import { readFileSync, statSync } from "node:fs";
+import { homedir } from "node:os";
+import { isAbsolute, join } from "node:path";
+import { SECRET_SETTINGS, shown, type Problem } from "./problems";
+
+/** Settings whose config value is one text; all others are structures or numbers in YAML. */
+const TEXT: ReadonlySet<string> = new Set(["cluster", "version", "readiness", "caHash", ...SECRET_SETTINGS]);
+
+/** The value of a setting, from the text that Pulumi's configuration has of it. */
+export function settingOf(key: string, text: string): unknown {
+    if (TEXT.has(key)) return text;
+    try {
+        return JSON.parse(text) as unknown;
+    } catch {
+        return text;
+    }
+}
+
+/** The file that a setting names, as an absolute path; relative names start at the project's folder. */
+export function namedFile(folder: string, name: string): string {
+    const expanded = name.replace(/^~(?=\/)/, homedir());
+    return isAbsolute(expanded) ? expanded : join(folder, expanded);
+}
+
+/** Text of the file that a setting names; a file that cannot be read is a mistake of the setting. */
+export function fileText(folder: string, name: unknown, setting: string, problems: Problem[]): string | undefined {
+    if (typeof name !== "string" || name.includes("\0")) return undefined;
+    const path = namedFile(folder, name);
+    try {
+        // Not a device, which may have no end.
+        if (statSync(path).isFile()) return readFileSync(path, "utf8");
+        problems.push({ path: `k3s-ha:${setting}`, value: shown(name), message: "must name a file, and this is none" });
+    } catch (error) {
+        const { code } = error as NodeJS.ErrnoException;
+        const why = code === "ENOENT" ? "does not exist" : `cannot be read (${code})`;
+        problems.push({
+            path: `k3s-ha:${setting}`,
+            value: shown(name),
+            message: `names a file that ${why} (relative names start at the project's folder)`,
+        });
+    }
+    return undefined;
+}

@@ -1,0 +1,176 @@
+/**
+ * What may become of a cluster in one `up`: the description that the last one began with, against the new one. Refused changes
+ * are refused in the preview, before any host is touched. Pure.
+ */
+import { shown, type Problem } from "./problems";
+import { settingConsequences, settingRefusals } from "./founding";
+import { fixedSettings } from "../model/change-rules";
+import type { Allowance, ClusterSpec } from "../model/cluster";
+import { parseK3sVersion } from "../model/values";
+
+/** What of a spec decides about the next one; plain data that is kept in the state and shown in previews. */
+export interface ClusterFacts {
+    readonly version: string;
+    readonly datastore: string;
+    /** Its name; absent in what older versions of this program left. */
+    readonly cluster?: string;
+    /** The server that speaks for it; see ClusterSpec. */
+    readonly founder?: string;
+    /** `role address` by name; ` rebuilt N` where it was raised, lost nodes with ` lost`. */
+    readonly nodes: Readonly<Record<string, string>>;
+    /** What k3s fixes at the founding and what the pods' network depends on (model/change-rules.ts); absent as above. */
+    readonly settings?: Readonly<Record<string, string>>;
+}
+
+/** The facts of a spec. */
+export function factsOf(spec: ClusterSpec): ClusterFacts {
+    return {
+        version: spec.version,
+        datastore: spec.datastore,
+        cluster: spec.cluster,
+        founder: spec.founder,
+        nodes: Object.fromEntries(
+            spec.nodes.map((n) => {
+                const rebuilt = n.rebuilt > 0 ? ` rebuilt ${n.rebuilt}` : "";
+                return [n.name, `${n.role} ${n.address}${rebuilt}${n.lost ? " lost" : ""}`] as const;
+            }),
+        ),
+        settings: fixedSettings(spec),
+    };
+}
+
+const isLost = (text: string): boolean => text.endsWith(" lost");
+const addressOf = (text: string): string => text.split(" ")[1] as string;
+const rebuiltOf = (text: string): number => Number(/ rebuilt (\d+)/.exec(text)?.[1] ?? 0);
+
+/** Masters that are lost without harm: the rest is still a majority. */
+const tolerance = (masters: number): number => Math.floor((masters - 1) / 2);
+
+/** What stands in the way of going from one description to the other, minus what the user allows. */
+export function refusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
+    return [
+        ...clusterRefusals(from, to),
+        ...settingRefusals(from.settings, to.settings, allow),
+        ...versionRefusals(from, to, allow),
+        ...nodeRefusals(from, to),
+        ...sizeRefusals(from, to, allow),
+    ];
+}
+
+/** What the user should know before a change that is not refused. */
+export function consequences(from: ClusterFacts, to: ClusterFacts): string[] {
+    return settingConsequences(from.settings, to.settings);
+}
+
+/** What would found a second cluster beside the one that is there, or leave that one without a trace in the program. */
+function clusterRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
+    const problems: Problem[] = [];
+    if (from.cluster !== undefined && from.cluster !== to.cluster)
+        problems.push({
+            path: "k3s-ha:cluster",
+            value: shown(to.cluster),
+            message: `was ${from.cluster}, and a cluster keeps its name, which its secrets and its hosts know it by; another cluster is another stack`,
+        });
+    const isServer = (text: string | undefined): boolean => text?.startsWith("server ") === true;
+    const known = (name: string): boolean => Object.hasOwn(from.nodes, name) && isServer(from.nodes[name]);
+    if (to.founder !== undefined && Object.values(from.nodes).some(isServer) && !known(to.founder))
+        problems.push({
+            path: `k3s-ha:nodes (${to.founder})`,
+            message: `is new and the first server that is neither lost nor rebuilt, and that one speaks for the cluster: it would found another. List a server of the running cluster (${Object.keys(from.nodes).filter(known).join(", ")}) before it, or give it rebuilt: 1 where all of those are rebuilt; when all are to be exchanged, add the new ones first, pulumi up, then take the old ones out; where nothing is to be kept, pulumi destroy first`,
+        });
+    return problems;
+}
+
+function versionRefusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
+    const [old, now] = [parseK3sVersion(from.version), parseK3sVersion(to.version)];
+    if (!old || !now) return [];
+    const at = { path: "k3s-ha:version", value: shown(to.version) };
+    const order = (["major", "minor", "patch", "release"] as const).map((part) => now[part] - old[part]);
+    const first = order.find((difference) => difference !== 0) ?? 0;
+    if (first < 0 && !allow.includes("downgrade")) {
+        return [
+            {
+                ...at,
+                message: `is older than ${from.version}, which the cluster runs or was on the way to; Kubernetes and etcd do not support going back. Restore a snapshot instead; where you know better, k3s-ha:allow: [downgrade]`,
+            },
+        ];
+    }
+    if (now.major === old.major && now.minor - old.minor > 1 && !allow.includes("skipMinor")) {
+        return [
+            {
+                ...at,
+                message: `skips a minor release: the cluster runs ${from.version}, and Kubernetes supports only one minor at a time. Go to the newest v${old.major}.${old.minor + 1} first; where you know better, k3s-ha:allow: [skipMinor]`,
+            },
+        ];
+    }
+    return [];
+}
+
+/** Changes that a host cannot make in place. */
+function nodeRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
+    const problems: Problem[] = [];
+    if (from.datastore === "etcd" && to.datastore === "sqlite") {
+        problems.push({
+            path: "k3s-ha:server.datastore",
+            value: shown("sqlite"),
+            message: "cannot follow etcd: k3s moves data from SQLite to etcd and not back",
+        });
+    }
+    for (const [name, text] of Object.entries(to.nodes)) {
+        // A node may be called constructor.
+        const before = Object.hasOwn(from.nodes, name) ? from.nodes[name] : undefined;
+        if (before === undefined) {
+            const former = Object.keys(from.nodes).find(
+                (old) =>
+                    !Object.hasOwn(to.nodes, old) &&
+                    !isLost(from.nodes[old]!) &&
+                    addressOf(from.nodes[old]!) === addressOf(text),
+            );
+            if (former !== undefined)
+                problems.push({
+                    path: `k3s-ha:nodes (${name})`,
+                    message: `has the address of ${former}, and a host cannot change its name in place: take ${former} out of the stack file, pulumi up, then add it as ${name}`,
+                });
+            continue;
+        }
+        const [role, address] = text.split(" ") as [string, string];
+        const [oldRole, oldAddress] = before.split(" ") as [string, string];
+        if (role !== oldRole) {
+            problems.push({
+                path: `k3s-ha:nodes (${name}).role`,
+                value: shown(role),
+                message: `was ${oldRole}, and a host cannot change its role in place: take it out of the stack file, pulumi up, then add it with the new role`,
+            });
+        } else if (role === "server" && address !== oldAddress && !isLost(before)) {
+            problems.push({
+                path: `k3s-ha:nodes (${name}).address`,
+                value: shown(address),
+                message: `was ${oldAddress}, which the other etcd members know it by: take it out of the stack file, pulumi up, then add it with the new address`,
+            });
+        }
+        // None of its inputs differs from before the loss, so no step would run.
+        if (isLost(before) && !isLost(text) && rebuiltOf(text) <= rebuiltOf(before)) {
+            problems.push({
+                path: `k3s-ha:nodes (${name}).rebuilt`,
+                value: shown(rebuiltOf(text)),
+                message: `must be above ${rebuiltOf(before)}, which it was while the node was lost: the cluster has forgotten it, so its steps have to run again`,
+            });
+        }
+    }
+    return problems;
+}
+
+function sizeRefusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
+    const masters = (facts: ClusterFacts): string[] =>
+        Object.values(facts.nodes).filter((text) => text.startsWith("server"));
+    // A loss is not a choice: neither marking a master as lost is refused nor taking it out afterwards.
+    const [old, now] = [masters(from).filter((text) => !isLost(text)), masters(to)];
+    if (now.length >= old.length || tolerance(now.length) > 0 || tolerance(old.length) === 0) return [];
+    if (allow.includes("lessTolerance")) return [];
+    return [
+        {
+            path: "k3s-ha:nodes",
+            message: `would go from ${old.length} servers to ${now.length}: the cluster stands the loss of ${tolerance(old.length)} now and would stand none any more, since etcd needs a majority. Add the replacement first; where that is meant, k3s-ha:allow: [lessTolerance]`,
+        },
+    ];
+}

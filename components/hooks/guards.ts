@@ -1,0 +1,42 @@
+/** Refusals: they stop the engine before a step is done, in the preview already. */
+import * as pulumi from "@pulumi/pulumi";
+import { SpecError } from "../config/problems";
+import { consequences, factsOf, refusals, type ClusterFacts } from "../config/transition";
+import type { ClusterSpec } from "../model/cluster";
+
+/** What to do about a step of a lost node that was never done: nothing is asked of that host, so it cannot be done now. */
+function lostAdvice(spec: ClusterSpec, name: string, urn: string): string | undefined {
+    const node = spec.nodes.find(
+        (n) => n.lost && ["kit", "prepare", "haproxy", "stage", "k3s"].some((step) => name === `${n.name}-${step}`),
+    );
+    return (
+        node &&
+        `k3s-ha:nodes (${node.name}).lost: is true, and ${name} was never done, which would reach for the host now. Leave it out of this run: pulumi up --exclude '${urn}' --exclude-dependents; then take ${node.name} out of the stack file`
+    );
+}
+
+/** Says so before the engine dials, in the preview already. */
+export function lostGuard(spec: ClusterSpec): pulumi.ResourceHook {
+    return new pulumi.ResourceHook(
+        `${spec.cluster}-lost`,
+        (args) => {
+            const advice = lostAdvice(spec, args.name, args.urn);
+            if (advice !== undefined) throw new Error(advice);
+        },
+        { onDryRun: true },
+    );
+}
+
+/** Refuses what may not become of a cluster, in the preview already. */
+export function transitionGuard(spec: ClusterSpec): pulumi.ResourceHook {
+    return new pulumi.ResourceHook(
+        `${spec.cluster}-transition`,
+        (args) => {
+            const before = args.oldInputs?.["input"] as ClusterFacts;
+            const problems = refusals(before, factsOf(spec), spec.allow);
+            if (problems.length > 0) throw new SpecError(problems);
+            for (const text of consequences(before, factsOf(spec))) void pulumi.log.warn(text);
+        },
+        { onDryRun: true },
+    );
+}

@@ -1,0 +1,32 @@
+/** What the program has to say while the engine works: refusals, turns, advice. The engine calls these; mocks have none. */
+import type * as pulumi from "@pulumi/pulumi";
+import type { ClusterSpec } from "../model/cluster";
+import { lostGuard, transitionGuard } from "./guards";
+import { Rollout } from "./rollout";
+import { failureAdvice } from "./ssh-advice";
+
+/** Bindings by what they are for. */
+export interface ClusterHooks {
+    /** Of every remote command. */
+    readonly command: pulumi.ResourceHookBinding;
+    /** Of an agent's step k3s. */
+    readonly agent: pulumi.ResourceHookBinding;
+    /** Of the resource whose input `input` is the cluster's description. */
+    readonly description: pulumi.ResourceHookBinding;
+}
+
+/** The hooks of one cluster; once per program, since their names are unique. */
+export function clusterHooks(spec: ClusterSpec): ClusterHooks {
+    const advice = failureAdvice(spec);
+    const rollout = new Rollout(`${spec.cluster}-agents`, spec.rollout.agents);
+    const lost = lostGuard(spec);
+    return {
+        command: { beforeCreate: [lost], onError: [advice] },
+        agent: {
+            ...rollout.hooks,
+            beforeCreate: [lost, ...(rollout.hooks.beforeCreate ?? [])],
+            onError: [advice, ...(rollout.hooks.onError ?? [])],
+        },
+        description: { beforeUpdate: [transitionGuard(spec)] },
+    };
+}

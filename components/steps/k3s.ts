@@ -1,0 +1,83 @@
+/** What step k3s is given, on a server and on an agent. */
+import { createHash } from "node:crypto";
+import * as pulumi from "@pulumi/pulumi";
+import { flannelBackend, takenFromServers } from "../model/change-rules";
+import type { ClusterSpec, NodeSpec } from "../model/cluster";
+import type { SshAccess } from "../model/credentials";
+import { backendName, caFile, serverName } from "../model/proxy";
+import { renderBundle, type Bundle } from "../remote/bundle";
+import type { ClusterSecrets } from "../secrets";
+import { filesReadAtStart, joinUrl, k3sFiles, k3sUnit } from "./k3s-files";
+import type { LocalProxy } from "./local-proxy";
+
+/** Arguments of Server and Agent. */
+export interface K3sNodeArgs {
+    readonly spec: ClusterSpec;
+    readonly node: NodeSpec;
+    readonly access: SshAccess;
+    readonly secrets: ClusterSecrets;
+    /** The node's own proxy, which it joins through. */
+    readonly proxy: LocalProxy;
+    /** SHA-256 of the cluster's CA; absent only for the master that founds the cluster. */
+    readonly caHash?: pulumi.Input<string>;
+    /** Steps of other nodes that come first. */
+    readonly after: readonly pulumi.Resource[];
+    readonly hooks?: pulumi.ResourceHookBinding;
+}
+
+const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
+
+/** What the step cannot wait for, since somebody else brings it later; with whose job it is. */
+function waits(spec: ClusterSpec, node: NodeSpec): Record<string, string | undefined> {
+    const controller = spec.nodes.some((n) => n.role === "server" && n.config["disable-cloud-controller"] === true);
+    return {
+        "no-node-ready":
+            flannelBackend(spec) === "none"
+                ? "server.config.flannel-backend is none: your CNI makes the Nodes Ready"
+                : undefined,
+        "no-node-initialized":
+            controller && node.role === "agent"
+                ? "server.config.disable-cloud-controller is true: your cloud controller initializes the Nodes"
+                : undefined,
+    };
+}
+
+/** config.yaml and unit of a node; k3s is restarted when one of them, or the binary, differs from what is there. */
+export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
+    const onServers =
+        node.role === "server"
+            ? {
+                  datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
+                  snapshot: spec.snapshots.beforeUpgrade && node.name === spec.founder ? "before-upgrade" : undefined,
+                  rotates: node.name === spec.founder ? "yes" : undefined,
+              }
+            : {};
+    return {
+        settings: {
+            node: node.name,
+            address: node.address,
+            rebuilt: node.rebuilt || undefined,
+            version: spec.version,
+            "join-url": joinUrl(spec),
+            ...onServers,
+            // Without their content, which may be long; what k3s runs with is told by their digest.
+            reads: filesReadAtStart(spec, node).map(({ path, content }) => `${path} ${sha256(content)}`),
+            ...waits(spec, node),
+            "flannel-backend": flannelBackend(spec) === "vxlan" ? undefined : flannelBackend(spec),
+            "from-servers": node.role === "agent" ? takenFromServers(spec) : undefined,
+            // Counts on all nodes: masters one by one, then agents.
+            renew: spec.rotate.certificates || undefined,
+            "drain-seconds": spec.rollout.drainSeconds,
+            backend: backendName(spec),
+            "proxy-ca": spec.proxy.check.verify && spec.proxy.preset !== "seed" ? caFile(spec) : undefined,
+            "wait-seconds": node.role === "server" ? spec.timeouts.server : spec.timeouts.agent,
+        },
+        files: [...k3sFiles(spec, node), k3sUnit(spec, node, serverName(spec, node))],
+    };
+}
+
+/** Data of step k3s: secret as a whole where one of its settings is encrypted in the stack file. */
+export function k3sData(spec: ClusterSpec, node: NodeSpec): pulumi.Input<string> {
+    const text = renderBundle(k3sBundle(spec, node));
+    return spec.confidential ? pulumi.secret(text) : text;
+}

@@ -1,0 +1,42 @@
+/** What step prepare is given on a node, as values. */
+import type { ClusterSpec, NodeSpec } from "../model/cluster";
+import { parseK3sVersion } from "../model/values";
+import type { Bundle, BundleFile } from "../remote/bundle";
+
+/** Facts checked, scripts and secrets brought, sysctl, packages and files of the user. The secrets themselves are added as files. */
+export function prepareBundle(
+    spec: ClusterSpec,
+    node: NodeSpec,
+    clusterId: string,
+    secrets: Readonly<Record<string, string>>,
+): Bundle {
+    const sysctl = Object.entries(spec.host.sysctl).sort(([a], [b]) => (a < b ? -1 : 1));
+    const files: BundleFile[] = Object.entries(secrets).map(([name, value]) => ({
+        path: `/var/lib/k3s-ha/secrets/${name}`,
+        mode: "0600",
+        content: value,
+    }));
+    if (sysctl.length > 0) {
+        files.push({
+            path: "/etc/sysctl.d/90-k3s-ha.conf",
+            mode: "0644",
+            content: sysctl.map(([k, v]) => `${k} = ${v}`).join("\n"),
+        });
+    }
+    return {
+        settings: {
+            node: node.name,
+            rebuilt: node.rebuilt || undefined,
+            "cluster-id": clusterId,
+            adopt: spec.allow.includes("adopt") ? `${node.role} ${spec.caHash}` : undefined,
+            // Its kubelet does not start there otherwise (Kubernetes 1.35).
+            "cgroup-v1": refusesCgroupV1(spec) ? "refused" : undefined,
+            packages: ["curl", "openssl", "socat", ...spec.host.packages].join(" "),
+        },
+        files: [...files, ...spec.host.files],
+    };
+}
+
+function refusesCgroupV1(spec: ClusterSpec): boolean {
+    return (parseK3sVersion(spec.version)?.minor ?? 0) >= 35 && spec.kubelet["failCgroupV1"] !== false;
+}

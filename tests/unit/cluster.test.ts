@@ -1,0 +1,309 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import * as pulumi from "@pulumi/pulumi";
+import type { ClusterSpec } from "../../components/model/cluster";
+import { checkSpec } from "../../components/config/check";
+import { settings, spec } from "./helpers/settings";
+
+const SECRET_SIG = "4dabf18193072939515e22adb298388d";
+const TOKEN = "tok-SECRET-server-0001";
+const AGENT_TOKEN = "tok-SECRET-agent-0002";
+const STATS = "pw-SECRET-stats-0003";
+const KEY = "-----BEGIN-SECRET-KEY-----";
+const CA_HASH = "ab".repeat(32);
+const K3S_YAML = `ca-hash: ${CA_HASH}
+clusters: [{name: default, cluster: {server: "https://127.0.0.1:6443", certificate-authority-data: Q0E=}}]
+users: [{name: default, user: {client-certificate-data: Q0VSVA==, client-key-data: U0VDUkVULUtFWQ==}}]
+`;
+
+interface Registered {
+    readonly type: string;
+    readonly name: string;
+    readonly inputs: Record<string, unknown>;
+    /** Names of the resources that were registered and done before this one was. */
+    readonly done: ReadonlySet<string>;
+    readonly secret: boolean;
+}
+
+/** Builds a cluster under Pulumi's mocks; `hold` names a resource whose making waits until all else has come to rest. */
+async function build(
+    s: ClusterSpec,
+    hold?: string,
+): Promise<{
+    resources: Map<string, Registered>;
+    held: Set<string>;
+    kubeconfig: pulumi.Output<string>;
+    caHash: pulumi.Output<string>;
+    statsPassword: pulumi.Output<string>;
+}> {
+    const resources = new Map<string, Registered>();
+    const done = new Set<string>();
+    let release: () => void = () => undefined;
+    const gate = new Promise<void>((resolve) => (release = resolve));
+    await pulumi.runtime.setMocks(
+        {
+            newResource: async (args) => {
+                resources.set(args.name, {
+                    type: args.type,
+                    name: args.name,
+                    inputs: args.inputs as Record<string, unknown>,
+                    done: new Set(done),
+                    secret: false,
+                });
+                if (args.name === hold) await gate;
+                done.add(args.name);
+                const out: Record<string, unknown> = { ...args.inputs };
+                if (args.type === "command:remote:Command") {
+                    out["stdout"] = args.name === "dev-access-kubeconfig" ? K3S_YAML : "etcd-data: none\n";
+                    out["stderr"] = "";
+                }
+                if (args.type === "pulumi:index:Stash") out["output"] = args.inputs["input"];
+                if (args.type.startsWith("random:"))
+                    Object.assign(out, { result: `made-SECRET-${args.name}`, hex: "0011223344556677" });
+                return { id: `${args.name}-id`, state: out };
+            },
+            call: (args) => args.inputs,
+        },
+        "k3s-ha",
+        "dev",
+        false,
+    );
+    // Loaded after the mocks are set, as the SDK asks for.
+    const { Cluster } = await import("../../components/cluster");
+    const cluster = new Cluster("dev", {
+        spec: s,
+        access: { privateKey: pulumi.secret(KEY) },
+        given: {
+            token: pulumi.secret(TOKEN),
+            agentToken: pulumi.secret(AGENT_TOKEN),
+            statsPassword: pulumi.secret(STATS),
+        },
+    });
+    await settle(resources);
+    const held = new Set(resources.keys());
+    release();
+    await settle(resources);
+    return {
+        resources,
+        held,
+        kubeconfig: cluster.kubeconfig,
+        caHash: cluster.caHash,
+        statsPassword: cluster.statsPassword,
+    };
+}
+
+/** What is inside a secret input; other values as they are. */
+function plain(input: unknown): unknown {
+    return input !== null && typeof input === "object" && SECRET_SIG in input
+        ? (input as unknown as { value: unknown }).value
+        : input;
+}
+
+/** Until no resource has come for a while. */
+async function settle(resources: ReadonlyMap<string, unknown>): Promise<void> {
+    for (let quiet = 0, count = -1; quiet < 6; quiet = resources.size === count ? quiet + 1 : 0) {
+        count = resources.size;
+        await new Promise((resolve) => setTimeout(resolve, 15));
+    }
+}
+
+const value = <T>(output: pulumi.Output<T>): Promise<T> =>
+    new Promise((resolve) => output.apply((v) => (resolve(v), v)));
+
+describe("cluster under mocks", () => {
+    it("makes four commands per node and four for the cluster, each named after its place", async () => {
+        const { resources } = await build(spec());
+        const commands = [...resources.values()].filter((r) => r.type === "command:remote:Command").map((r) => r.name);
+        const expected = spec()
+            .nodes.flatMap((n) => ["prepare", "haproxy", "stage", "k3s"].map((w) => `${n.name}-${w}`))
+            .concat("dev-access-kubeconfig", "dev-anonymous-surface-proof", "dev-fence-lost", "dev-nodes-members");
+        assert.deepEqual([...commands].sort(), expected.sort());
+        assert.ok(resources.has("dev-public-info-viewer-patch"));
+    });
+
+    const order: readonly (readonly [hold: string, waits: string[], goesOn: string[]])[] = [
+        [
+            "master-1-prepare",
+            ["master-1-haproxy", "master-1-stage", "master-1-k3s"],
+            ["master-2-haproxy", "agent-1-haproxy", "agent-2-stage"],
+        ],
+        [
+            "master-2-prepare",
+            ["master-2-haproxy", "master-1-k3s", "dev-access-kubeconfig"],
+            ["master-1-haproxy", "master-1-stage"],
+        ],
+        ["master-1-haproxy", ["master-1-k3s", "master-2-k3s", "agent-1-k3s"], ["master-1-stage", "master-2-haproxy"]],
+        [
+            "agent-1-stage",
+            ["agent-1-k3s"],
+            ["master-3-k3s", "agent-2-k3s", "dev-public-info-viewer-patch", "dev-anonymous-surface-proof"],
+        ],
+        [
+            "master-1-k3s",
+            ["dev-access-kubeconfig", "master-2-k3s", "agent-1-k3s", "dev-public-info-viewer-patch"],
+            ["agent-1-haproxy", "agent-1-stage"],
+        ],
+        ["dev-access-kubeconfig", ["master-2-k3s", "agent-1-k3s"], ["agent-1-stage"]],
+        ["master-2-k3s", ["master-3-k3s", "agent-1-k3s", "dev-nodes-members"], ["dev-public-info-viewer-patch"]],
+        ["description", ["master-1-kit", "master-1-prepare", "agent-2-kit", "agent-2-prepare"], []],
+        ["agent-1-kit", ["agent-1-prepare", "agent-1-haproxy"], ["agent-2-prepare", "master-1-k3s"]],
+        // Proxies everywhere know a master before it joins; the founder is the first of all.
+        ["agent-2-haproxy", ["master-2-k3s"], ["master-1-k3s", "dev-fence-lost"]],
+        ["dev-fence-lost", ["master-2-k3s", "agent-1-k3s"], ["dev-public-info-viewer-patch"]],
+        [
+            "agent-1-k3s",
+            ["dev-nodes-members"],
+            ["agent-2-k3s", "dev-public-info-viewer-patch", "dev-anonymous-surface-proof"],
+        ],
+        ["dev-public-info-viewer-patch", ["dev-anonymous-surface-proof"], ["agent-1-k3s"]],
+    ];
+    for (const [hold, waits, goesOn] of order) {
+        it(`while ${hold} is under way ${waits.join(", ") || "nothing"} waits and ${goesOn.join(", ") || "nothing"} does not`, async () => {
+            const { resources, held } = await build(spec(), hold);
+            for (const name of waits) {
+                assert.ok(!held.has(name), `${name} did not wait for ${hold}`);
+                assert.ok(resources.has(name), `${name} never came`);
+            }
+            for (const name of goesOn) assert.ok(held.has(name), `${name} waited for ${hold}`);
+        });
+    }
+
+    it("brings every node its scripts as a file, which no input holds, and runs only what has the file's sum", async () => {
+        const { bootstrapCommand, kit, kitFile } = await import("../../components/remote/kit");
+        const { inShell } = await import("../../components/remote/login-shell");
+        const script = readFileSync(join(__dirname, "../../components/host/lib.sh"), "utf8");
+        const { resources } = await build(spec());
+        for (const node of spec().nodes) {
+            const { name } = node;
+            const sent = resources.get(`${name}-kit`);
+            const create = resources.get(`${name}-prepare`)?.inputs["create"] as string;
+            assert.equal(sent?.type, "command:remote:CopyToRemote");
+            const source = sent.inputs["source"] as pulumi.asset.FileAsset;
+            assert.equal(await source.path, kitFile());
+            const command = bootstrapCommand(node);
+            assert.equal(create, inShell(command));
+            assert.ok(
+                command.startsWith(`node=${name} kit=${kit().sum} upload=${sent.inputs["remotePath"] as string}\n`),
+            );
+            assert.ok(command.endsWith(kit().digests));
+            let bytes = 0;
+            for (const step of ["kit", "prepare", "haproxy", "stage", "k3s"]) {
+                const text = JSON.stringify(resources.get(`${name}-${step}`)?.inputs);
+                for (const line of script.split("\n").filter((l) => /^\w+\(\)/.test(l)))
+                    assert.ok(!text.includes(JSON.stringify(line).slice(1, -1)), `${name}-${step} holds ${line}`);
+                bytes += text.length;
+            }
+            assert.ok(bytes < 20_000, `${name}: ${bytes} bytes of inputs`);
+        }
+    });
+
+    it("hides the data of step k3s where one of its settings is encrypted", async () => {
+        const auth = { configs: { "r.example": { auth: { username: "u", password: "of-the-registry" } } } };
+        const stdinOf = async (s: ClusterSpec): Promise<unknown> =>
+            (await build(s)).resources.get("agent-1-k3s")?.inputs["stdin"];
+        const open = { mirrors: { "r.example": { endpoint: ["https://of-the-registry.example"] } } };
+        assert.match(JSON.stringify(await stdinOf(spec({ registries: open }))), /^"node: agent-1[^]*of-the-registry/);
+        const hidden = checkSpec(settings({ registries: auth }), { encrypted: new Set(["registries", "token"]) }).spec;
+        const stdin = await stdinOf(hidden);
+        assert.ok(stdin !== null && typeof stdin === "object" && SECRET_SIG in stdin);
+        assert.match(String(plain(stdin)), /of-the-registry/);
+    });
+
+    it("keeps every secret inside secret inputs and outputs", async () => {
+        const { resources, kubeconfig, statsPassword, caHash } = await build(
+            spec({ proxy: { stats: { metricsPassword: true } } }),
+        );
+        const secrets = [TOKEN, AGENT_TOKEN, STATS, KEY, "made-SECRET", "U0VDUkVULUtFWQ"];
+        // Everything that is not inside a secret wrapper is shown in diffs and stored as it is.
+        const visible = (value: unknown): unknown => {
+            if (value === null || typeof value !== "object") return value;
+            if (SECRET_SIG in value) return "[secret]";
+            return Array.isArray(value)
+                ? value.map(visible)
+                : Object.fromEntries(Object.entries(value).map(([k, v]) => [k, visible(v)]));
+        };
+        let wrapped = 0;
+        for (const r of resources.values()) {
+            const text = JSON.stringify(visible(r.inputs));
+            for (const s of secrets) assert.ok(!text.includes(s), `${r.name} shows a secret: ${text.slice(0, 300)}`);
+            if (secrets.some((s) => JSON.stringify(r.inputs).includes(s))) wrapped++;
+            assert.ok(!secrets.some((s) => r.name.includes(s)));
+        }
+        assert.ok(wrapped >= 5, "the search must see the secrets inside their wrappers");
+        assert.equal(await pulumi.isSecret(kubeconfig), true);
+        assert.equal(await pulumi.isSecret(statsPassword), true);
+        assert.equal(await pulumi.isSecret(caHash), false);
+    });
+
+    it("gives every joining node the pinned CA, and the founder none", async () => {
+        const { resources } = await build(spec());
+        const create = (name: string): string => resources.get(name)?.inputs["create"] as string;
+        assert.match(
+            create("master-1-k3s"),
+            /^\/bin\/sh -c 'sh \/usr\/local\/lib\/k3s-ha\/server\.sh found --others=master-2@10\.90\.0\.12=none,master-3@10\.90\.0\.13=none # [0-9a-f]{12} [0-9a-f]{8}'$/,
+        );
+        assert.match(resources.get("master-1-k3s")?.inputs["update"] as string, /server\.sh apply # /);
+        assert.match(create("master-2-k3s"), new RegExp(`server\\.sh apply --ca-hash=${CA_HASH} # `));
+        assert.match(create("agent-1-k3s"), new RegExp(`agent\\.sh apply --ca-hash=${CA_HASH} # `));
+    });
+
+    it("never uses environment or the previous output, triggers only for the proxy's readiness, and pins every host", async () => {
+        const { resources } = await build(spec());
+        for (const r of resources.values()) {
+            if (!r.type.startsWith("command:remote:")) continue;
+            assert.match((plain(r.inputs["connection"]) as { hostKey: string }).hostKey, /^ssh-ed25519 /, r.name);
+            if (r.type !== "command:remote:Command") continue;
+            assert.equal(r.inputs["environment"], undefined, r.name);
+            assert.deepEqual(r.inputs["triggers"], r.name.endsWith("-haproxy") ? ["200"] : undefined, r.name);
+            assert.equal(r.inputs["addPreviousOutputInEnv"], false, r.name);
+        }
+    });
+
+    it("names of other nodes stay when a node is added in the middle of the list", async () => {
+        const before = new Set((await build(spec())).resources.keys());
+        const nodes = [...spec().nodes];
+        const more = {
+            ...spec(),
+            nodes: [...nodes.slice(0, 2), { ...nodes[0]!, name: "agent-9", address: "10.90.0.29" }, ...nodes.slice(2)],
+        };
+        const after = new Set((await build(more)).resources.keys());
+        for (const name of before) assert.ok(after.has(name), name);
+        assert.deepEqual(
+            [...after].filter((n) => !before.has(n)).every((n) => n.startsWith("agent-9")),
+            true,
+        );
+    });
+
+    it("rewrites the kubeconfig: chosen context first, one per master", async () => {
+        const { kubeconfig } = await build(spec());
+        const text = await value(kubeconfig);
+        assert.match(text, /current-context: dev\n/);
+        for (const [name, address] of [
+            ["dev", 11],
+            ["dev-master-1", 11],
+            ["dev-master-2", 12],
+            ["dev-master-3", 13],
+        ] as const) {
+            assert.match(
+                text,
+                new RegExp(`- name: ${name}\\n {4}cluster:\\n {6}server: https://10\\.90\\.0\\.${address}:6443`),
+            );
+        }
+    });
+
+    it("patches the role only in mode anonymous, and without the provider when asked", async () => {
+        assert.ok(!(await build(spec({ readiness: "scoped" }))).resources.has("dev-public-info-viewer-provider"));
+        assert.ok(!(await build(spec({ readiness: "unauthorized" }))).resources.has("dev-public-info-viewer-provider"));
+        const { resources } = await build(spec({ publicInfoViewer: { via: "ssh" } }));
+        assert.ok(
+            ![...resources.values()].some(
+                (r) => r.type.startsWith("kubernetes:") || r.type.startsWith("pulumi:providers:kubernetes"),
+            ),
+        );
+        assert.equal(
+            [...resources.values()].find((r) => String(r.inputs["create"]).includes("viewer.sh"))?.type,
+            "command:remote:Command",
+        );
+    });
+});

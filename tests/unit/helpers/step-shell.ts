@@ -1,0 +1,51 @@
+/** Runs functions of what runs on a node, with files in a folder of the run, in moments that a running lab seldom has. */
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { kitFolder } from "./kit-folder";
+
+export interface Run {
+    readonly code: number | null;
+    readonly text: string;
+}
+
+export type Shell = (commands: string, files?: Readonly<Record<string, string>>) => Promise<Run>;
+
+async function run(functions: string, commands: string, files: Readonly<Record<string, string>> = {}): Promise<Run> {
+    const folder = mkdtempSync(join(tmpdir(), "k3s-ha-step-"));
+    for (const [path, text] of Object.entries({ "work/manifest": "", "etc/config.yaml": "", ...files })) {
+        mkdirSync(dirname(join(folder, path)), { recursive: true });
+        writeFileSync(join(folder, path), text);
+    }
+    const script = `KIT=${kitFolder()}; . $KIT/lib.sh
+ROLE=server UNIT=k3s-ha-test-of-a-step.service
+. $KIT/k3s-lib.sh; . $KIT/snapshot-lib.sh; . $KIT/promote.sh
+${functions}
+WORK=${folder}/work STATE=${folder} SECRETS=${folder}/secrets DATA=${folder}/data CONF=${folder}/etc MEMBERSHIP=${folder}/etc/membership
+STARTED=${folder}/started NODE=master-1 BIN=/bin/true UNIT=k3s-ha-test-of-a-step.service
+# Waiting is no part of these tests.
+wait_for() { shift; "$@"; }
+systemctl() { :; }
+${commands}`;
+    const child = spawn("sh", ["-c", script], { stdio: ["ignore", "pipe", "pipe"], timeout: 20_000 });
+    let text = "";
+    for (const stream of [child.stdout, child.stderr])
+        stream.setEncoding("utf8").on("data", (chunk: string) => (text += chunk));
+    const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
+    rmSync(folder, { recursive: true });
+    return { code, text };
+}
+
+/**
+ * Runs commands with the libraries of the k3s steps. `files` lie in the run's folder: work/ is $WORK, secrets/ $SECRETS, data/ $DATA,
+ * etc/ $CONF, etc/membership $MEMBERSHIP, the folder itself $STATE.
+ */
+export const shell: Shell = (commands, files) => run("", commands, files);
+
+/** The same with the functions of script NAME, which end where `end` begins: what the script does when it is called stays out. */
+export function stepShell(name: string, end: string): Shell {
+    const [functions = "", rest] = readFileSync(join(kitFolder(), name), "utf8").split(end);
+    if (rest === undefined) throw new Error(`${name} has no line ${JSON.stringify(end)}`);
+    return (commands, files) => run(functions.replace(/^\. .*$/gm, ""), commands, files);
+}

@@ -119,7 +119,7 @@ export function brokenLink(file: string, url: string): string | undefined {
 }
 
 /** Paths of this repository as people write them in prose. */
-const PATH = /^(?:components|commands|docs|tests|lab|load|\.github)\/[\w./-]*[\w/]$/;
+const PATH = /^(?:components|commands|docs|tests|lab|load|monitoring|policy|\.github)\/[\w./-]*[\w/]$/;
 
 /** Links, anchors and named files that are not there. */
 const links: TextlintRuleModule = (context) => {

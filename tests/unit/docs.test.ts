@@ -169,6 +169,20 @@ describe("documents", () => {
         }
     });
 
+    it("error texts in runbooks are those that the program prints", () => {
+        const program = sources.map(read).join("\n");
+        let looked = 0;
+        for (const name of RUNBOOKS)
+            // A list's or a table's line that begins with code is about that text.
+            for (const [, code] of read(`docs/runbooks/${name}`).matchAll(/^(?:- |\| )`([^`]+)`/gm))
+                for (const part of code!.split("…").map((text) => text.replace(/^[\s(,.]+|[\s(),.:]+$/g, "")))
+                    if (part.length > 12 && !/^[A-Za-z]+: \{/.test(part)) {
+                        assert.ok(program.includes(part), `docs/runbooks/${name}: nothing prints "${part}"`);
+                        looked++;
+                    }
+        assert.ok(looked > 40, String(looked));
+    });
+
     it("the list of runbooks has all of them", () => {
         const list = read("docs/runbooks/README.md");
         for (const name of RUNBOOKS) assert.ok(list.includes(`(${name})`), name);

@@ -69,7 +69,7 @@ told_by() {
     elif says 'killed by the OOM killer|oom-kill'; then
         layer="memory (the kernel killed k3s)" remedy="give the host more memory; a server needs 2 GiB, and what else runs here counts"
     elif says 'crc mismatch|wal: .*corrupt|failed to read WAL|snap: .*(corrupt|mismatch)|database file .*invalid|failed to recover v3 backend'; then
-        layer="etcd (the data of this master are damaged)" remedy="take $NODE's data from the others: raise nodes[].rebuilt of $NODE and run pulumi up again; where it is the only server, restore a snapshot (docs/operations.md)"
+        layer="etcd (the data of this master are damaged)" remedy="take $NODE's data from the others: raise nodes[].rebuilt of $NODE and run pulumi up again; where it is the only server, restore a snapshot (docs/runbooks/restore-snapshot.md)"
     elif [ -n "$has_ended" ] && says 'flannel.*(exited|interface)|(find|get|lookup|look up).*(interface|flannel)|failed to start networking'; then
         layer="network (flannel finds no interface)" remedy="look whether the VPN is up (ip address; k3s-ha:vpn.interface, server.config flannel-iface) and run pulumi up again"
     elif [ -n "$has_ended" ] && says '(audit policy|config(uration)?|file|open|stat) .*(no such file or directory|permission denied|is a directory)'; then
@@ -117,7 +117,7 @@ diagnose() {
     elif joins && [ "${up:-0}" = 0 ]; then
         layer="port (the local proxy sees no master up)" remedy="from this host, reach port 6443 of the masters ($(awk '$1 == "server" { print $3 }' /etc/haproxy/haproxy.cfg | sort -u | tr '\n' ' ')): firewall, VPN routes; the proxy's view: echo 'show stat' | socat - /run/haproxy/admin.sock"
     elif grep -Eqi 'x509: certificate signed by unknown authority' "$WORK/journal"; then
-        layer="TLS (a certificate of another CA)" remedy="this host or the one that answered has data of another cluster: compare the CA's hash on both (docs/operations.md, 'Take over a running cluster') with pulumi stack output caHash; the log lines above say whose it is"
+        layer="TLS (a certificate of another CA)" remedy="this host or the one that answered has data of another cluster: compare the CA's hash on both (docs/runbooks/tls-other-ca.md) with pulumi stack output caHash; the log lines above say whose it is"
     elif grep -Eqi 'x509|tls:' "$WORK/journal"; then
         layer=TLS remedy="a TLS connection fails: the log lines above say which, and whether it is for a certificate"
     else

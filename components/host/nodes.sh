@@ -44,7 +44,7 @@ let_in() {
 
 fence() {
     wait_for 60 api_ready || fail "the API does not answer on this master" \
-        "if a majority of the masters is lost, recover etcd first (docs/operations.md, 'The majority is lost'); else look at k3s here: journalctl -u k3s"
+        "if a majority of the masters is lost, recover etcd first (docs/runbooks/lost-majority.md); else look at k3s here: journalctl -u k3s"
     setting lost | grep . >"$WORK/lost" || true
     kube -n kube-system get secrets -l k3s-ha/lost=true -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' >"$WORK/locked" ||
         fail "the Nodes' secrets could not be listed: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"

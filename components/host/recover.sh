@@ -1,6 +1,6 @@
 #!/bin/sh
-# For people, by hand, as root on a master (docs/operations.md): what brings etcd back when its majority is lost, or its content
-# to an earlier state. Not run by pulumi up.
+# For people, as root on a master (docs/runbooks/lost-majority.md and restore-snapshot.md). It brings etcd back when its majority is
+# lost, or its content to an earlier state. Not run by pulumi up.
 # cluster-reset: this master becomes the only etcd member, with its data. restore SNAPSHOT: the same with the data of a snapshot
 # (a file here, or a name in the configured S3 bucket). rejoin: this master gives up its data and joins the others again.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"

@@ -25,8 +25,8 @@ export interface ChangeRule {
 
 /** Every setting that is not changed on its own node alone; all others roll, and restart only the nodes that they are of. */
 export const CHANGE_RULES: readonly ChangeRule[] = [
-    { setting: "cluster-cidr", kind: "founding", why: "every Node has its part of it, for good" },
-    { setting: "service-cidr", kind: "founding", why: "every Service has an address in it, for good" },
+    { setting: "cluster-cidr", kind: "founding", why: "every Node keeps its part of it permanently" },
+    { setting: "service-cidr", kind: "founding", why: "every Service keeps its address in it permanently" },
     {
         setting: "IP family",
         kind: "founding",
@@ -47,13 +47,13 @@ export const CHANGE_RULES: readonly ChangeRule[] = [
     {
         setting: "cluster-dns",
         kind: "podNetwork",
-        why: "pods ask the old address until they are made anew",
+        why: "pods query the old address until they restart",
         agents: true,
     },
     {
         setting: "cluster-domain",
         kind: "podNetwork",
-        why: "pods search the old domain until they are made anew",
+        why: "pods search the old domain until they restart",
         agents: true,
     },
     {
@@ -115,24 +115,15 @@ export function flannelBackend(spec: ClusterSpec): string {
 
 /** The table for people, in Markdown. */
 export function changeTable(): string {
-    const rows = (kind: ChangeKind): string => {
-        const rules = CHANGE_RULES.filter((r) => r.kind === kind);
-        // One line for settings of one reason.
-        const byReason = new Map<string, string[]>();
-        for (const { setting, why } of rules) byReason.set(why, [...(byReason.get(why) ?? []), `\`${setting}\``]);
-        const what = {
-            founding: "refused",
-            podNetwork: "refused without `allow: [podNetwork]`; then servers one at a time, then every agent",
-            rolling: "servers one at a time, then agents",
-        }[kind];
-        return [...byReason].map(([why, settings]) => `| ${settings.join(", ")} | ${what} | ${why} |`).join("\n");
+    const effect: Readonly<Record<ChangeKind, string>> = {
+        founding: "refused",
+        podNetwork: "needs `allow: [podNetwork]`; servers one at a time, then agents",
+        rolling: "servers one at a time, then agents",
     };
     return [
         "| setting of `server.config` | a change on a running cluster | why |",
         "| --- | --- | --- |",
-        rows("founding"),
-        rows("podNetwork"),
-        rows("rolling"),
+        ...CHANGE_RULES.map(({ setting, kind, why }) => `| \`${setting}\` | ${effect[kind]} | ${why} |`),
         "| all others | servers one at a time; only nodes whose files change | each node reads its own |",
     ].join("\n");
 }

@@ -68,7 +68,7 @@ describe("snapshots: settings, one on demand, restore", function () {
 
     it("restored on the same hosts by the documented commands: what came after is gone, all masters and Nodes are there", async () => {
         note("after-snapshot");
-        const [restore, rejoin] = runbook("Restore a snapshot");
+        const [restore, rejoin] = runbook("restore-snapshot");
         assert.ok(restore && rejoin);
         const holder = mainStack().output("snapshot").trim().split(" ").at(-1) as string;
         const others = members().masters.filter((master) => master !== holder);
@@ -133,7 +133,7 @@ describe("majority: two of three masters are lost", function () {
         const [survivor, ...dead] = [masters[1] as string, masters[0] as string, masters[2] as string];
         kubectl(["create", "configmap", "kept"], { context: `dev-${survivor}` });
         for (const host of dead) lab(["fault", host, "kill"]);
-        const [reset] = runbook("The majority is lost");
+        const [reset] = runbook("lost-majority");
         assert.ok(reset);
         on(survivor, reset, { timeout: 300 });
         const up = mainStack().upWith((config) => {

@@ -1,15 +1,12 @@
 /** What scenarios of snapshots and recovery need: the documented commands, and notes in the cluster that show what was restored. */
-import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ROOT, kubectl, members } from "./support";
 
-/** The commands that docs/operations.md has for a case, by its heading: the test runs what the reader would. */
-export function runbook(heading: string): string[] {
-    const text = readFileSync(join(ROOT, "docs/operations.md"), "utf8");
-    const section = text.split(/^## /m).find((s) => s.startsWith(`${heading}\n`));
-    assert.ok(section, `docs/operations.md has no section "${heading}"`);
-    return [...section.matchAll(/sh \/usr\/local\/lib\/k3s-ha\/recover\.sh [a-z-]+/g)].map((m) => m[0]);
+/** The commands of a file in docs/runbooks: the test runs what the reader would. */
+export function runbook(name: string): string[] {
+    const text = readFileSync(join(ROOT, `docs/runbooks/${name}.md`), "utf8");
+    return [...text.matchAll(/sh \/usr\/local\/lib\/k3s-ha\/recover\.sh [a-z-]+/g)].map((m) => m[0]);
 }
 
 export const note = (name: string): void =>

@@ -564,7 +564,7 @@ for (const [index, binary] of binaries().entries()) {
             }
 
             it("rides out an election of etcd: 500 from all of them for ten seconds cuts no stream", async function () {
-                // Before 2.4 an answer cannot drain; docs/operations.md says so.
+                // Before 2.4 an answer cannot drain; docs/limits.md has it.
                 if (!drains) return this.skip();
                 const end = await load(network, 20, 6);
                 await answers(500, 2000);

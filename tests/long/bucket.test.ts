@@ -190,7 +190,7 @@ describe("bucket: snapshots to S3", function () {
 
     it("restored from the bucket by the documented commands, with the masters' own snapshots gone; then from a file", async () => {
         note("after-bucket");
-        const [restore, rejoin] = runbook("Restore a snapshot");
+        const [restore, rejoin] = runbook("restore-snapshot");
         assert.ok(restore && rejoin);
         const [first, ...others] = members().masters as [string, ...string[]];
         for (const master of members().masters) on(master, "rm -r /var/lib/rancher/k3s/server/db/snapshots");

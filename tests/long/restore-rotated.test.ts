@@ -1,4 +1,4 @@
-/** A snapshot whose server token the cluster has no longer: docs/operations.md, "Restore a snapshot". */
+/** A snapshot whose server token the cluster has no longer: docs/runbooks/restore-snapshot.md. */
 import assert from "node:assert/strict";
 import { note, notes, runbook } from "../cluster/recovery";
 import { mainCluster, mainStack, members, on, whole, type Config } from "../cluster/support";
@@ -21,7 +21,7 @@ describe("restore after rotation: the snapshot is older than the server token", 
         mainStack().upWith(rotated);
         note("after-rotation");
         const others = members().masters.filter((master) => master !== holder);
-        const [restore, rejoin] = runbook("Restore a snapshot") as [string, string];
+        const [restore, rejoin] = runbook("restore-snapshot") as [string, string];
         for (const master of others) on(master, "systemctl stop k3s");
 
         const refused = on(holder, `${restore} ${snapshot}`, { check: false, timeout: 300 });

@@ -191,6 +191,18 @@ describe("workflows", () => {
         ]);
     });
 
+    it("official k3s: the tests of CI with the official parts, on a schedule and on demand, in the same kind of container", () => {
+        assert.deepEqual(Object.keys(workflow("official.yaml").on), ["schedule", "workflow_dispatch"]);
+        const [[, job]] = jobsOf("official.yaml") as [[string, Job]];
+        assert.equal(job.steps.at(-1)?.run, "make test OFFICIAL=1");
+        assert.doesNotMatch(text("official.yaml"), /secrets[.[]/);
+        const pinned = (file: string): string[] =>
+            jobsOf(file)
+                .at(-1)![1]
+                .steps.flatMap(({ uses }) => (uses === undefined ? [] : [uses]));
+        assert.deepEqual(pinned("official.yaml"), pinned("ci.yaml"));
+    });
+
     it("preview: a diff as one comment per stack, edited in place, and no SSH", () => {
         const { step } = pulumiStep("preview.yaml");
         for (const key of ["diff", "comment-on-pr", "edit-pr-comment", "always-include-summary"])

@@ -2,9 +2,8 @@
 import type { Report } from "./problems";
 import { K3S_KEYS } from "./k3s-keys";
 import { knownHostKey } from "./known-hosts";
-import type { K3sConfig } from "../model/cluster";
 import type { NodeSettings, StackSettings } from "./schema";
-import type { BastionSpec, ClusterSpec, NodeSpec, Role, SshSpec } from "../model/cluster";
+import type { BastionSpec, ClusterSpec, K3sConfig, NodeSpec, Role, SshSpec } from "../model/cluster";
 import { durationMs, nodeNetworks, urlHost, entry } from "../model/values";
 
 /** What the caller has read for the settings: nothing here does I/O. */

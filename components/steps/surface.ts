@@ -1,9 +1,7 @@
 /** The proof of what anonymous clients get, asked of every master. */
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import type { ClusterStepArgs } from "./cluster-step";
-import { renderBundle } from "../remote/bundle";
-import { nodeCommand } from "../remote/node-command";
+import { clusterStep, type ClusterStepArgs } from "./cluster-step";
 import { servers } from "../model/cluster";
 import { anonymousSurface } from "../model/readiness";
 
@@ -14,26 +12,14 @@ export class AnonymousSurface extends pulumi.ComponentResource {
     public constructor(name: string, args: ClusterStepArgs, opts?: pulumi.ComponentResourceOptions) {
         super("k3s-ha:access:AnonymousSurface", name, {}, opts);
         const { spec, node } = args;
-        this.proved = nodeCommand(
-            `${name}-proof`,
-            node,
-            args.access,
-            {
-                script: "surface.sh",
-                create: "",
-                stdin: renderBundle({
-                    settings: {
-                        node: node.name,
-                        version: spec.version,
-                        readiness: spec.readiness,
-                        master: servers(spec).map((n) => `${n.name} ${n.address}`),
-                        expect: anonymousSurface(spec.readiness).map(([path, code]) => `${path} ${code}`),
-                    },
-                    files: [],
-                }),
-            },
-            { parent: this, dependsOn: [...args.after], hooks: args.hooks },
-        );
+        const settings = {
+            node: node.name,
+            version: spec.version,
+            readiness: spec.readiness,
+            master: servers(spec).map((n) => `${n.name} ${n.address}`),
+            expect: anonymousSurface(spec.readiness).map(([path, code]) => `${path} ${code}`),
+        };
+        this.proved = clusterStep(`${name}-proof`, "surface.sh", "", { settings, files: [] }, args, this);
         this.registerOutputs({});
     }
 }

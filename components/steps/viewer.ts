@@ -3,10 +3,8 @@
 import { Provider } from "@pulumi/kubernetes/provider";
 import { ClusterRolePatch } from "@pulumi/kubernetes/rbac/v1/clusterRolePatch";
 import * as pulumi from "@pulumi/pulumi";
-import { renderBundle } from "../remote/bundle";
-import { nodeCommand } from "../remote/node-command";
 import { quotedYaml } from "./k3s-files";
-import type { ClusterStepArgs } from "./cluster-step";
+import { clusterStep, type ClusterStepArgs } from "./cluster-step";
 import { PUBLIC_PATHS } from "../model/readiness";
 
 const ROLE = "system:public-info-viewer";
@@ -33,7 +31,6 @@ export class PublicInfoViewer extends pulumi.ComponentResource {
 
     public constructor(name: string, args: PublicInfoViewerArgs, opts?: pulumi.ComponentResourceOptions) {
         super("k3s-ha:access:PublicInfoViewer", name, {}, opts);
-        const dependsOn = [...args.after];
         if (args.spec.publicInfoViewer === "ssh") {
             const role = {
                 apiVersion: "rbac.authorization.k8s.io/v1",
@@ -41,26 +38,17 @@ export class PublicInfoViewer extends pulumi.ComponentResource {
                 metadata: { name: ROLE, annotations: NO_AUTOUPDATE },
                 rules: RULES,
             };
-            this.applied = nodeCommand(
-                `${name}-patch`,
-                args.node,
-                args.access,
-                {
-                    script: "viewer.sh",
-                    create: "",
-                    stdin: renderBundle({
-                        settings: { node: args.node.name },
-                        files: [{ path: "/clusterrole.yaml", mode: "0600", content: quotedYaml(role) }],
-                    }),
-                },
-                { parent: this, dependsOn, hooks: args.hooks },
-            );
+            const bundle = {
+                settings: { node: args.node.name },
+                files: [{ path: "/clusterrole.yaml", mode: "0600", content: quotedYaml(role) }],
+            };
+            this.applied = clusterStep(`${name}-patch`, "viewer.sh", "", bundle, args, this);
         } else {
             // The identifier keeps a changed kubeconfig from showing the provider and all it holds as replaced.
             const provider = new Provider(
                 `${name}-provider`,
                 { kubeconfig: args.kubeconfig, clusterIdentifier: args.spec.cluster, enableServerSideApply: true },
-                { parent: this, dependsOn },
+                { parent: this, dependsOn: [...args.after] },
             );
             this.applied = new ClusterRolePatch(
                 `${name}-patch`,
@@ -76,7 +64,7 @@ export class PublicInfoViewer extends pulumi.ComponentResource {
                     },
                     rules: RULES,
                 },
-                { parent: this, provider, dependsOn, retainOnDelete: true },
+                { parent: this, provider, dependsOn: [...args.after], retainOnDelete: true },
             );
         }
         this.registerOutputs({});

@@ -3,10 +3,11 @@ import { checkSpec } from "../../../components/config/check";
 import type { ClusterSpec } from "../../../components/model/cluster";
 import { knownHostKey } from "../../../components/config/known-hosts";
 import { durationMs, isCidr, nodeNetworks, parseK3sVersion } from "../../../components/model/values";
+import { refusesEach, type Refusal } from "../helpers/refusals";
 import { CA_PEM, mistakes, node, settings, spec } from "../helpers/settings";
 
 /** Each mistake in these settings, as one line that names path, value and what is allowed. */
-const refused: readonly (readonly [what: string, more: object, line: RegExp])[] = [
+const refused: readonly Refusal[] = [
     [
         "two nodes of one name",
         { nodes: [node("a", "server", "10.0.0.1"), node("a", "agent", "10.0.0.2")] },
@@ -275,15 +276,7 @@ const refused: readonly (readonly [what: string, more: object, line: RegExp])[] 
 ];
 
 describe("spec", () => {
-    for (const [what, more, line] of refused) {
-        it(`refuses ${what}`, () => {
-            const lines = mistakes(more);
-            assert.ok(
-                lines.some((l) => line.test(l)),
-                `no line matches ${String(line)} in:\n${lines.join("\n")}`,
-            );
-        });
-    }
+    refusesEach(refused);
 
     it("lists all mistakes at once", () => {
         const lines = mistakes({

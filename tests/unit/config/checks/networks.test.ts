@@ -1,12 +1,13 @@
 /** Networks that may not meet, their forms and families: all in the preview. */
 import assert from "node:assert/strict";
 import { defaultDns, overlap, parseNetwork } from "../../../../components/model/networks";
+import { refusesEach, type Refusal } from "../../helpers/refusals";
 import { mistakes, node } from "../../helpers/settings";
 
 const config = (server: object, more: object = {}): object => ({ server: { config: server }, ...more });
 const one = (address: string, more: object = {}): object => ({ nodes: [node("a", "server", address, more)] });
 
-const REFUSED: readonly (readonly [what: string, settings: object, told: RegExp])[] = [
+const REFUSED: readonly Refusal[] = [
     [
         "a node in the pods' own network",
         one("10.42.7.1"),
@@ -111,14 +112,7 @@ const REFUSED: readonly (readonly [what: string, settings: object, told: RegExp]
 ];
 
 describe("networks", () => {
-    for (const [what, settings, told] of REFUSED)
-        it(`refuses ${what}`, () => {
-            const lines = mistakes(settings);
-            assert.ok(
-                lines.some((line) => told.test(line)),
-                lines.join("\n"),
-            );
-        });
+    refusesEach(REFUSED);
 
     for (const [what, settings] of [
         [

@@ -1,6 +1,7 @@
 /** Ports that meet on a node: in the preview, with who has them. */
 import assert from "node:assert/strict";
 import { listenPlaces } from "../../../../components/haproxy";
+import { refusesEach, type Refusal } from "../../helpers/refusals";
 import { mistakes } from "../../helpers/settings";
 
 const bind = (...listen: string[]) => ({
@@ -13,7 +14,7 @@ const bind = (...listen: string[]) => ({
 });
 const config = (server: object, more: object): object => ({ server: { config: server }, ...more });
 
-const REFUSED: readonly (readonly [what: string, settings: object, told: RegExp])[] = [
+const REFUSED: readonly Refusal[] = [
     [
         "every blog's frontend",
         bind("*:6443"),
@@ -81,14 +82,7 @@ const REFUSED: readonly (readonly [what: string, settings: object, told: RegExp]
 ];
 
 describe("ports", () => {
-    for (const [what, settings, told] of REFUSED)
-        it(`refuses ${what}`, () => {
-            const lines = mistakes(settings);
-            assert.ok(
-                lines.some((line) => told.test(line)),
-                lines.join("\n"),
-            );
-        });
+    refusesEach(REFUSED);
 
     for (const [what, settings] of [
         ["ports that nobody has", bind("*:8443", "127.0.0.1:9000", "/run/x.sock", "quic4@:8443")],

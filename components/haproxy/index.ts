@@ -15,3 +15,4 @@ export {
     type Timeouts,
 } from "./presets";
 export { header, hostPort, quote, renderHaproxy, since, type GroupMember, type RenderOptions } from "./render";
+export { explain, explainedParts } from "./remarks";

@@ -2,6 +2,7 @@
 import {
     backendName as haproxyBackend,
     caFilePath,
+    explain,
     listenPlaces,
     merge,
     recommended,
@@ -69,9 +70,10 @@ export function serverName(spec: ClusterSpec, node: NodeSpec): string {
     return backend?.server?.find(({ listen }) => here(listen))?.name ?? node.name;
 }
 
-/** haproxy.cfg of a node as it is meant to be; secrets are placeholders that the host fills in. */
+/** haproxy.cfg of a node as it is meant to be; secrets are placeholders that the host fills in. The seed stays to the letter. */
 export function haproxyConfig(spec: ClusterSpec, node: NodeSpec): string {
-    return renderHaproxy(haproxyModel(spec, node));
+    const text = renderHaproxy(haproxyModel(spec, node));
+    return spec.proxy.preset === "seed" ? text : explain(text);
 }
 
 /** host:port as Prometheus and people write it. */

@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import {
+    explain,
     haproxyConfigSchema,
     merge,
     recommended,
@@ -257,6 +258,18 @@ for (const [index, binary] of binaries().entries()) {
                 const odd = template.replace("@@stats-password-hash@@", "@@wat@@");
                 assert.match((await node.apply(odd)).err, /nothing is known for @@wat@@/);
                 await applied(recommended(params(node)), "unchanged; 3 of 3 masters up");
+            });
+
+            it("writes changed remarks without a reload, and takes a changed line beside them for what it is", async () => {
+                const template = renderHaproxy(node.here(recommended(params(node))));
+                await applied(template, "unchanged; 3 of 3 masters up");
+                const worker = node.worker();
+                await applied(explain(template), "unchanged; 3 of 3 masters up");
+                assert.match(node.effective(), /^ {2}# by_probe: /m);
+                await applied(explain(template), "unchanged; 3 of 3 masters up");
+                assert.equal(node.worker(), worker, "the worker is the same");
+                await applied(explain(template).replace("retries 3", "retries 4"), "reloaded; 3 of 3 masters up");
+                await applied(template, "reloaded; 3 of 3 masters up");
             });
 
             it("writes ACL files, uses them, and removes those that are no longer wanted", async () => {

@@ -47,7 +47,7 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkNodes(settings.nodes, report, warnings);
     checkVersion(settings, version, report);
     checkNetworks(settings, report);
-    checkPorts(settings, portsOf(settings.proxy), report);
+    checkPorts(settings, portsOf(settings.proxy), report, warnings);
     checkK3sConfig(settings, report);
     checkDatastore(settings, report);
     checkSnapshots(settings, report);

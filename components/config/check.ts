@@ -11,6 +11,7 @@ import { checkClearSecrets } from "./checks/secrets";
 import { checkSnapshots } from "./checks/snapshots";
 import { checkAdoption, warnAboutTrust } from "./checks/trust";
 import { checkVersion } from "./checks/version";
+import { checkWaits } from "./checks/waits";
 import { SpecError, configPath, isSecretKey, problemsOf, shown } from "./problems";
 import type { Problem } from "../haproxy/model";
 import { fill, nodeSpec, portsOf, type Surroundings } from "./fill";
@@ -49,6 +50,7 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkNetworks(settings, report);
     checkPorts(settings, portsOf(settings.proxy), report, warnings);
     checkK3sConfig(settings, report);
+    checkWaits(settings, report);
     checkDatastore(settings, report);
     checkSnapshots(settings, report);
     checkSecrets(settings, report);

@@ -76,10 +76,17 @@ function isMapped(address: string): boolean {
 
 function checkForms({ server }: StackSettings, report: Report): void {
     const config = server.config ?? {};
+    // An empty text is no default to k3s.
+    const texts = (key: string): string[] =>
+        [config[key] ?? []].flat().flatMap((item) =>
+            String(item)
+                .split(",")
+                .map((text) => text.trim()),
+        );
     for (const key of CIDRS)
-        for (const text of listOf(config[key]))
+        for (const text of texts(key))
             if (!isCidr(text)) report(["server", "config", key], text, "must be a network such as 10.42.0.0/16");
-    for (const text of listOf(config["cluster-dns"]))
+    for (const text of texts("cluster-dns"))
         if (!isAddress(text))
             report(["server", "config", "cluster-dns"], text, "must be an address such as 10.43.0.10");
     const domain = config["cluster-domain"];

@@ -8,7 +8,7 @@ import { backendName, haproxyModel, proxyParams } from "../../model/proxy";
 import { configPath, shown, type Report } from "../problems";
 import type { Problem } from "../../haproxy/model";
 import { listOf, overlap, parseNetwork } from "../../model/networks";
-import type { StackSettings } from "../schema";
+import type { NodeSettings, StackSettings } from "../schema";
 import type { ClusterSpec, K3sConfig, NodeSpec } from "../../model/cluster";
 import { canonicalAddress, urlHost } from "../../model/values";
 
@@ -129,6 +129,10 @@ function checkMoved(settings: StackSettings, report: Report): void {
     }
 }
 
+/** Where a node's SSH port is written. */
+const sshPath = (node: NodeSettings, i: number): PropertyKey[] =>
+    node.ssh?.port === undefined ? ["ssh", "port"] : ["nodes", i, "ssh", "port"];
+
 /**
  * SSH's port where a rule of k3s's would take it: nobody could log in any more. A host that is reached at another address than the node's may
  * have its port forwarded, so that it is another one there: then it is only said.
@@ -139,7 +143,7 @@ function checkSsh(settings: StackSettings, tcp: Taken, report: Report, warnings:
         const port = node.ssh?.port ?? settings.ssh.port ?? 22;
         const by = tcp(port);
         if (by === undefined) return;
-        const path = node.ssh?.port === undefined ? ["ssh", "port"] : ["nodes", i, "ssh", "port"];
+        const path = sshPath(node, i);
         const host = node.ssh?.host;
         if (told.has(configPath(path))) return;
         told.add(configPath(path));
@@ -188,8 +192,9 @@ export function checkPorts(
         report(["proxy", "stats", "port"], statsPort, "is also the port of the API frontend (proxy.port)");
     settings.nodes.forEach((node, i) => {
         const sshPort = node.ssh?.port ?? settings.ssh.port ?? 22;
-        if (sshPort === statsPort) report(["proxy", "stats", "port"], statsPort, `is also the SSH port of nodes[${i}]`);
-        if (sshPort === proxyPort) report(["proxy", "port"], proxyPort, `is also the SSH port of nodes[${i}]`);
+        const also = `is also the SSH port of nodes[${i}] (${configPath(sshPath(node, i))})`;
+        if (sshPort === statsPort) report(["proxy", "stats", "port"], statsPort, also);
+        if (sshPort === proxyPort) report(["proxy", "port"], proxyPort, also);
     });
     checkMoved(settings, report);
     checkSsh(settings, tcp, report, warnings);

@@ -248,7 +248,7 @@ function tells(mistakes: readonly string[], path: Path): boolean {
     // A backend's name is told where it is missed, and without an inventory nothing of server_dynamic is looked at.
     if (path.includes("server_dynamic") || own === "k3s-ha:proxy.haproxy.backend[0].name") return true;
     // Of networks and ports that meet one is wrong, and names the other.
-    if (path[1] === "config" && mistakes.some((line) => line.includes(own))) return true;
+    if ((path.includes("config") || path.includes("ssh")) && mistakes.some((line) => line.includes(own))) return true;
     if (path.at(-1) === "service-node-port-range" && mistakes.some((line) => line.includes("NodePort"))) return true;
     return mistakes.some(
         (line) => line.startsWith(`${own}:`) || line.startsWith(`${own}.`) || line.startsWith(`${own}[`),
@@ -274,8 +274,13 @@ function impossible(spec: ClusterSpec): string[] {
     const found: string[] = [];
     const config = spec.nodes.find((n) => n.name === spec.founder)!.config;
     const kept = new BlockList();
-    for (const text of [config["cluster-cidr"] ?? "10.42.0.0/16", config["service-cidr"] ?? "10.43.0.0/16"]) {
-        const [network = "", bits] = String(text).split("/");
+    // An empty list is k3s's own network.
+    const [pods, services] = [
+        String(config["cluster-cidr"] ?? "") || "10.42.0.0/16",
+        String(config["service-cidr"] ?? "") || "10.43.0.0/16",
+    ];
+    for (const text of [pods, services]) {
+        const [network = "", bits] = text.split("/");
         kept.addSubnet(network, Number(bits), isIPv6(network) ? "ipv6" : "ipv4");
     }
     for (const { name, address, ssh } of spec.nodes)
@@ -285,10 +290,6 @@ function impossible(spec: ClusterSpec): string[] {
     for (const { name } of spec.nodes)
         if (!/^[a-z0-9]+([-.][a-z0-9]+|-+[a-z0-9]+)*$/.test(name) || name.length > 63)
             found.push(`${name} is no Node's name`);
-    const [pods, services] = [
-        String(config["cluster-cidr"] ?? "10.42.0.0/16"),
-        String(config["service-cidr"] ?? "10.43.0.0/16"),
-    ];
     const networks = [pods, services].map((network) => network.split("/")[0] ?? "");
     if (within(pods, networks[1]!) || within(services, networks[0]!)) found.push(`${pods} and ${services} meet`);
     const coredns = !String(config["disable"]).includes("coredns");

@@ -57,6 +57,7 @@ const REFUSED: readonly Refusal[] = [
         /vpn\.networks\[0\]: "10\.8\.0\.0\/16" meets the pods' network/,
     ],
     ["a VPN in the pods' own network", { vpn: { networks: ["10.42.9.0/24"] } }, /vpn\.networks\[0\]: /],
+    ["an empty network", config({ "service-cidr": "" }), /server\.config\.service-cidr: "" must be a network/],
     ["no network", config({ "cluster-cidr": "ten" }), /server\.config\.cluster-cidr: "ten" must be a network/],
     [
         "an address for a network",

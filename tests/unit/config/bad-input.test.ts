@@ -621,7 +621,7 @@ function scriptOf(line: string): string | undefined {
 
 /** The first line of step prepare's command, whose other lines are a constant text. */
 const FIRST_LINE =
-    /^\/bin\/sh -c 's=\$[^]*?' sh 'node=[a-z0-9.-]+ kit=[0-9a-f]{64} upload=\.k3s-ha-kit-[A-Za-z0-9._-]+\^set -eu\^/;
+    /^\/bin\/sh -c 's=\$[^]*?' sh 'node=[a-z0-9.-]+ kit=[0-9a-f]{64} upload=\.k3s-ha-kit-[A-Za-z0-9._-]+\^set -eu \+fC\^/;
 
 /** Command lines of all remote commands of a cluster, without that of prepare. */
 async function remoteCommands(spec: ClusterSpec): Promise<string[]> {

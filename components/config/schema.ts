@@ -6,6 +6,7 @@ import { X509Certificate } from "node:crypto";
 import { z } from "zod";
 import { haproxyConfigSchema } from "../haproxy";
 import { ALLOWABLE, type K3sConfig } from "../model/cluster";
+import { READINESS_MODES } from "../model/readiness";
 import {
     K3S_VERSION_FORM,
     durationMs,
@@ -258,9 +259,7 @@ const proxy = z.strictObject({
 export const stackSchema = z.strictObject({
     cluster: refined((t) => isLabel(t) && t.length <= 40, "a lower-case DNS label of at most 40 characters"),
     version: refined((t) => parseK3sVersion(t) !== undefined, K3S_VERSION_FORM),
-    readiness: z
-        .enum(["unauthorized", "anonymous", "scoped"], { error: "must be unauthorized, anonymous or scoped" })
-        .default("anonymous"),
+    readiness: z.enum(READINESS_MODES, { error: "must be unauthorized, anonymous or scoped" }).default("anonymous"),
     nodes: z.array(node).min(1, "must list at least one node").max(2000, "must list at most 2000 nodes"),
     ssh: sshDefaults.default({}),
     vpn: z

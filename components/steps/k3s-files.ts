@@ -4,7 +4,7 @@ import type { BundleFile } from "../remote/bundle";
 import { AUTHN_FILE, KIT_DIR } from "../model/paths";
 import type { ClusterSpec, K3sConfig, NodeSpec } from "../model/cluster";
 import { backendName } from "../model/proxy";
-import { readinessArgs } from "../model/readiness";
+import { PUBLIC_PATHS, READINESS } from "../model/readiness";
 
 const CONF = "/etc/rancher/k3s";
 /**
@@ -72,7 +72,7 @@ export function nodeConfig(spec: ClusterSpec, node: NodeSpec): Record<string, un
     const names = [...new Set([...list(node.config["tls-san"]), ...certificateNames(spec)])];
     if (names.length > 0) own["tls-san"] = names;
     Object.assign(own, snapshotConfig(spec));
-    const args = [...new Set([...list(node.config["kube-apiserver-arg"]), ...readinessArgs(spec.readiness)])];
+    const args = [...new Set([...list(node.config["kube-apiserver-arg"]), ...READINESS[spec.readiness].apiserverArgs])];
     if (args.length > 0) own["kube-apiserver-arg"] = args;
     return own;
 }
@@ -125,7 +125,7 @@ export function authenticationConfig(version: string, jwt: ClusterSpec["jwt"] = 
     return quotedYaml({
         apiVersion: `apiserver.config.k8s.io/${minor >= 34 ? "v1" : "v1beta1"}`,
         kind: "AuthenticationConfiguration",
-        anonymous: { enabled: true, conditions: ["/healthz", "/livez", "/readyz"].map((path) => ({ path })) },
+        anonymous: { enabled: true, conditions: PUBLIC_PATHS.map((path) => ({ path })) },
         ...(jwt.length > 0 ? { jwt } : {}),
     });
 }
@@ -142,7 +142,7 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
             content: quotedYaml(registration(node)),
         });
     }
-    if (node.role === "server" && spec.readiness === "scoped") {
+    if (node.role === "server" && READINESS[spec.readiness].authenticationFile) {
         files.push({ path: AUTHN_FILE, mode: "0600", content: authenticationConfig(spec.version, spec.jwt) });
     }
     if (Object.keys(spec.registries).length > 0) {

@@ -262,7 +262,7 @@ for (const [index, binary] of binaries().entries()) {
 
             it("writes changed remarks without a reload, and takes a changed line beside them for what it is", async () => {
                 const template = renderHaproxy(node.here(recommended(params(node))));
-                await applied(template, "unchanged; 3 of 3 masters up");
+                await node.apply(template);
                 const worker = node.worker();
                 await applied(explain(template), "unchanged; 3 of 3 masters up");
                 assert.match(node.effective(), /^ {2}# by_probe: /m);
@@ -324,6 +324,30 @@ for (const [index, binary] of binaries().entries()) {
                 await states({ "master-1": NOT_READY, "master-2": NOT_READY, "master-3": NOT_READY });
                 await answers(200);
                 await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+            });
+
+            it("a new worker sends nothing to a master that is down already, whose k3s has no apiserver yet", async () => {
+                await masters[2]?.answer(503);
+                await states({ ...ALL_UP, "master-3": "DOWN" }, 8);
+                const text = renderHaproxy(node.here(recommended(params(node))));
+                const end = await load(network, 50, 6);
+                for (const retries of [4, 5, 6]) {
+                    await applied(text.replace("retries 3", `retries ${retries}`), "reloaded; 2 of 3 masters up");
+                    const [head = "", ...lines] = node.ask("show stat").split("\n");
+                    const row = lines
+                        .map((line) => line.split(","))
+                        .find((r) => `${r[0]}/${r[1]}` === "test-kube-api/master-3");
+                    assert.equal(
+                        row?.[head.replace("# ", "").split(",").indexOf("stot")],
+                        "0",
+                        "connections to master-3",
+                    );
+                }
+                const report = await end();
+                assert.deepEqual([report.failed, report.broken], [0, 0], JSON.stringify(report));
+                await answers(200);
+                await states(ALL_UP, 8);
+                await applied(text, "reloaded; 3 of 3 masters up");
             });
 
             it("sends nothing to a master whose k3s is up and its apiserver is not, also while the others are not ready", async () => {

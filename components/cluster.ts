@@ -15,7 +15,7 @@ import { ClusterSecrets } from "./secrets";
 import { servers, type ClusterSpec, type NodeSpec } from "./model/cluster";
 import { factsOf } from "./config/transition";
 import type { ClusterHooks } from "./hooks";
-import { urlHost } from "./model/values";
+import { urlHost } from "./values";
 
 /** Arguments of {@link Cluster}. */
 export interface ClusterArgs {

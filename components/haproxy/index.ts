@@ -11,7 +11,9 @@ export {
     seed,
     type CheckParams,
     type Master,
+    type PresetParams,
     type ProxyParams,
-    type Timeouts,
+    type StatsSettings,
 } from "./presets";
 export { header, hostPort, quote, renderHaproxy, since, type GroupMember, type RenderOptions } from "./render";
+export { proxySettings, type ProxySettings } from "./settings";

@@ -1,4 +1,5 @@
 /** The readiness modes, for both sides: what k3s is told, what the proxies expect, what anyone may read. Pure. */
+import type { OpenSettings } from "../settings";
 import { AUTHN_FILE } from "./paths";
 
 /**
@@ -7,7 +8,7 @@ import { AUTHN_FILE } from "./paths";
  * - `anonymous`: anonymous-auth plus a ClusterRole that leaves the three health paths; 200 expected.
  * - `scoped`: an AuthenticationConfiguration that opens the three health paths only; 200 expected.
  */
-export type Readiness = "unauthorized" | "anonymous" | "scoped";
+export type Readiness = OpenSettings["readiness"];
 
 /** What stays readable without credentials. */
 export const PUBLIC_PATHS: readonly string[] = ["/healthz", "/livez", "/readyz"];

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
 import { checkSpec } from "../../components/config/check";
-import { stackSchema } from "../../components/config/schema";
+import { stackSchema } from "../../components/settings";
 import { documents, lint } from "../../docs/lint/prose";
 import { anchors } from "../../docs/lint/rules";
 

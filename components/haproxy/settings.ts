@@ -23,7 +23,7 @@ const stats = z.strictObject({
         })
         .optional()
         .meta({
-            description: "address of the same; `node` is each node's VPN address",
+            description: "address of the stats page; `node` is each node's VPN address",
             otherwise: "`node`; `0.0.0.0` with preset `seed`",
         }),
     allowedNetworks: networks.optional().meta({
@@ -75,7 +75,7 @@ export const proxySettings = z.strictObject({
     preset: z
         .enum(["recommended", "seed"], { error: "must be recommended or seed" })
         .default("recommended")
-        .describe("or `seed`, the lines of the [Ansible role](from-ansible.md)"),
+        .describe("`recommended`, or `seed`: the lines of the [Ansible role](from-ansible.md)"),
     port: port.default(16443).describe("port of the API on 127.0.0.1"),
     // `localhost` may resolve to it first.
     ipv6: bool.default(true).describe("the API on `[::1]` as well"),

@@ -25,7 +25,7 @@ export const allow = z
     .array(z.enum(allowable, { error: `must be ${allowable.join(", ")}` }))
     .default([])
     .meta({
-        description: "a list of changes that are refused otherwise, see below",
+        description: "a list of changes that are refused otherwise",
         otherwise: "none",
         values: ALLOWABLE,
     });
@@ -33,9 +33,11 @@ export const allow = z
 export const rotate = z
     .strictObject({
         token: generation.default(0).describe("a counter: raise it to generate a new server token"),
-        agentToken: generation.default(0).describe("the same for the agent token"),
-        statsPassword: generation.default(0).describe("the same for the password of user `admin`"),
-        metricsPassword: generation.default(0).describe("the same for the password of user `prometheus`"),
+        agentToken: generation.default(0).describe("a counter: raise it to generate a new agent token"),
+        statsPassword: generation.default(0).describe("a counter: raise it to generate a new password of user `admin`"),
+        metricsPassword: generation
+            .default(0)
+            .describe("a counter: raise it to generate a new password of user `prometheus`"),
         certificates: generation
             .default(0)
             .describe("a counter: raise it to [renew k3s's certificates](runbooks/certificates-end.md) on all nodes"),

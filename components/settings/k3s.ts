@@ -56,14 +56,16 @@ export const server = z
         datastore: z
             .enum(["etcd", "sqlite"], { error: "must be etcd or sqlite" })
             .default("etcd")
-            .describe("or `sqlite`, for one server"),
+            .describe("`etcd`, or `sqlite` for one server"),
     })
     .prefault({})
     .describe("all servers (control plane)");
 
 export const agent = z
     .strictObject({
-        config: k3sConfig.default({}).meta({ description: "the same for all agents", otherwise: "none" }),
+        config: k3sConfig
+            .default({})
+            .meta({ description: "k3s settings of all agents, by the same names", otherwise: "none" }),
         throughProxy: bool.default(true).describe("kubelet and kube-proxy stay behind haproxy"),
     })
     .prefault({})
@@ -93,7 +95,8 @@ const sums = z.strictObject({
 export const download = z
     .strictObject({
         baseUrl: url.default("https://github.com/k3s-io/k3s/releases/download").meta({
-            description: "a mirror with their layout: [mirror and airgap](operations.md#mirror-and-airgap)",
+            description:
+                "where releases are, in the layout of GitHub's: [mirror and airgap](operations.md#mirror-and-airgap)",
             otherwise: "GitHub's releases",
         }),
         sha256: sums.prefault({}).describe("pinned sums of the binary"),
@@ -109,7 +112,7 @@ export const kubeconfig = z
             otherwise: "the cluster's name",
         }),
         server: url.optional().meta({
-            description: "address in that context; one that is no server's is added to the certificates",
+            description: "address of the API in that context; one that is no server's is added to the certificates",
             otherwise: "port 6443 of the first server",
         }),
     })
@@ -121,7 +124,7 @@ export const publicInfoViewer = z
         via: z
             .enum(["provider", "ssh"], { error: "must be provider or ssh" })
             .default("provider")
-            .describe("the Kubernetes provider, or `ssh`: kubectl on a server"),
+            .describe("`provider` (the Kubernetes provider), or `ssh`: kubectl on a server"),
     })
     .prefault({})
     .describe("how ClusterRole `system:public-info-viewer` is narrowed");

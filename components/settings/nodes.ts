@@ -36,9 +36,11 @@ const taint = refined((t) => {
 
 const bastion = z.strictObject({
     host: host.describe("name or address of the jump host"),
-    port: port.default(22).describe("its SSH port"),
-    user: word.optional().meta({ description: "user on it", otherwise: "that of the node" }),
-    hostKey: hostKey.optional().meta({ description: "its public host key", otherwise: "from `ssh.knownHosts`" }),
+    port: port.default(22).describe("SSH port of the jump host"),
+    user: word.optional().meta({ description: "user on the jump host", otherwise: "that of the node" }),
+    hostKey: hostKey
+        .optional()
+        .meta({ description: "public host key of the jump host", otherwise: "from `ssh.knownHosts`" }),
 });
 
 const nodeSsh = z.strictObject({

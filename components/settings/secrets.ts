@@ -24,8 +24,8 @@ export const secrets = {
     statsPassword: secret
         .optional()
         .meta({ description: "password of user `admin` on the stats pages", otherwise: "generated" }),
-    sshPrivateKey: z.string().optional().meta({ description: "key for the hosts", otherwise: "the SSH agent" }),
-    sshPrivateKeyPassword: z.string().optional().describe("passphrase of that key"),
+    sshPrivateKey: z.string().optional().meta({ description: "SSH key for the hosts", otherwise: "the SSH agent" }),
+    sshPrivateKeyPassword: z.string().optional().describe("passphrase of `sshPrivateKey`"),
     s3AccessKey: credential.optional().describe("access key of the snapshots' bucket"),
     s3SecretKey: credential.optional().describe("secret key of the snapshots' bucket"),
 };

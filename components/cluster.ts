@@ -16,7 +16,7 @@ import { servers, type ClusterSpec, type NodeSpec } from "./model/cluster";
 import { factsOf } from "./config/transition";
 import type { ClusterHooks } from "./hooks";
 import { READINESS } from "./model/readiness";
-import { urlHost } from "./model/values";
+import { urlHost } from "./values";
 
 /** Arguments of {@link Cluster}. */
 export interface ClusterArgs {

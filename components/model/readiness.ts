@@ -1,8 +1,9 @@
 /** The readiness modes, for both sides: what k3s is told, what the proxies expect, what anyone may read. Pure. */
+import type { OpenSettings } from "../settings";
 import { AUTHN_FILE } from "./paths";
 
 /** A mode's name. */
-export type Readiness = "unauthorized" | "anonymous" | "scoped";
+export type Readiness = OpenSettings["readiness"];
 
 /** Oldest patch by minor of Kubernetes 1.x that has a change (see `hasBackport`); newer minors have it too. */
 export type Backports = Readonly<Record<number, number>>;
@@ -61,9 +62,6 @@ export const READINESS: Readonly<Record<Readiness, Mode>> = {
         since: { 32: 5, 33: 1 },
     },
 };
-
-/** The modes' names. */
-export const READINESS_MODES = Object.keys(READINESS) as Readiness[];
 
 /** What stays readable without credentials. */
 export const PUBLIC_PATHS: readonly string[] = ["/healthz", "/livez", "/readyz"];

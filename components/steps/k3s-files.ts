@@ -120,7 +120,7 @@ export function registration(node: NodeSpec): Record<string, string[]> {
  * Who may ask without credentials in mode `scoped`, and whose tokens are taken beside k3s's own: the three health paths, by exact match. Without the section `anonymous`
  * anonymous access would be fully on. The version of the API is v1 from Kubernetes 1.34.
  */
-export function authenticationConfig(version: string, jwt: ClusterSpec["jwt"] = []): string {
+export function authenticationConfig(version: string, jwt: ClusterSpec["authentication"]["jwt"] = []): string {
     const minor = Number(/^v1\.(\d+)\./.exec(version)?.[1] ?? 0);
     return quotedYaml({
         apiVersion: `apiserver.config.k8s.io/${minor >= 34 ? "v1" : "v1beta1"}`,
@@ -143,7 +143,11 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
         });
     }
     if (node.role === "server" && READINESS[spec.readiness].authenticationFile) {
-        files.push({ path: AUTHN_FILE, mode: "0600", content: authenticationConfig(spec.version, spec.jwt) });
+        files.push({
+            path: AUTHN_FILE,
+            mode: "0600",
+            content: authenticationConfig(spec.version, spec.authentication.jwt),
+        });
     }
     if (Object.keys(spec.registries).length > 0) {
         files.push({ path: `${CONF}/registries.yaml`, mode: "0600", content: quotedYaml(spec.registries) });

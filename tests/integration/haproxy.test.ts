@@ -17,6 +17,7 @@ import {
     explain,
     haproxyConfigSchema,
     merge,
+    proxySettings,
     recommended,
     renderHaproxy,
     seed,
@@ -43,14 +44,17 @@ const STATS = `http://${NODE}:1936`;
 const ADMIN = "admin:correct horse # 'battery'";
 const SCRAPER = "prometheus:scraper-password";
 
+const DEFAULTS = proxySettings.parse({});
+
 function params(node: Node, extra: Partial<ProxyParams> = {}): ProxyParams {
     return {
+        ...DEFAULTS,
         cluster: "test",
         masters: MASTERS,
         frontend: { port: 16443, ipv6: true },
         stats: { address: NODE, port: 1936, allowedNetworks: ["10.90.0.0/24"], metricsPassword: true, admin: false },
         expect: [200],
-        check: { verify: { caFile: node.ca } },
+        check: { ...DEFAULTS.check, verify: { caFile: node.ca } },
         ...extra,
     };
 }
@@ -127,7 +131,10 @@ for (const [index, binary] of binaries().entries()) {
             it("makes the new file beside the old one, so that a rename puts it in its place", async () => {
                 const seen = new Set<string | null>();
                 const watcher = watch(dirname(node.cfg), (_, name) => void seen.add(name));
-                await applied(recommended(params(node, { timeouts: { queue: "11s" } })), "reloaded; 3 of 3 masters up");
+                await applied(
+                    recommended(params(node, { timeouts: { ...DEFAULTS.timeouts, queue: "11s" } })),
+                    "reloaded; 3 of 3 masters up",
+                );
                 await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
                 watcher.close();
                 assert.ok(seen.has(".k3s-ha.new"), [...seen].join(" "));
@@ -413,7 +420,9 @@ for (const [index, binary] of binaries().entries()) {
             });
 
             it("leaves quiet connections alone: client and server timeouts end when both sides are connected", async () => {
-                const short = recommended(params(node, { timeouts: { client: "1s", server: "1s" } }));
+                const short = recommended(
+                    params(node, { timeouts: { ...DEFAULTS.timeouts, client: "1s", server: "1s" } }),
+                );
                 await applied(short, "reloaded; 3 of 3 masters up");
                 assert.equal(network.get("https://127.0.0.1:16443/slow").code, 200);
                 const cut = merge(short, { defaults: { timeout: [{ type: "tunnel", timeout: "1s" }] } });
@@ -440,7 +449,11 @@ for (const [index, binary] of binaries().entries()) {
                 await applied(recommended(params(node)), "reloaded; 0 of 3 masters up");
                 copyFileSync(join(folder, "ca.crt"), node.ca);
                 await applied(
-                    recommended(params(node, { check: { verify: { caFile: node.ca }, host: "kubernetes.other" } })),
+                    recommended(
+                        params(node, {
+                            check: { ...DEFAULTS.check, verify: { caFile: node.ca }, host: "kubernetes.other" },
+                        }),
+                    ),
                     "reloaded; 0 of 3 masters up",
                 );
                 await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");

@@ -1,6 +1,6 @@
 /** Flags of the kube-apiserver that decide who is who: some belong to `readiness`, and some cannot stand beside its file. */
 import type { Report } from "../problems";
-import type { StackSettings } from "../schema";
+import type { StackSettings } from "../../settings";
 import type { K3sConfig } from "../../model/cluster";
 import { READINESS } from "../../model/readiness";
 

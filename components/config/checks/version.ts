@@ -1,8 +1,8 @@
 /** What a release of k3s must have for what the stack asks of it. */
 import type { Report } from "../problems";
-import type { StackSettings } from "../schema";
 import { READINESS } from "../../model/readiness";
-import { hasBackport, type K3sVersion } from "../../model/values";
+import type { StackSettings } from "../../settings";
+import { hasBackport, type K3sVersion } from "../../values";
 
 /** Oldest releases whose servers may join through a proxy that lists themselves too (k3s of April 2024). */
 const JOIN_THROUGH_PROXY: Readonly<Record<number, number>> = { 28: 9, 29: 4, 30: 0 };

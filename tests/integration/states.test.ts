@@ -44,6 +44,13 @@ interface Preview {
 
 const nameOf = (urn: string): string => urn.slice(urn.lastIndexOf("::") + 2);
 
+/** What depends on the kubeconfig: when that is read again, no preview knows what it will be. */
+const READ_AGAIN: Changes = {
+    "dev-ca": "update: input",
+    "dev-public-info-viewer-patch": "update",
+    "dev-public-info-viewer-provider": "update: kubeconfig",
+};
+
 /** What changes because the scripts have changed since: the kit is sent again, and a step whose script has changed runs again. */
 function scriptChanges(resources: readonly Resource[]): Changes {
     const changes: Record<string, string> = {};
@@ -55,10 +62,11 @@ function scriptChanges(resources: readonly Resource[]): Changes {
         } else if (name.endsWith("-prepare")) {
             if (!inputs?.create?.includes(kit().sum)) changes[name] = "update: create";
         } else if (script !== undefined && kit().digest(script) !== digest) {
-            changes[name] = inputs?.update === undefined ? "update: create" : "update: create, update";
+            // Of two commands only the one for later runs: a cluster is founded once.
+            changes[name] = inputs?.update === undefined ? "update: create" : "update: update";
         }
     }
-    return changes;
+    return "dev-access-kubeconfig" in changes ? { ...changes, ...READ_AGAIN } : changes;
 }
 
 /** On every host the scripts are sent as a file and run from there, and a command has another form. No configuration differs. */
@@ -69,10 +77,7 @@ const SCRIPTS_AS_FILE: Changes = {
     "agent-1-prepare": "update: create, delete, stdin",
     "agent-1-stage": "update: create, delete",
     "dev-access-kubeconfig": "update: create",
-    // These three depend on what is read again, which no preview knows.
-    "dev-ca": "update: input",
-    "dev-public-info-viewer-patch": "update",
-    "dev-public-info-viewer-provider": "update: kubeconfig",
+    ...READ_AGAIN,
     "dev-anonymous-surface-proof": "update: create",
     "dev-fence-lost": "update: create",
     "dev-nodes-members": "update: create",

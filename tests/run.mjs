@@ -103,7 +103,7 @@ function headlines(text) {
                 .split("\n")
                 .map((line) => line.trim())
                 .join(" ");
-            return `${path.slice(0, 110)} ${(error ?? "").trim().split("\n", 1)[0]}`.slice(0, 200);
+            return `${path.slice(0, 110)} ${(error ?? "").trim().split("\n", 1)[0]}`.slice(0, 400);
         });
 }
 

@@ -3,7 +3,8 @@
 #
 # A changed file is checked by `haproxy -c`, its addresses are checked, it replaces the old one atomically, haproxy reloads
 # (it is never restarted: that would cut every connection) and the new worker is waited for. On any failure the old file
-# stays or comes back. stdout is one line: `haproxy: unchanged|reloaded|started; N of M masters up`.
+# stays or comes back. Where only remarks (indented comments) differ, the file is written and haproxy does not reload.
+# stdout is one line: `haproxy: unchanged|reloaded|started; N of M masters up`.
 #
 # In the template (components/haproxy/render.ts):
 #   @@stats-password@@, @@stats-password-hash@@, @@metrics-password-hash@@   filled in from the folder SECRETS
@@ -271,12 +272,17 @@ ask() {
 }
 
 # The next worker takes every server for up until it has checked it, and then cuts what is just being opened to one that it finds
-# down. A master that is new is not there yet as a rule, so it is told that those begin as down.
+# down. A master that is new is not there yet as a rule, so it is told that those begin as down, and those that are down now where
+# another one is up.
 hand_over_states() {
     echo 1 >"$WORK/states"
     if ask "show servers state" >"$WORK/known" && [ -n "$BACKEND" ]; then
         awk -v backend="$BACKEND" '
-            NR == FNR { if ($2 == backend) { known[$4] = $5; if (pattern == "") pattern = $0 } else if ($1 == "#") head = $0; next }
+            NR == FNR {
+                if ($2 == backend) { known[$4] = $5; down[$4] = ($6 == 0); if ($6 != 0) some_up = 1; if (pattern == "") pattern = $0 }
+                else if ($1 == "#") head = $0
+                next
+            }
             pattern == "" { next }
             !begun { print head; begun = 1 }
             $1 == "backend" || $1 == "listen" || $1 == "frontend" { mine = ($1 == "backend" && $2 == backend); id = 0; next }
@@ -284,7 +290,7 @@ hand_over_states() {
                 id++
                 port = $3; sub(/.*:/, "", port)
                 address = $3; sub(/:[0-9]+$/, "", address); gsub(/[][]/, "", address)
-                if (($2 in known) && known[$2] == address) next
+                if (($2 in known) && known[$2] == address && !(some_up && down[$2])) next
                 # Operational state and health 0: down. The other fields are as those of a known server.
                 n = split(pattern, field, " ")
                 field[3] = id; field[4] = $2; field[5] = address; field[6] = 0; field[13] = 0; field[19] = port
@@ -460,6 +466,30 @@ make_socket_folder() {
     (umask 022 && mkdir -p "$socket_folder")
 }
 
+# What haproxy is told: a configuration without its remarks.
+told_to_haproxy() { sed '/^ \{1,\}#/d' "$1"; }
+
+# True when haproxy runs the new configuration already, whatever its remarks say.
+runs_already() {
+    [ -f "$HAPROXY_CFG" ] || return 1
+    [ -n "$OLD_MASTER" ] || return 1
+    [ "$(cat "$APPLIED" 2>/dev/null)" = "$(sha256sum <"$HAPROXY_CFG")" ] || return 1
+    told_to_haproxy "$HAPROXY_CFG" >"$WORK/told.old"
+    told_to_haproxy "$WORK/new.cfg" >"$WORK/told.new"
+    cmp -s "$WORK/told.old" "$WORK/told.new" && all_accept
+}
+
+# put_in_place FILE [no]: haproxy.cfg is replaced as a whole; with `no` a later failure does not bring the old one back.
+put_in_place() {
+    chmod 0600 "$1"
+    cp "$1" "$folder/.k3s-ha.new" || fail "write" "haproxy.cfg could not be written ($(df -Pk "$folder" | awk 'NR == 2 { print $4 }') KiB free below $folder)" \
+        "free some space on the host and run pulumi up again"
+    # Else a power cut may leave an empty file under the new name.
+    sync "$folder/.k3s-ha.new" 2>/dev/null || true
+    replaced=${2:-yes}
+    mv -f "$folder/.k3s-ha.new" "$HAPROXY_CFG"
+}
+
 # --- main ----------------------------------------------------------------------------------------------------------------
 
 apply() {
@@ -501,9 +531,14 @@ apply() {
     OLD_MASTER=$(main_pid)
     OLD_WORKER=$(worker_pid || true)
     write_acl_files "$WORK/new.cfg"
-    if cmp -s "$WORK/new.cfg" "$HAPROXY_CFG" && [ "$(cat "$APPLIED" 2>/dev/null)" = "$sum" ] && [ -n "$OLD_MASTER" ] && all_accept; then
+    if runs_already; then
         rm -f "$WORK/acl.written"
-        chmod 0600 "$HAPROXY_CFG"
+        if cmp -s "$WORK/new.cfg" "$HAPROXY_CFG"; then
+            chmod 0600 "$HAPROXY_CFG"
+        else
+            put_in_place "$WORK/new.cfg" no
+            printf '%s\n' "$sum" >"$APPLIED"
+        fi
         result unchanged
         return
     fi
@@ -524,13 +559,7 @@ apply() {
         cp -p "$HAPROXY_CFG" "$WORK/old.cfg"
     fi
     rm -f "$APPLIED"
-    chmod 0600 "$WORK/new.cfg"
-    cp "$WORK/new.cfg" "$folder/.k3s-ha.new" || fail "write" "haproxy.cfg could not be written ($(df -Pk "$folder" | awk 'NR == 2 { print $4 }') KiB free below $folder)" \
-        "free some space on the host and run pulumi up again"
-    # Else a power cut may leave an empty file under the new name.
-    sync "$folder/.k3s-ha.new" 2>/dev/null || true
-    replaced=yes
-    mv -f "$folder/.k3s-ha.new" "$HAPROXY_CFG"
+    put_in_place "$WORK/new.cfg"
 
     if [ -n "$OLD_MASTER" ]; then action=reload done=reloaded; else action=start done=started; fi
     if ! service "$action" >"$WORK/service" 2>&1 8>&- 9>&-; then

@@ -2,6 +2,7 @@
 import {
     backendName as haproxyBackend,
     caFilePath,
+    explain,
     listenPlaces,
     merge,
     recommended,
@@ -12,7 +13,7 @@ import {
 } from "../haproxy";
 import { servers, type ClusterSpec, type NodeSpec } from "./cluster";
 import { readyCodes } from "./readiness";
-import { canonicalAddress, urlHost } from "./values";
+import { canonicalAddress, urlHost } from "../values";
 
 /** The backend's name in haproxy, its metrics and its socket. */
 export function backendName(spec: ClusterSpec): string {
@@ -34,6 +35,7 @@ export function proxyParams(spec: ClusterSpec, node: NodeSpec): ProxyParams {
     const { proxy } = spec;
     const { verify, ...check } = proxy.check;
     return {
+        ...proxy,
         cluster: spec.cluster,
         backend: backendName(spec),
         masters: servers(spec).map((n) => ({ name: n.name, address: n.address, port: 6443 })),
@@ -46,11 +48,6 @@ export function proxyParams(spec: ClusterSpec, node: NodeSpec): ProxyParams {
         },
         expect: readyCodes(spec.readiness),
         check: { ...check, verify: verify ? { caFile: caFile(spec) } : "none" },
-        balance: proxy.balance,
-        timeouts: proxy.timeouts,
-        maxconn: proxy.maxconn,
-        slowstart: proxy.slowstart,
-        observe: proxy.observe,
     };
 }
 
@@ -69,9 +66,10 @@ export function serverName(spec: ClusterSpec, node: NodeSpec): string {
     return backend?.server?.find(({ listen }) => here(listen))?.name ?? node.name;
 }
 
-/** haproxy.cfg of a node as it is meant to be; secrets are placeholders that the host fills in. */
+/** haproxy.cfg of a node as it is meant to be; secrets are placeholders that the host fills in. The seed stays to the letter. */
 export function haproxyConfig(spec: ClusterSpec, node: NodeSpec): string {
-    return renderHaproxy(haproxyModel(spec, node));
+    const text = renderHaproxy(haproxyModel(spec, node));
+    return spec.proxy.preset === "seed" ? text : explain(text);
 }
 
 /** host:port as Prometheus and people write it. */

@@ -14,6 +14,7 @@ import {
     nodesOf,
     on,
     pidOf,
+    someCluster,
     underLoad,
     voters,
     whole,
@@ -100,7 +101,7 @@ describe("grow: masters and agents are added", function () {
 
 describe("shrink: masters and agents are removed", function () {
     this.timeout(900_000);
-    before(mainCluster);
+    before(someCluster);
     before(async () => {
         if (!members().masters.includes("master-4")) mainStack().upWith(add("master-4", "master-5", "agent-3"));
         await workload();

@@ -332,8 +332,24 @@ export function freshLab(): void {
 
 let brought = false;
 
-/** The main cluster, brought up where a scenario runs by itself. */
+/** The main cluster with its first five hosts: brought up where a scenario runs by itself, brought back where the one before left another. */
 export async function mainCluster(): Promise<void> {
+    await someCluster();
+    const { hosts } = members();
+    if (nodesOf(mainStack().config()).length === HOSTS.length && HOSTS.every((host) => hosts.includes(host))) return;
+    console.log(`      the cluster is ${hosts.join(" ")}: back to ${HOSTS.join(" ")}`);
+    mainStack().upWith((config) => {
+        const now = nodesOf(config);
+        config["k3s-ha:nodes"] = HOSTS.map((name) => {
+            const { lost, rebuilt = 0, ...node } = now.find((n) => n.name === name) ?? labNode(name);
+            return rebuilt > 0 || lost ? { ...node, rebuilt: lost ? rebuilt + 1 : rebuilt } : node;
+        });
+    });
+    await whole();
+}
+
+/** The main cluster with whatever nodes the scenario before left. */
+export async function someCluster(): Promise<void> {
     if (brought) return;
     if (!existsSync(`/run/netns/${LAB_NAME}-router`)) freshLab();
     lab(["hosts", "up"], { timeout: 300 });
@@ -473,6 +489,24 @@ export function figures(what: string, seen: Seen): void {
     for (const f of seen.failures.slice(0, 5)) console.log(`        at ${f.at} ms after ${f.ms} ms: ${f.error}`);
 }
 
+/**
+ * Which servers a host's proxy took for down around a client's first failure, and how busy the machine was; more of it in the
+ * test's output. A failure of CI leaves no lab to look into.
+ */
+function proxySaid(host: string, seen: Seen): string {
+    const first = (seen.began + (seen.failures[0]?.at ?? 0)) / 1000;
+    const journal = `journalctl -u haproxy -o short-iso-precise --no-pager --since @${Math.floor(first) - 10} --until @${Math.ceil(first) + 10}`;
+    const lines = on(host, `${journal} | grep -vE ' -- |WARNING|NOTICE|stopped' | tail -n 60 | cut -c 1-240`, { check: false }).stdout;
+    console.log(`        first failure at ${new Date(first * 1000).toISOString()}; haproxy on ${host}:\n${lines}`);
+    const busy = `load ${readFileSync("/proc/loadavg", "utf8").split(" ", 2).join(" ")}`;
+    const down = lines.split("\n").flatMap((line) => {
+        const [, at, server, reason] =
+            /T([\d:]+)\S* .*Health check for server \S+\/(\S+) failed, reason: (.*), status: 0/.exec(line) ?? [];
+        return at === undefined ? [] : [`${at} ${server} ${reason}`];
+    });
+    return [...new Set(down), busy].join(", ");
+}
+
 /** What a change may cost: nothing, unless a test says so. */
 export interface Allowed {
     readonly failed?: number;
@@ -501,13 +535,18 @@ export async function underLoad(
         error = e;
     }
     const all = await Promise.all(clients.map((client) => client.stop()));
-    all.forEach((seen, i) => figures(`${what}, through ${hosts[i]}`, seen));
+    all.forEach((seen, i) => {
+        figures(`${what}, through ${hosts[i]}`, seen);
+    });
+    const words = all.map((seen, i) =>
+        seen.failed > (allowed.failed ?? 0) ? proxySaid(hosts[i] as string, seen) : "",
+    );
     if (error !== undefined) throw error;
     all.forEach((seen, i) => {
         assert.ok(seen.requests > 50, `the client on ${hosts[i]} asked ${seen.requests} times only`);
         assert.ok(
             seen.failed <= (allowed.failed ?? 0),
-            `${seen.failed} of ${seen.requests} requests failed through ${hosts[i]}: ${JSON.stringify(seen.failures.slice(0, 5))}`,
+            `${seen.failed} of ${seen.requests} requests failed through ${hosts[i]}: ${words[i]}; ${JSON.stringify(seen.failures.slice(0, 3))}`,
         );
         const unexpected = seen.notReady.filter((n) => !(allowed.notReady ?? []).includes(n));
         assert.deepEqual(unexpected, [], `seen not Ready through ${hosts[i]}`);

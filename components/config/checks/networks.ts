@@ -4,8 +4,8 @@
  */
 import type { Report } from "../problems";
 import { contains, listOf, networksOf, overlap, parseNetwork, type Network } from "../../model/networks";
-import type { StackSettings } from "../schema";
-import { canonicalAddress, isAddress, isCidr, isIPv6Address } from "../../model/values";
+import type { StackSettings } from "../../settings";
+import { canonicalAddress, isAddress, isCidr, isIPv6Address } from "../../values";
 
 const CIDRS = ["cluster-cidr", "service-cidr"] as const;
 const WHOSE = { "cluster-cidr": "the pods' network", "service-cidr": "the services' network" } as const;

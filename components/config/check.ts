@@ -11,6 +11,7 @@ import { checkClearSecrets } from "./checks/secrets";
 import { checkSnapshots } from "./checks/snapshots";
 import { checkAdoption, warnAboutTrust } from "./checks/trust";
 import { checkVersion } from "./checks/version";
+import { checkWaits } from "./checks/waits";
 import { SpecError, configPath, isSecretKey, problemsOf, shown } from "./problems";
 import type { Problem } from "../haproxy/model";
 import { fill, nodeSpec, type Surroundings } from "./fill";
@@ -49,8 +50,9 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkNodes(settings.nodes, report, warnings);
     checkVersion(settings, version, report);
     checkNetworks(settings, report);
-    checkPorts(settings, report);
+    checkPorts(settings, report, warnings);
     checkK3sConfig(settings, report);
+    checkWaits(settings, report);
     checkDatastore(settings, report);
     checkSnapshots(settings, written, report);
     checkSecrets(settings, report);

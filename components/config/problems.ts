@@ -51,11 +51,19 @@ export function isSecretKey(key: string): boolean {
     );
 }
 
-/** A value as it appears in a message: JSON without passwords, at most 80 characters. */
+/** A flag of a component that is given a secret itself, up to its value. */
+const SECRET_FLAG = /^(-{0,2}[a-z0-9-]*(?:password|passwd|secret|token|api-?key|secret-?key|access-?key)\+?=).+$/i;
+
+/** A value as it appears in a message: JSON without passwords, also those in URLs and flags, at most 80 characters. */
 export function shown(value: unknown): string {
+    const masked = (v: unknown): unknown =>
+        typeof v === "string"
+            ? v.replace(/(:\/\/[^/\s:@'"]*:)[^/\s@'"]+@/g, "$1[secret]@").replace(SECRET_FLAG, "$1[secret]")
+            : v;
     const text = visible(
-        JSON.stringify(value, (key, v: unknown) => (isSecretKey(key) && typeof v !== "object" ? "[secret]" : v)) ??
-            String(value),
+        JSON.stringify(value, (key, v: unknown) =>
+            isSecretKey(key) && typeof v !== "object" ? "[secret]" : masked(v),
+        ) ?? String(value),
     );
     return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

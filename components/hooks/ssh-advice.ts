@@ -52,12 +52,17 @@ const LOGIN: readonly Case[] = [
     [
         /attempted methods \[none\]/,
         () =>
-            "no key was offered. Load one into the SSH agent (ssh-add -l lists them), or set ssh.privateKeyFile or k3s-ha:sshPrivateKey.",
+            "no key was offered. Load one into the SSH agent (ssh-add -l lists them), or set ssh.privateKeyFile or k3s-ha:sshPrivateKey. If there is one, sshd takes none: PubkeyAuthentication and AuthenticationMethods in its sshd_config.",
     ],
     [
         /unable to authenticate|no supported methods remain/,
         (at) =>
-            `the key was not accepted. Is ${at.setting}.user right? Put the key's public half in ~${at.user}/.ssh/authorized_keys there, or load the right key (ssh-add -l; SSH_AUTH_SOCK must be a running agent).`,
+            `the key was not accepted. Is ${at.setting}.user right? Put the key's public half in ~${at.user}/.ssh/authorized_keys there, or load the right key (ssh-add -l; SSH_AUTH_SOCK must be a running agent). If it is there already: only ${at.user} may write to that file and its folders, the account must not be locked, and sshd must not want more than a key (AuthenticationMethods); its log says which.`,
+    ],
+    [
+        /overflow reading version string|invalid packet length|ssh: (?:invalid|unexpected) version|first record does not look/,
+        (at) =>
+            `what answers there is no SSH server. Is ${at.setting}.port right? ssh-keyscan -p ${at.port} ${at.host} shows nothing of another program.`,
     ],
     [
         /no common algorithm for host key/,
@@ -114,7 +119,7 @@ const LOGIN: readonly Case[] = [
 ];
 
 const ACCOUNT =
-    /^.*(?:sudo: (?:a password is required|a terminal is required|sorry, you must have a tty|.*not found|unable to (?!resolve host))|not in the sudoers file|is not allowed to (?:run|execute)|account is (?:currently )?not available|account has expired|change your password|password has expired).*$/m;
+    /^.*(?:sudo: (?:a password is required|a terminal is required|sorry, you must have a tty|.*not found|unable to (?!resolve host))|not in the sudoers file|is not allowed to (?:run|execute)|service allows sftp connections only|account is (?:currently )?not available|account has expired|change your password|password has expired).*$/m;
 
 /** The login works; what comes after it does not. */
 function accountAdvice(node: NodeSpec, said: string): string {
@@ -122,7 +127,7 @@ function accountAdvice(node: NodeSpec, said: string): string {
     const what = /expired|change your password/.test(said)
         ? `The account or its password has expired: chage -l ${user} on the host (as root), chage -E -1 -M -1 ${user} ends that`
         : "The user needs a shell and sudo without a password and without a terminal (NOPASSWD, no requiretty in /etc/sudoers.d)";
-    return `node ${node.name}: the login as ${user} works and its commands do not: ${said.trim()}. ${what}; or connect as root (ssh.user).`;
+    return `node ${node.name}: the login as ${user} works and its commands do not: ${said.trim().replace(/\.$/, "")}. ${what}; or connect as root (ssh.user).`;
 }
 
 const adviceOf = (cases: readonly Case[], at: Place, error: string): string | undefined => {

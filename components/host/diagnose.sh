@@ -34,7 +34,7 @@ told_by() {
     elif says 'failed to find memory cgroup|failed to find (cpu|pids|cpuset) cgroup|missing cgroup'; then
         layer="host (a cgroup controller is missing)" remedy="switch it on: cgroup_memory=1 cgroup_enable=memory on the kernel's command line (a Raspberry Pi lacks it), and reboot"
     elif says '(inotify|fsnotify|watcher).*(no space left|too many open files)'; then
-        layer="host (inotify's limits)" remedy="raise them: k3s-ha:sysctl: { fs.inotify.max_user_instances: 8192, fs.inotify.max_user_watches: 524288 }; it is no matter of disk space"
+        layer="host (inotify's limits)" remedy="raise them: k3s-ha:host.sysctl: { fs.inotify.max_user_instances: 8192, fs.inotify.max_user_watches: 524288 }; it is no matter of disk space"
     elif says 'too many open files'; then
         layer="host (limit of open files)" remedy="look at LimitNOFILE in drop-ins of $UNIT (systemctl cat $UNIT) and at sysctl fs.file-max"
     elif says 'no space left on device|disk quota exceeded'; then
@@ -43,7 +43,7 @@ told_by() {
         layer="etcd (its database has reached its quota)" remedy="raise it (k3s-ha:server.config etcd-arg: [quota-backend-bytes=…]), and find what fills it"
     elif says 'address already in use'; then
         port=$(port_of "$text")
-        layer="port${port:+ $port} (already in use on this host)" remedy="find what listens (ss -ltnp${port:+ sport = :$port}) and stop it; a kubelet or k3s of something else uses k3s's ports"
+        layer="port${port:+ $port} (already in use on this host)" remedy="find what listens (ss -lntup${port:+ sport = :$port}) and stop it; a kubelet or k3s of something else uses k3s's ports, and a VPN's WireGuard (wg show) that of flannel's wireguard-native"
     elif says 'current time [^ ]+ is before'; then
         layer="clock (of this host is behind: a certificate is not valid yet)" remedy="set it (date -u on all nodes; timedatectl: is time synchronisation running?) and run pulumi up again"
     elif says 'current time [^ ]+ is after'; then
@@ -70,11 +70,21 @@ told_by() {
         layer="memory (the kernel killed k3s)" remedy="give the host more memory; a server needs 2 GiB, and what else runs here counts"
     elif says 'crc mismatch|wal: .*corrupt|failed to read WAL|snap: .*(corrupt|mismatch)|database file .*invalid|failed to recover v3 backend'; then
         layer="etcd (the data of this master are damaged)" remedy="take $NODE's data from the others: raise nodes[].rebuilt of $NODE and run pulumi up again; where it is the only server, restore a snapshot (docs/runbooks/restore-snapshot.md)"
-    elif [ -n "$has_ended" ] && says 'flannel.*(exited|interface)|(find|get|lookup|look up).*(interface|flannel)|failed to start networking'; then
+    elif [ -n "$has_ended" ] && says '(flannel|wireguard|vxlan|networking).*(operation not supported|protocol not supported|module.* not found|unknown device type)'; then
+        layer="host (its kernel lacks what flannel's backend needs)" remedy="load the module (modprobe vxlan; modprobe wireguard for wireguard-native), which a container or a small kernel may not have; or take another server.config flannel-backend before the cluster is founded"
+    elif [ -n "$has_ended" ] && says 'pod ?cidr (is )?not (assigned|available)'; then
+        layer="pods' network (the Node was given no part of it)" remedy="look for room (k3s kubectl get nodes -o custom-columns=N:.metadata.name,C:.spec.podCIDR; server.config cluster-cidr), and at a controller manager that runs (server.config disable-controller-manager)"
+    elif [ -n "$has_ended" ] && says 'overlayfs? snapshotter cannot be enabled|failed to mount overlay'; then
+        layer="disk (its file system takes no overlay)" remedy="set k3s-ha:$ROLE.config snapshotter: native (or fuse-overlayfs), or put $DATA on ext4 or xfs"
+    elif [ -n "$has_ended" ] && says 'swap on is not supported'; then
+        layer="host (swap is on, and the kubelet is told to refuse it)" remedy="switch it off (swapoff -a, and /etc/fstab), or take failSwapOn out of k3s-ha:kubelet"
+    elif [ -n "$has_ended" ] && [ "$part" = containerd ]; then
+        layer="k3s itself (containerd ended)" remedy="its reason is in its own log: $DATA/agent/containerd/containerd.log; a template of yours (config-v3.toml.tmpl in k3s-ha:host.files) is the first thing to look at"
+    elif [ -n "$has_ended" ] && says 'flannel.*interface|(find|get|lookup|look up).*(interface|flannel)|no such network interface'; then
         layer="network (flannel finds no interface)" remedy="look whether the VPN is up (ip address; k3s-ha:vpn.interface, server.config flannel-iface) and run pulumi up again"
     elif [ -n "$has_ended" ] && says '(audit policy|config(uration)?|file|open|stat) .*(no such file or directory|permission denied|is a directory)'; then
         layer="configuration (${part:-k3s} cannot read a file that it is told to)" remedy="put the file on the host (k3s-ha:host.files; readable by root) or correct k3s-ha:$(setting_of "$part")"
-    elif [ -n "$has_ended" ] && says 'unknown (shorthand )?flag|flag provided but not defined|invalid argument|failed to parse|unrecognized feature gate|unknown (feature|admission)|invalid (configuration|flag|.*cidr|port range|tls-)|strict decoding error|failed to (load|validate) .*config|unable to load .*config|yaml: |json: '; then
+    elif [ -n "$has_ended" ] && says 'unknown (shorthand )?flag|flag provided but not defined|invalid argument .* for |failed to parse|unrecognized feature gate|unknown (feature|admission)|invalid (configuration|flag|.*cidr|port range|tls-)|strict decoding error|failed to (load|validate) .*config|unable to load .*config|yaml: |json: '; then
         layer="configuration (${part:-k3s} does not accept a setting)" remedy="correct what is named: k3s-ha:$(setting_of "$part")"
     elif says 'learner|unhealthy cluster|etcd cluster join failed|no leader|context deadline exceeded.*etcd|waiting for etcd|etcd exited'; then
         layer=etcd remedy="look at the members (k3s kubectl get --raw /db/info on a master): all voters must be up and reach ports 2379 and 2380 of $(setting address)"
@@ -95,6 +105,7 @@ setting_of() {
         scheduler) echo "server.config kube-scheduler-arg" ;;
         controller-manager) echo "server.config kube-controller-manager-arg" ;;
         cloud-controller-manager) echo "server.config kube-cloud-controller-manager-arg" ;;
+        etcd) echo "server.config etcd-arg" ;;
         *) echo "$ROLE.config" ;;
     esac
 }

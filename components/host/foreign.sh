@@ -187,9 +187,27 @@ own_haproxy() {
     echo "$HAPROXY_CFG"
 }
 
+# started_with: other files that haproxy.service is started with, and that say something: of its arguments, of folders (conf.d), of CONFIG.
+started_with() {
+    [ ! -e "$STATE/haproxy/kept" ] || return 0
+    pid=$(systemctl show -p MainPID --value haproxy.service 2>/dev/null) || pid=""
+    {
+        [ "${pid:-0}" = 0 ] || tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | awk 'named { print; named = 0; next } $0 == "-f" { named = 1 }'
+        sed -n 's/^[ \t]*CONFIG=["'"'"']*\([^"'"'"' ]*\).*/\1/p' "${HAPROXY_DEFAULT:-/etc/default/haproxy}" 2>/dev/null || true
+    } | while read -r named; do
+        if [ -d "$named" ]; then ls -d "$named"/*.cfg 2>/dev/null || true; else echo "$named"; fi
+    done | sort -u | while read -r named; do
+        if [ "$named" != "$HAPROXY_CFG" ] && grep -Eqsv '^[[:space:]]*(#|$)' "$named"; then echo "$named"; fi
+    done
+}
+
 # check_haproxy_owner: replacing it would end what it serves. One that came with a cluster that is taken over goes with it.
 check_haproxy_owner() {
     [ -z "$(setting adopt)" ] || return 0
+    others=$(started_with | tr '\n' ' ')
+    # shellcheck disable=SC2086
+    [ -z "$others" ] || fail "haproxy on this host is started with files of its own beside or instead of $HAPROXY_CFG: ${others}with $(sections $others)" \
+        "to keep them, write these sections in k3s-ha:proxy.haproxy (all nodes get them); then take the files out of its start (systemctl cat haproxy; CONFIG and EXTRAOPTS in /etc/default/haproxy; what lies in conf.d) and run pulumi up again. Nothing was changed here"
     found=$(own_haproxy)
     [ -n "$found" ] || return 0
     fail "this host has an haproxy configuration of its own, which this program would replace: $found has $(sections "$found")" \

@@ -148,6 +148,9 @@ unpack_any() {
 unpack() {
     unpack_any
     [ "$(setting end)" = yes ] || fail "its data did not arrive whole" "the connection was cut, and nothing was changed: run pulumi up again"
+    # Every bundle begins with its node: a start file that reads the input has taken that line.
+    [ -s "$WORK/set.node" ] || fail "the beginning of its data is missing" \
+        "start files of the login shell read the input (.bashrc, .zshenv, config.fish): let them do that in interactive sessions only ([ -t 0 ]); nothing was changed"
 }
 
 # setting KEY [DEFAULT]: a value of the bundle; several lines for a list.

@@ -5,6 +5,7 @@
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"
 . "$KIT/foreign.sh"
+. "$KIT/routes.sh"
 
 ETCD=/var/lib/rancher/k3s/server/db/etcd
 ID_FILE=/var/lib/rancher/k3s/server/k3s-ha-cluster-id
@@ -99,6 +100,7 @@ apply() {
     setting cluster-id >"$WORK/cluster-id"
     check_adoption
     check_haproxy_owner
+    check_routes
     check_etcd_data
     put_files "$SECRETS/"
     remove_old_secrets

@@ -68,8 +68,8 @@ decide_membership() {
         # k3s was killed between making etcd and saving what it starts from. Nobody has joined yet, so nothing is lost.
         systemctl stop "$UNIT" 2>/dev/null || true
         clear_etcd
-        # Not what the step prepare has put beside it (host.files).
-        find "$DATA/server" -mindepth 1 -maxdepth 1 ! -name manifests ! -name static ! -name db -exec rm -rf {} +
+        # Not what the step prepare has put beside it (host.files): manifests, an audit policy.
+        for own in token agent-token node-token cred tls etc; do rm -rf "$DATA/server/$own"; done
     fi
     if has_etcd_data; then
         # k3s ignores both keys now; a founding that was interrupted carries on from its data.

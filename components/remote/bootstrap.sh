@@ -1,15 +1,16 @@
 # shellcheck shell=sh disable=SC2154
 # The first command on a node. The line before it sets node, kit (the SHA-256 of the scripts' file) and upload (that file in the user's
 # home, see kit.ts). The user reads the upload, root takes a copy and runs it (install.sh) only if the copy has the sum; else the file
-# that was installed before, or that a removal left for its replacement (prepare.sh).
-set -eu
+# that was installed before, or that a removal left for its replacement (prepare.sh). Start files may have exported options of the shell
+# (bash's SHELLOPTS): neither noglob nor noclobber holds here.
+set -eu +fC
 umask 077
 if [ "$(id -u)" -eq 0 ]; then as=""; elif why=$(sudo -n true </dev/null 2>&1); then as="sudo -n"; else
     echo "k3s-ha: user $(id -un) on $(uname -n) is not root and cannot run 'sudo -n' (it says: $why): let it use sudo without a password (NOPASSWD in /etc/sudoers.d) or connect as root (ssh.user)" >&2
     exit 1
 fi
 # shellcheck disable=SC2016,SC2088
-{ [ ! -f "$upload" ] || cat "$upload"; } | $as sh -c 'set -eu; d=/usr/local/lib/k3s-ha; run=/run; mkdir -p "${d%/*}"
+{ [ ! -f "$upload" ] || cat "$upload"; } | $as sh -c 'set -eu +fC; d=/usr/local/lib/k3s-ha; run=/run; mkdir -p "${d%/*}"
 copy=$(mktemp "$d.XXXXXX"); trap "rm -f $copy" EXIT; head -c 1000000 >"$copy"
 for next in "$d/kit" "$run/k3s-ha-kit" ""; do
     if [ "$(sha256sum <"$copy")" = "$1  -" ]; then sh "$copy" "$copy" "$d" "$run"; exit; fi

@@ -165,7 +165,10 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
 
 /** Files that k3s reads at its start wherever nothing names them. */
 const READ_AT_START =
-    /^\/etc\/(default|sysconfig)\/k3s(-agent)?$|^\/etc\/systemd\/system\/k3s(-agent)?\.service\.d\/|^\/etc\/rancher\/k3s\/|^\/var\/lib\/rancher\/k3s\/agent\/etc\//;
+    /^\/etc\/(default|sysconfig)\/k3s(-agent)?$|^\/etc\/systemd\/system\/k3s(-agent)?\.service\.d\/|^\/etc\/rancher\/k3s\/|^\/var\/lib\/rancher\/(k3s\/agent\/etc|credentialprovider)\//;
+
+/** Folders that the kubelet is told to read whole: `config-dir=/etc/kubelet.d`, a provider's programs. */
+const READ_FOLDER = /^(?:-{0,2}(?:config-dir|image-credential-provider-bin-dir)=)(\/.+?)\/?$/;
 
 /** All texts in a value. */
 function textsIn(value: unknown): string[] {
@@ -181,10 +184,16 @@ export function filesReadAtStart(spec: ClusterSpec, node: NodeSpec): ClusterSpec
     const named = (texts: readonly string[], path: string): boolean =>
         texts.some((text) => text.split(/[\s=,:"'[\]{}]+/).includes(path));
     let texts = textsIn([node.config, spec.registries, spec.kubelet]);
+    const folders = [
+        ...texts.map((text) => READ_FOLDER.exec(text)?.[1]),
+        node.config["image-credential-provider-bin-dir"],
+    ].filter((folder) => typeof folder === "string");
+    const inFolder = (path: string): boolean => folders.some((folder) => path.startsWith(`${folder}/`));
     const read = new Set<ClusterSpec["host"]["files"][number]>();
     for (;;) {
         const more = spec.host.files.filter(
-            (file) => !read.has(file) && (READ_AT_START.test(file.path) || named(texts, file.path)),
+            (file) =>
+                !read.has(file) && (READ_AT_START.test(file.path) || inFolder(file.path) || named(texts, file.path)),
         );
         if (more.length === 0) break;
         more.forEach((file) => read.add(file));

@@ -1,6 +1,7 @@
 /** What step prepare is given on a node, as values. */
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
-import { parseK3sVersion } from "../values";
+import { networksOf } from "../model/networks";
+import { isIPv6Address, parseK3sVersion } from "../values";
 import type { Bundle, BundleFile } from "../remote/bundle";
 
 /** Facts checked, scripts and secrets brought, sysctl, packages and files of the user. The secrets themselves are added as files. */
@@ -31,10 +32,20 @@ export function prepareBundle(
             adopt: spec.allow.includes("adopt") ? `${node.role} ${spec.caHash}` : undefined,
             // Its kubelet does not start there otherwise (Kubernetes 1.35).
             "cgroup-v1": refusesCgroupV1(spec, node) ? "refused" : undefined,
+            network: ownNetworks(spec),
             packages: ["curl", "openssl", "socat", ...spec.host.packages].join(" "),
         },
         files: [...files, ...spec.host.files],
     };
+}
+
+/** Networks of IPv4 that k3s keeps to itself, which no route of a host may meet (routes.sh). */
+function ownNetworks(spec: ClusterSpec): string[] {
+    const founder = spec.nodes.find((n) => n.name === spec.founder);
+    if (founder === undefined || isIPv6Address(founder.address)) return [];
+    const networks = networksOf(founder.config, 4);
+    const lines = (whose: string, list: readonly string[]): string[] => list.map((network) => `${whose} ${network}`);
+    return [...lines("pods", networks["cluster-cidr"]), ...lines("services", networks["service-cidr"])];
 }
 
 /** By the kubelet's settings file or, as older clusters have it, by its argument, which counts more. */

@@ -97,6 +97,65 @@ describe("refusals: an error that names the host and what to do", function () {
         }
     });
 
+    it("a k3s under a unit of another name, which is not touched", () => {
+        // A process whose binary and command line are k3s's, and whose work is to sleep.
+        on(
+            "agent-1",
+            "cp /bin/bash /usr/local/bin/k3s-own; printf '%s\\n' '[Service]' \"ExecStart=@/usr/local/bin/k3s-own 'k3s server' -c 'while :; do sleep 60; done'\" >/etc/systemd/system/k3s-node.service; systemctl daemon-reload; systemctl start k3s-node",
+        );
+        try {
+            const { result, text } = failingUp("unit", () => undefined);
+            assert.notEqual(result.status, 0);
+            assert.match(
+                text,
+                /FAILED on node agent-1, step prepare: k3s runs on this host already \(k3s-node\.service\)/,
+            );
+            assert.equal(on("agent-1", "systemctl is-active k3s-node").stdout.trim(), "active");
+        } finally {
+            on(
+                "agent-1",
+                "systemctl stop k3s-node; rm -f /etc/systemd/system/k3s-node.service /usr/local/bin/k3s-own; systemctl daemon-reload; sh /usr/local/lib/k3s-ha/prepare.sh remove",
+            );
+        }
+    });
+
+    it("a host with a route into the pods' network, as docker's bridge is", () => {
+        on(
+            "agent-1",
+            "ip link add docker0 type bridge; ip address add 10.42.7.1/24 dev docker0; ip link set docker0 up",
+        );
+        try {
+            const { result, text } = failingUp("route", () => undefined);
+            assert.notEqual(result.status, 0);
+            assert.match(
+                text,
+                /FAILED on node agent-1, step prepare: this host has a route to 10\.42\.7\.\S+ dev docker0, and the pods' network/,
+            );
+        } finally {
+            on("agent-1", "ip link delete docker0; sh /usr/local/lib/k3s-ha/prepare.sh remove");
+        }
+    });
+
+    it("an haproxy that is started with a file of its own", () => {
+        on(
+            "agent-1",
+            "apt-get -qq update; apt-get -qq install haproxy >/dev/null; printf '%s\\n' 'frontend website' '    bind *:8000' '    mode http' '    timeout client 5s' '    http-request return status 200' >/etc/haproxy/own.cfg; echo 'EXTRAOPTS=\"-S /run/haproxy-master.sock -f /etc/haproxy/own.cfg\"' >>/etc/default/haproxy; systemctl restart haproxy",
+        );
+        try {
+            const { result, text } = failingUp("files", () => undefined);
+            assert.notEqual(result.status, 0);
+            assert.match(
+                text,
+                /step prepare: haproxy on this host is started with files of its own .*own\.cfg with frontend website/,
+            );
+        } finally {
+            on(
+                "agent-1",
+                "apt-get -qq purge haproxy >/dev/null; rm -rf /etc/haproxy /etc/default/haproxy; sh /usr/local/lib/k3s-ha/prepare.sh remove",
+            );
+        }
+    });
+
     it("a binary whose sum is not the pinned one", () => {
         const { result, text } = failingUp("sum", (config) => {
             config["k3s-ha:download"] = { ...(config["k3s-ha:download"] as object), sha256: { amd64: "0".repeat(64) } };

@@ -496,7 +496,9 @@ export function figures(what: string, seen: Seen): void {
 function proxySaid(host: string, seen: Seen): string {
     const first = (seen.began + (seen.failures[0]?.at ?? 0)) / 1000;
     const journal = `journalctl -u haproxy -o short-iso-precise --no-pager --since @${Math.floor(first) - 10} --until @${Math.ceil(first) + 10}`;
-    const lines = on(host, `${journal} | grep -vE ' -- |WARNING|NOTICE|stopped' | tail -n 60 | cut -c 1-240`, { check: false }).stdout;
+    const lines = on(host, `${journal} | grep -vE ' -- |WARNING|NOTICE|stopped' | tail -n 60 | cut -c 1-240`, {
+        check: false,
+    }).stdout;
     console.log(`        first failure at ${new Date(first * 1000).toISOString()}; haproxy on ${host}:\n${lines}`);
     const busy = `load ${readFileSync("/proc/loadavg", "utf8").split(" ", 2).join(" ")}`;
     const down = lines.split("\n").flatMap((line) => {

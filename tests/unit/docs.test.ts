@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { parse } from "yaml";
+import { z } from "zod";
 import { checkSpec } from "../../components/config/check";
+import { stackSchema } from "../../components/settings";
 import { documents, lint } from "../../docs/lint/prose";
 import { anchors } from "../../docs/lint/rules";
 
@@ -88,6 +90,38 @@ describe("documents", () => {
     it("README's stack file is accepted, without a warning", () => {
         const [, yaml] = /```yaml\n([^]*?)```/.exec(read("README.md"))!;
         assert.deepEqual(checkSpec(settingsOf(yaml!), { knownHosts }).warnings, []);
+    });
+
+    it("every setting that a message or a document names is one", () => {
+        interface Schema {
+            readonly properties?: Readonly<Record<string, Schema>>;
+            readonly items?: Schema;
+            readonly additionalProperties?: Schema | boolean;
+            readonly anyOf?: readonly Schema[];
+        }
+        const schema = z.toJSONSchema(stackSchema, { io: "input", unrepresentable: "any" }) as Schema;
+        const known = (at: Schema, path: readonly string[]): boolean => {
+            const [key, ...rest] = path;
+            if (key === undefined) return true;
+            const open = at.additionalProperties;
+            if (open !== undefined && open !== false) return true;
+            const inner = /^\d*$/.test(key) ? at.items : at.properties?.[key];
+            // What haproxy's own words are is looked at by its schema.
+            return key === "haproxy" || (inner !== undefined && known(inner, rest));
+        };
+        const texts = [...sources, ...documents()].filter((name) => /\.(ts|sh|md)$/.test(name));
+        assert.ok(texts.includes("components/host/diagnose.sh") && texts.includes("docs/runbooks/clock.md"));
+        let looked = 0;
+        for (const file of texts)
+            // Not the types of resources (k3s-ha:k3s:Server), nor a scheme of names that a program completes.
+            for (const [, path] of read(file).matchAll(
+                /(?<![\w-])k3s-ha:([A-Za-z][\w-]*(?:\.[A-Za-z][\w-]*|\[\d*\])*)(?![\w:$]*:[A-Z])/g,
+            )) {
+                looked++;
+                const parts = path!.replaceAll("[", ".").replaceAll("]", "").split(".");
+                assert.ok(known(schema, parts), `${file}: there is no setting k3s-ha:${path}`);
+            }
+        assert.ok(looked > 100, String(looked));
     });
 
     it("docs/architecture.md has the floors that eslint enforces", () => {

@@ -39,7 +39,28 @@ const WRITTEN: readonly (readonly [RegExp, string])[] = [
         "is written by k3s at every start; for the kubelet use k3s-ha:kubelet, for containerd a template (config-v3.toml.tmpl)",
     ],
     [/^\/var\/lib\/rancher\/k3s\/agent\/(etc|images|pod-manifests)\//, ""],
-    [new RegExp(`^${K3S}/(server|agent|data)/[^/]*(/|$)`), "is k3s's own data, which it writes itself"],
+    [
+        new RegExp(
+            `^${K3S}/(data|server/(token|agent-token|node-token|cred|tls|db|etc|static/k3s-ha|kine\\.sock|k3s-ha-cluster-id)|agent/(containerd|[^/]*\\.(crt|key|kubeconfig)))(/|$)`,
+        ),
+        "is k3s's own data, which it writes itself",
+    ],
+];
+
+/** Folders that the program or k3s makes, which a file would be in the way of. */
+const FOLDERS = [
+    "/etc/haproxy",
+    "/etc/rancher/k3s/config.yaml.d",
+    "/etc/rancher/node",
+    "/etc/sysctl.d",
+    "/etc/systemd/system/haproxy.service.d",
+    "/usr/local/bin",
+    "/usr/local/lib/k3s-ha",
+    "/var/lib/k3s-ha",
+    "/var/lib/kubelet",
+    ...["server/db", "server/tls", "server/static", "server/manifests", "agent/etc/containerd", "agent/images"].map(
+        (name) => `${K3S}/${name}`,
+    ),
 ];
 
 /** Who writes a path; undefined when nobody but the user does. */
@@ -49,8 +70,9 @@ function writer(path: string): string | undefined {
     return found?.[1] || undefined;
 }
 
-export function checkFiles({ host }: StackSettings, report: Report): void {
+export function checkFiles({ host, proxy }: StackSettings, report: Report): void {
     const first = new Map<string, number>();
+    const lists = new Set(proxy.haproxy?.acl_files?.map(({ dest }) => dest));
     host.files?.forEach(({ path }, i) => {
         const before = first.get(path);
         if (before !== undefined)
@@ -58,5 +80,16 @@ export function checkFiles({ host }: StackSettings, report: Report): void {
         else first.set(path, i);
         const by = writer(path);
         if (by !== undefined) report(["host", "files", i, "path"], path, by);
+        if (lists.has(path))
+            report(["host", "files", i, "path"], path, "is written from k3s-ha:proxy.haproxy.acl_files");
+        const folder = FOLDERS.find((name) => `${name}/`.startsWith(`${path}/`));
+        const inner = host.files?.findIndex((other) => other.path.startsWith(`${path}/`)) ?? -1;
+        if (folder !== undefined) report(["host", "files", i, "path"], path, `is a folder on a host: ${folder}`);
+        else if (inner >= 0)
+            report(
+                ["host", "files", i, "path"],
+                path,
+                `is the folder of host.files[${inner}]; it cannot be a file too`,
+            );
     });
 }

@@ -28,7 +28,7 @@ export function checkK3sConfig(settings: StackSettings, report: Report): void {
             } else if (key.endsWith("+")) {
                 report(at, value, "use the key without +: lists of the node and of its role are joined");
             } else {
-                const wrong = kindProblem(kind, value);
+                const wrong = kindProblem(kind, value) ?? choiceProblem(name, value);
                 if (wrong) report(at, value, wrong);
             }
         }
@@ -36,6 +36,20 @@ export function checkK3sConfig(settings: StackSettings, report: Report): void {
     check(settings.server.config, "server", ["server", "config"], false);
     check(settings.agent.config, "agent", ["agent", "config"], false);
     settings.nodes.forEach((node, i) => check(node.config, node.role, ["nodes", i, "config"], true));
+}
+
+/** Settings whose other values k3s ends with (k3s 1.36.3, pkg/agent/flannel, pkg/cli/server). */
+const CHOICES: Readonly<Record<string, readonly string[]>> = {
+    "flannel-backend": ["vxlan", "host-gw", "wireguard-native", "tailscale", "none"],
+    "egress-selector-mode": ["agent", "cluster", "pod", "disabled"],
+    "secrets-encryption-provider": ["aescbc", "secretbox"],
+};
+
+function choiceProblem(name: string, value: unknown): string | undefined {
+    const choices = entry(CHOICES, name);
+    return choices === undefined || choices.includes(String(value))
+        ? undefined
+        : `must be ${choices.slice(0, -1).join(", ")} or ${choices.at(-1)}: k3s ends with another one`;
 }
 
 function kindProblem(kind: string, value: unknown): string | undefined {

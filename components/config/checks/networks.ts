@@ -1,11 +1,13 @@
 /**
  * Networks of a cluster that may not meet, and their forms: the nodes' addresses, the pods' and the services' networks (k3s's own ones
- * too), the VPN. On every node cni0 and kube-proxy take what lies in the pods' and services' networks, and SSH with it.
+ * too), the VPN. On every node cni0 and kube-proxy take what lies in the pods' and services' networks, and SSH with it. What only a host
+ * knows (docker's bridges, its other routes, its DNS) is looked at there, before anything is changed: components/host/routes.sh.
  */
 import type { Report } from "../problems";
 import { contains, listOf, networksOf, overlap, parseNetwork, type Network } from "../../model/networks";
 import type { StackSettings } from "../../settings";
-import { canonicalAddress, isAddress, isCidr, isIPv6Address } from "../../values";
+import { canonicalAddress, isAddress, isCidr, isIPv6Address, parseK3sVersion } from "../../values";
+import { isLoopback, isMulticast } from "./nodes";
 
 const CIDRS = ["cluster-cidr", "service-cidr"] as const;
 const WHOSE = { "cluster-cidr": "the pods' network", "service-cidr": "the services' network" } as const;
@@ -54,6 +56,13 @@ function checkAddresses({ nodes }: StackSettings, report: Report): void {
                 address,
                 `is IPv${familyOf(address)} and nodes[0].address (${first.address}) is IPv${familyOf(first.address)}: two families in one cluster are not supported here, and k3s would end; give all nodes addresses of one`,
             );
+        const outside = node.externalAddress;
+        if (outside !== undefined && [isLinkLocal, isMapped, isLoopback, isMulticast].some((wrong) => wrong(outside)))
+            report(
+                ["nodes", i, "externalAddress"],
+                outside,
+                "is no address at which others reach this one host; give the address that it has outside of the VPN, or leave it out",
+            );
     });
 }
 
@@ -67,10 +76,17 @@ function isMapped(address: string): boolean {
 
 function checkForms({ server }: StackSettings, report: Report): void {
     const config = server.config ?? {};
+    // An empty text is no default to k3s.
+    const texts = (key: string): string[] =>
+        [config[key] ?? []].flat().flatMap((item) =>
+            String(item)
+                .split(",")
+                .map((text) => text.trim()),
+        );
     for (const key of CIDRS)
-        for (const text of listOf(config[key]))
+        for (const text of texts(key))
             if (!isCidr(text)) report(["server", "config", key], text, "must be a network such as 10.42.0.0/16");
-    for (const text of listOf(config["cluster-dns"]))
+    for (const text of texts("cluster-dns"))
         if (!isAddress(text))
             report(["server", "config", "cluster-dns"], text, "must be an address such as 10.43.0.10");
     const domain = config["cluster-domain"];
@@ -114,7 +130,7 @@ function checkFamilies({ nodes }: StackSettings, known: readonly Known[], report
 }
 
 /** Room for every node, and for the addresses that k3s takes by itself. */
-function checkSizes({ nodes, server }: StackSettings, known: readonly Known[], report: Report): void {
+function checkSizes({ nodes, server, version }: StackSettings, known: readonly Known[], report: Report): void {
     for (const { key, network, written } of known) {
         if (!written) continue;
         const at = ["server", "config", key];
@@ -127,14 +143,30 @@ function checkSizes({ nodes, server }: StackSettings, known: readonly Known[], r
                     network.text,
                     `has room for ${room} nodes, each with a /${part}, and the stack has ${nodes.length}; take a larger one, such as a /${network.family === 4 ? 16 : 56}`,
                 );
+            // Kubernetes, pkg/controller/nodeipam/ipam/cidrset: clusterSubnetMaxDiff.
+            if (network.family === 6 && part - network.bits > 16)
+                report(
+                    at,
+                    network.text,
+                    `is too large: the controller manager, and k3s with it, ends where a node's part (/${part}) is more than 16 bits smaller; take a /${part - 16} or smaller, such as a /56`,
+                );
         } else if (network.last - network.first < 10n)
             report(
                 at,
                 network.text,
                 "is too small: the cluster's DNS is its tenth address; take a larger one, such as a /16",
             );
+        else if (network.last - network.first >= 2n ** 20n && (parseK3sVersion(version)?.minor ?? 0) < MANY_SERVICES)
+            report(
+                at,
+                network.text,
+                `is too large: the kube-apiserver of ${version}, and k3s with it, ends with more than 20 bits of addresses; take a /${network.family === 4 ? 12 : 108} or smaller`,
+            );
     }
 }
+
+/** The first minor whose kube-apiserver counts Services one by one (DisableAllocatorDualWrite is on), so that their network has no limit. */
+const MANY_SERVICES = 34;
 
 /** The size of a node's part of the pods' network. */
 function nodePart(args: unknown, family: 4 | 6): number {
@@ -199,13 +231,15 @@ function describe({ key, network, written }: Known): string {
 }
 
 /** Every address of a host that the stack file knows. */
-function addressesOf({ nodes, ssh, proxy }: StackSettings): At[] {
+function addressesOf({ nodes, ssh, proxy, kubeconfig }: StackSettings): At[] {
     const found: At[] = [];
     const add = (path: readonly PropertyKey[], address: string | undefined, what: string): void => {
         if (address !== undefined && isAddress(address)) found.push({ path, address, what });
     };
     add(["ssh", "bastion", "host"], ssh.bastion?.host, "SSH from it");
     add(["proxy", "stats", "address"], proxy.stats?.address, "the stats page");
+    if (kubeconfig.server !== undefined)
+        add(["kubeconfig", "server"], new URL(kubeconfig.server).hostname.replace(/^\[|\]$/g, ""), "the API there");
     nodes.forEach((node, i) => {
         add(["nodes", i, "address"], node.address, "the node");
         add(["nodes", i, "externalAddress"], node.externalAddress, "the node");

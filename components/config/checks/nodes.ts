@@ -84,10 +84,12 @@ export function checkNodes(nodes: readonly NodeSettings[], report: Report, warni
     });
 }
 
-function isMulticast(address: string): boolean {
+/** An address of many hosts, or of all. */
+export function isMulticast(address: string): boolean {
     return /^(22[4-9]|2[34]\d|25[0-5])\./.test(address) || canonicalAddress(address).startsWith("[ff");
 }
 
-function isLoopback(address: string): boolean {
+/** An address of the host itself, or of none. */
+export function isLoopback(address: string): boolean {
     return /^127\.|^0\./.test(address) || ["[::1]", "[::]"].includes(canonicalAddress(address));
 }

@@ -247,6 +247,9 @@ function tells(mistakes: readonly string[], path: Path): boolean {
     );
     // A backend's name is told where it is missed, and without an inventory nothing of server_dynamic is looked at.
     if (path.includes("server_dynamic") || own === "k3s-ha:proxy.haproxy.backend[0].name") return true;
+    // Of networks and ports that meet one is wrong, and names the other.
+    if ((path.includes("config") || path.includes("ssh")) && mistakes.some((line) => line.includes(own))) return true;
+    if (path.at(-1) === "service-node-port-range" && mistakes.some((line) => line.includes("NodePort"))) return true;
     return mistakes.some(
         (line) => line.startsWith(`${own}:`) || line.startsWith(`${own}.`) || line.startsWith(`${own}[`),
     );
@@ -255,13 +258,29 @@ function tells(mistakes: readonly string[], path: Path): boolean {
 const filled = (value: unknown): unknown =>
     JSON.parse(JSON.stringify(value ?? null).replaceAll(FOLDER, folder)) as unknown;
 
+/** Ports of k3s, of what runs in it, and of ServiceLB, which BASE has. */
+const K3S_PORTS = [80, 443, 2379, 2380, 2381, 2382, 6443, 10248, 10249, 10250, 10256, 10257, 10258, 10259];
+
+/** Whether an address lies in a network. */
+function within(network: string, address: string): boolean {
+    const [first = "", bits] = network.split("/");
+    const list = new BlockList();
+    list.addSubnet(first, Number(bits), isIPv6(first) ? "ipv6" : "ipv4");
+    return list.check(address, isIPv6(address) ? "ipv6" : "ipv4");
+}
+
 /** What no accepted stack may have, told by other means than those of the checks. */
 function impossible(spec: ClusterSpec): string[] {
     const found: string[] = [];
     const config = spec.nodes.find((n) => n.name === spec.founder)!.config;
     const kept = new BlockList();
-    for (const text of [config["cluster-cidr"] ?? "10.42.0.0/16", config["service-cidr"] ?? "10.43.0.0/16"]) {
-        const [network = "", bits] = String(text).split("/");
+    // An empty list is k3s's own network.
+    const [pods, services] = [
+        String(config["cluster-cidr"] ?? "") || "10.42.0.0/16",
+        String(config["service-cidr"] ?? "") || "10.43.0.0/16",
+    ];
+    for (const text of [pods, services]) {
+        const [network = "", bits] = text.split("/");
         kept.addSubnet(network, Number(bits), isIPv6(network) ? "ipv6" : "ipv4");
     }
     for (const { name, address, ssh } of spec.nodes)
@@ -271,10 +290,30 @@ function impossible(spec: ClusterSpec): string[] {
     for (const { name } of spec.nodes)
         if (!/^[a-z0-9]+([-.][a-z0-9]+|-+[a-z0-9]+)*$/.test(name) || name.length > 63)
             found.push(`${name} is no Node's name`);
+    const networks = [pods, services].map((network) => network.split("/")[0] ?? "");
+    if (within(pods, networks[1]!) || within(services, networks[0]!)) found.push(`${pods} and ${services} meet`);
+    const coredns = !String(config["disable"]).includes("coredns");
+    for (const dns of [config["cluster-dns"] ?? []].flat())
+        if (
+            coredns &&
+            !String(dns)
+                .split(",")
+                .every((at) => within(services, at.trim()))
+        )
+            found.push(`${dns} is no Service's`);
+    const family = isIPv6(spec.nodes[0]!.address);
+    if (networks.some((network) => isIPv6(network) !== family)) found.push("two IP families");
+    const [low, high] = String(config["service-node-port-range"] ?? "30000-32767")
+        .split("-")
+        .map(Number);
+    const taken = (port: number): boolean =>
+        K3S_PORTS.includes(port) || port === config["lb-server-port"] || (port >= low! && port <= high!);
     const config0 = haproxyConfig(spec, spec.nodes[0]!);
     for (const [line, port] of config0.matchAll(/^ +bind \S*:(\d+)\b.*$/gm))
-        if (["80", "443", "6443", "10250", "2379"].includes(port!) && !/quic|udp/.test(line))
-            found.push(`a bind takes a port of k3s's: ${line}`);
+        if (taken(Number(port)) && !/quic|udp/.test(line)) found.push(`a bind takes a port of k3s's: ${line}`);
+    if (!/^ +bind 127\.0\.0\.1:\d+/m.test(config0)) found.push("no place for the API");
+    for (const { name, address, ssh } of spec.nodes)
+        if (ssh.host === address && taken(ssh.port)) found.push(`${name}: sshd's port ${ssh.port} is k3s's`);
     return found;
 }
 

@@ -191,7 +191,7 @@ const refused: readonly Refusal[] = [
     [
         "an lb-server-port on the frontend's port",
         { agent: { config: { "lb-server-port": 16443 } } },
-        /is also the lb-server-port/,
+        /is also k3s-ha:agent\.config\.lb-server-port/,
     ],
     [
         "a malformed network",

@@ -119,6 +119,10 @@ describe("files of the user's", () => {
             "/etc/rancher/node-notes",
             "/etc/systemd/system/k3s.service.d/limits.conf",
             "/etc/default/k3s",
+            // Where the CIS guide puts them.
+            "/var/lib/rancher/k3s/server/audit.yaml",
+            "/var/lib/rancher/k3s/server/psa.yaml",
+            "/var/lib/rancher/credentialprovider/config.yaml",
         ])
             assert.deepEqual(mistakes(files(path)), [], path);
     });
@@ -139,9 +143,27 @@ describe("files of the user's", () => {
         ["/var/lib/k3s-ha/secrets/server-token", /is the program's own/],
         ["/etc/haproxy/haproxy.cfg", /use k3s-ha:proxy/],
         ["/etc/sysctl.d/90-k3s-ha.conf", /k3s-ha:host\.sysctl/],
+        ["/var/lib/rancher/k3s/server/db/etcd/config", /is k3s's own data/],
+        ["/etc/rancher", /is a folder on a host/],
+        ["/var/lib/rancher/k3s/server/manifests", /is a folder on a host/],
     ] as const)
         it(`may not be ${path}, with the true reason`, () =>
             told(files(path), new RegExp(`^k3s-ha:host\\.files\\[0\\]\\.path: "${path}" .*${why.source}`)));
+
+    it("may not be a folder of another one, nor a list of haproxy's", () => {
+        told(
+            files("/etc/x", "/etc/x/y"),
+            /^k3s-ha:host\.files\[0\]\.path: "\/etc\/x" is the folder of host\.files\[1\]/,
+        );
+        assert.deepEqual(mistakes(files("/etc/x", "/etc/xy")), []);
+        told(
+            {
+                ...files("/etc/haproxy/l"),
+                proxy: { haproxy: { acl_files: [{ dest: "/etc/haproxy/l", content: ["a"] }] } },
+            },
+            /host\.files\[0\]\.path: .* is written from k3s-ha:proxy\.haproxy\.acl_files/,
+        );
+    });
 
     it("restart k3s where it reads them at its start, on the nodes that do", () => {
         const more = {
@@ -169,6 +191,18 @@ describe("files of the user's", () => {
             "/etc/ssl/r.pem",
         ]);
         assert.deepEqual(reads("agent-1"), ["/etc/default/k3s", "/etc/ssl/r.pem"]);
+        const folder = {
+            ...files(
+                "/etc/kubelet.d/1.conf",
+                "/etc/kubelet.d-notes",
+                "/var/lib/rancher/credentialprovider/config.yaml",
+            ),
+            agent: { config: { "kubelet-arg": "config-dir=/etc/kubelet.d/" } },
+        };
+        assert.deepEqual(
+            [...data(folder, "agent-1").matchAll(/^reads: (\S+)/gm)].map((m) => m[1]),
+            ["/etc/kubelet.d/1.conf", "/var/lib/rancher/credentialprovider/config.yaml"],
+        );
         const before = data(more, "master-1");
         inner.host.files[1]!.content = "b\n";
         assert.notEqual(data(more, "master-1"), before);
@@ -209,6 +243,47 @@ describe("what a step waits for", () => {
             /^no-node-initialized: .*your cloud controller/m,
         );
         assert.doesNotMatch(data({}, "agent-1"), /^no-node/m);
+    });
+
+    for (const [what, settings, refused] of [
+        [
+            "no Node",
+            { agent: { config: { "kubelet-arg": ["register-node=false"] } } },
+            /^k3s-ha:agent\.config\.kubelet-arg\[0\]: "register-node=false" keeps the kubelet from making its Node/,
+        ],
+        [
+            "no Node, in the kubelet's file",
+            { kubelet: { registerNode: false } },
+            /^k3s-ha:kubelet\.registerNode: false /,
+        ],
+        [
+            "a Node of another name",
+            { server: { config: { "kubelet-arg": "--hostname-override=x" } } },
+            /kubelet-arg\[0\]: .*use nodes\[\]\.name/,
+        ],
+        [
+            "Nodes without a part of the pods' network",
+            { server: { config: { "kube-controller-manager-arg": ["allocate-node-cidrs=false"] } } },
+            /kube-controller-manager-arg\[0\]: .*flannel waits for/,
+        ],
+        [
+            "no controller manager",
+            { server: { config: { "disable-controller-manager": true } } },
+            /^k3s-ha:server\.config\.disable-controller-manager: true cannot be set for all servers/,
+        ],
+        [
+            "none on the first server",
+            { nodes: [node("a", "server", "10.0.0.1", { config: { "disable-controller-manager": true } })] },
+            /^k3s-ha:nodes\[0\]\.config\.disable-controller-manager: true cannot be set for the server that speaks/,
+        ],
+    ] as const)
+        it(`is refused where a setting keeps it away: ${what}`, () => told(settings, refused));
+
+    it("may be missing where a CNI of one's own or another server brings it", () => {
+        const args = { "flannel-backend": "none", "kube-controller-manager-arg": ["allocate-node-cidrs=false"] };
+        assert.deepEqual(mistakes({ server: { config: args } }), []);
+        const second = node("b", "server", "10.0.0.2", { config: { "disable-controller-manager": true } });
+        assert.deepEqual(mistakes({ nodes: [node("a", "server", "10.0.0.1"), second] }), []);
     });
 
     const waits = async (reason?: string): Promise<string> => {

@@ -21,7 +21,19 @@ export const BASE = settings({
         node("agent-1", "agent", "10.90.0.21"),
     ],
     ssh: { bastion: BASTION },
-    server: { config: { "cluster-domain": "a" } },
+    // k3s's own values, so that networks and ports meet what they would without.
+    server: {
+        config: {
+            "cluster-domain": "a",
+            "cluster-cidr": "10.42.0.0/16",
+            "service-cidr": "10.43.0.0/16",
+            "cluster-dns": "10.43.0.10",
+            "service-node-port-range": "30000-32767",
+            "flannel-backend": "vxlan",
+            "lb-server-port": 6444,
+            "kube-proxy-arg": ["v=2"],
+        },
+    },
     agent: { config: { "pause-image": "a" } },
     token: "the-server-token-of-the-stack",
     snapshots: { s3: { bucket: "a" } },
@@ -198,6 +210,20 @@ export const TEXTS: readonly string[] = [
     "10.43.0.10,fd00:43::a",
     "10.42.0.1/16",
     "10.42.0.0/33",
+    // Too large or small ones, and one that meets all nodes.
+    "10.0.0.0/8",
+    "10.42.0.0/30",
+    "fd00:50::/32",
+    // Words of k3s's that have a meaning, flags of its components.
+    "none",
+    "wireguard-native",
+    "vxlan,host-gw",
+    "register-node=false",
+    "hostname-override=x",
+    "metrics-bind-address=0.0.0.0:1936",
+    "healthz-bind-address=[::]:16443",
+    "1-65535",
+    "20-30",
     // Ports that somebody has, in haproxy's forms.
     "*:6443",
     ":443",
@@ -382,8 +408,9 @@ export function places(base: Readonly<Record<string, unknown>>): Place[] {
             walk(def.element!, [...path, i], list[i], (v) => set(list.map((old, j) => (j === i ? v : old))));
         } else if (def.type === "record") {
             const map = whole as Record<string, unknown>;
-            const key = Object.keys(map)[0] ?? String(sample(def.keyType!, path));
-            walk(def.valueType!, [...path, key], map[key], (v) => set({ ...map, [key]: v }));
+            const keys = Object.keys(map);
+            for (const key of keys.length > 0 ? keys : [String(sample(def.keyType!, path))])
+                walk(def.valueType!, [...path, key], map[key], (v) => set({ ...map, [key]: v }));
         }
     };
     const { shape } = definition(stackSchema);

@@ -74,7 +74,7 @@ describe("why k3s does not come up", () => {
         [
             'level=fatal msg="listen tcp 0.0.0.0:6443: bind: address already in use"',
             /port 6443 \(already in use on this host\)/,
-            /ss -ltnp sport = :6443/,
+            /ss -lntup sport = :6443/,
         ],
         [
             'level=fatal msg="failed to find memory cgroup (v2)"',
@@ -159,6 +159,44 @@ describe("why k3s does not come up", () => {
             /network \(flannel finds no interface\)/,
             /vpn\.interface/,
         ],
+        // What only looks like an interface that is missing, or like a setting.
+        [
+            "flannel exited: failed to register flannel network: failed to set up the wireguard interface: operation not supported",
+            /host \(its kernel lacks what flannel's backend needs\)/,
+            /modprobe wireguard/,
+        ],
+        [
+            'flannel exited: failed to register flannel network: failed to acquire lease: node "agent-9" pod cidr not assigned',
+            /pods' network \(the Node was given no part of it\)/,
+            /cluster-cidr/,
+        ],
+        [
+            "flannel exited: failed to register flannel network: listen udp :51820: bind: address already in use",
+            /port 51820 \(already in use/,
+            /ss -lntup sport = :51820.*wg show/,
+        ],
+        ["flannel exited: something nobody knows", /k3s itself \(flannel ended\)/, /its reason stands above/],
+        [
+            'level=fatal msg="Error: \\"overlayfs\\" snapshotter cannot be enabled for \\"/var/lib/rancher/k3s/agent/containerd\\", try using \\"fuse-overlayfs\\" or \\"native\\": failed to mount overlay: invalid argument"',
+            /disk \(its file system takes no overlay\)/,
+            /k3s-ha:agent\.config snapshotter: native/,
+        ],
+        [
+            "kubelet exited: failed to run Kubelet: running with swap on is not supported, please disable swap or set --fail-swap-on flag to false",
+            /host \(swap is on/,
+            /failSwapOn out of k3s-ha:kubelet/,
+        ],
+        [
+            "kubelet exited: failed to start: write /sys/fs/cgroup/x: invalid argument",
+            /k3s itself \(kubelet ended\)/,
+            /its reason stands above/,
+        ],
+        ["containerd exited: exit status 1", /k3s itself \(containerd ended\)/, /containerd\/containerd\.log/],
+        [
+            "etcd exited: invalid configuration: unknown flag x",
+            /configuration \(etcd does not accept a setting\)/,
+            /k3s-ha:server\.config etcd-arg/,
+        ],
         ["scheduler exited: something nobody knows", /k3s itself \(scheduler ended\)/, /its reason stands above/],
     ] as const)
         it(`what ended k3s comes first: ${what.slice(0, 60)}`, async () => {
@@ -166,7 +204,8 @@ describe("why k3s does not come up", () => {
             assert.match(text, new RegExp(`layer: ${layer.source}`));
             assert.match(text.slice(text.indexOf("  next: ")), next);
             const reason = text.slice(text.indexOf("ended by: "), text.indexOf("\n  layer: "));
-            assert.ok(reason.includes(what.startsWith("level=") ? "x509: certificate has expired" : what), reason);
+            const told = /x509: certificate has expired|snapshotter cannot be enabled/.exec(what)?.[0];
+            assert.ok(reason.includes(what.startsWith("level=") ? String(told) : what), reason);
         });
 
     it("of several runs the last one that ended tells", async () => {
@@ -179,7 +218,10 @@ describe("why k3s does not come up", () => {
             ended("kubelet exited: failed to create fsnotify watcher: no space left on device"),
             UP,
         );
-        assert.match(text, /layer: host \(inotify's limits\)[^]*next: .*fs\.inotify\.max_user_watches/);
+        assert.match(
+            text,
+            /layer: host \(inotify's limits\)[^]*next: .*k3s-ha:host\.sysctl: .*fs\.inotify\.max_user_watches/,
+        );
     });
 
     for (const [noise, layer] of [

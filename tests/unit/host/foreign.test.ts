@@ -250,6 +250,37 @@ check_haproxy_owner; echo "goes on"`);
                 assert.deepEqual([status, out], goesOn ? [0, "goes on\n"] : [1, ""]);
             });
 
+        it("that is started with other files is refused, with those that say something", async () => {
+            mkdirSync(join(dir, "conf.d"));
+            writeFileSync(join(dir, "conf.d/a.cfg"), "# nothing yet\n");
+            writeFileSync(join(dir, "other.cfg"), OWN);
+            const start = (...files: string[]): ChildProcess =>
+                spawn("sh", ["-c", "sleep 60; :", ...files.flatMap((file) => ["-f", file])], { stdio: "ignore" });
+            const process = start(join(dir, "haproxy.cfg"), join(dir, "other.cfg"), join(dir, "conf.d"));
+            try {
+                await new Promise((resolve) => process.once("spawn", resolve));
+                while (!readFileSync(`/proc/${process.pid}/cmdline`, "utf8").includes("conf.d"))
+                    await new Promise(setImmediate);
+                const runs = `systemctl() { echo ${process.pid}; }`;
+                const { status, err } = check(undefined, runs);
+                assert.equal(status, 1);
+                assert.match(err, /beside or instead of \S+haproxy\.cfg: \S+other\.cfg with global, frontend www/);
+                assert.match(err, /next: .*k3s-ha:proxy\.haproxy.*CONFIG and EXTRAOPTS/);
+                writeFileSync(join(dir, "other.cfg"), "\n");
+                assert.equal(check(undefined, runs).out, "goes on\n");
+                writeFileSync(join(dir, "conf.d/b.cfg"), OWN);
+                assert.match(check(undefined, runs).err, /conf\.d\/b\.cfg with global/);
+                assert.equal(check(undefined, `${runs}; mkdir $STATE/haproxy; : >$STATE/haproxy/kept`).status, 0);
+            } finally {
+                process.kill("SIGKILL");
+            }
+            writeFileSync(join(dir, "default"), `CONFIG="${join(dir, "conf.d/b.cfg")}"\n`);
+            assert.match(
+                check(undefined, `systemctl() { echo 0; }; rm -rf $STATE/haproxy; HAPROXY_DEFAULT=${dir}/default`).err,
+                /b\.cfg with global/,
+            );
+        });
+
         it("moved aside comes back at the removal", () => {
             writeFileSync(join(dir, "haproxy.cfg.before-k3s-ha"), OWN);
             const text = readFileSync(join(HOST, "haproxy.sh"), "utf8");

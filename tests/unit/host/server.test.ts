@@ -76,6 +76,22 @@ others=master-2@10.0.0.2=0011; : >"$WORK/answering"; decide_membership; echo "$m
         assert.match(text, /master-2 holds etcd data \(cluster 0011\)/);
     });
 
+    it("a founding that was killed begins again, and what host.files has put beside its data stays", async () => {
+        const { text } = await shell(
+            `journalctl() { echo 'no bootstrap data found in datastore'; }; was_removed() { return 1; }; may_found() { :; }
+command=found ca_hash=""; decide_membership; echo "$mode"; cd $DATA/server && find . -type f | sort`,
+            {
+                founding: "",
+                "data/server/db/etcd/member/snap": "",
+                "data/server/tls/server-ca.crt": "",
+                "data/server/token": "",
+                "data/server/audit.yaml": "",
+                "data/server/manifests/own.yaml": "",
+            },
+        );
+        assert.match(text, /^found\n\.\/audit\.yaml\n\.\/manifests\/own\.yaml\n$/);
+    });
+
     it("a changed server token counts as started only when k3s was", async () => {
         const { text } = await shell(
             `setting() { echo no; }; start_digest() { echo now; }; RESTART=0

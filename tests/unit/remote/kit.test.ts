@@ -62,6 +62,13 @@ describe("bundle", () => {
         }
     });
 
+    it("whose first line a start file of the login shell has read is none either", () => {
+        const text = renderBundle({ settings: { node: "a", value: "b" }, files: [] });
+        const run = withLib("begin; unpack; echo done", text.slice(text.indexOf("\n") + 1));
+        assert.deepEqual([run.status, run.stdout], [1, ""]);
+        assert.match(run.stderr, /the beginning of its data is missing\n.*next: start files .* read the input/);
+    });
+
     it("reaches the node's script as it was, whatever the text", () => {
         const content = `${nasty}\n\n    indented\nfile: /etc/passwd 0644\nnode: other\n`;
         const text = renderBundle({
@@ -126,6 +133,7 @@ describe("kit", () => {
     function bootstrap(
         prepare: (at: { home: string; upload: string; lib: string; kit: string; run: string }) => void,
         folder = mkdtempSync(join(tmpdir(), "k3s-ha-kit-")),
+        env: Readonly<Record<string, string>> = {},
     ): { status: number | null; stdout: string; stderr: string; folder: string; kit: string; home: string[] } {
         const [home, lib, run] = ["home", "lib", "run"].map((name) => join(folder, name)) as [string, string, string];
         for (const dir of [home, lib, run]) mkdirSync(dir, { recursive: true });
@@ -140,6 +148,7 @@ describe("kit", () => {
             cwd: home,
             input: "node: a\n",
             encoding: "utf8",
+            env: { ...process.env, ...env },
         });
         return { status, stdout, stderr, folder, kit: installed, home: readdirSync(home) };
     }
@@ -212,6 +221,16 @@ describe("kit", () => {
                 chmodSync(join(at.kit, "server.sh"), 0o777);
             }, folder),
         );
+    });
+
+    it("is installed whatever options of the shell start files have exported", () => {
+        const bin = mkdtempSync(join(tmpdir(), "k3s-ha-bin-"));
+        // As on hosts whose sh is bash, which takes them from there.
+        symlinkSync("/bin/bash", join(bin, "sh"));
+        assertInstalled(
+            bootstrap(send, undefined, { PATH: `${bin}:${process.env["PATH"]}`, SHELLOPTS: "noclobber:noglob" }),
+        );
+        rmSync(bin, { recursive: true });
     });
 
     it("is found where a removal left it, for the replacement", () => {
@@ -353,6 +372,20 @@ describe("advice on SSH failures", () => {
         [
             "ssh: handshake failed: ssh: unable to authenticate, attempted methods [none], no supported methods remain",
             /no key was offered/,
+        ],
+        [
+            "ssh: handshake failed: ssh: unable to authenticate, attempted methods [none], no supported methods remain",
+            /If there is one, sshd takes none: PubkeyAuthentication/,
+        ],
+        [
+            "ssh: handshake failed: ssh: unable to authenticate, attempted methods [none publickey], no supported methods remain",
+            /only root may write to that file.*must not be locked.*AuthenticationMethods/,
+        ],
+        ["ssh: handshake failed: ssh: overflow reading version string", /is no SSH server\. Is ssh\.port right/],
+        ["ssh: handshake failed: ssh: invalid packet length, packet too large", /is no SSH server/],
+        [
+            "Process exited with status 1: This service allows sftp connections only.",
+            /its commands do not: .*sftp connections only\. The user needs a shell/,
         ],
         ["ssh: handshake failed: EOF", /closed before the login.*MaxStartups/],
         [

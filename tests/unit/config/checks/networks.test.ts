@@ -57,6 +57,7 @@ const REFUSED: readonly Refusal[] = [
         /vpn\.networks\[0\]: "10\.8\.0\.0\/16" meets the pods' network/,
     ],
     ["a VPN in the pods' own network", { vpn: { networks: ["10.42.9.0/24"] } }, /vpn\.networks\[0\]: /],
+    ["an empty network", config({ "service-cidr": "" }), /server\.config\.service-cidr: "" must be a network/],
     ["no network", config({ "cluster-cidr": "ten" }), /server\.config\.cluster-cidr: "ten" must be a network/],
     [
         "an address for a network",
@@ -75,6 +76,31 @@ const REFUSED: readonly Refusal[] = [
         /cluster-dns: "10\.96\.0\.10" lies outside of the services' network 10\.43\.0\.0\/16/,
     ],
     ["a DNS at the API's address", config({ "cluster-dns": "10.43.0.1" }), /cluster-dns: .*that of Service kubernetes/],
+    [
+        "services' network that an older kube-apiserver does not take",
+        { version: "v1.33.4+k3s1", server: { config: { "service-cidr": "10.96.0.0/11" } } },
+        /service-cidr: "10\.96\.0\.0\/11" is too large: the kube-apiserver of v1\.33\.4.*take a \/12 or smaller/,
+    ],
+    [
+        "a pods' network of IPv6 that the controller manager does not take",
+        config({ "cluster-cidr": "fd00:50::/47" }, one("fd12::1")),
+        /cluster-cidr: .*is too large.*take a \/48 or smaller/,
+    ],
+    [
+        "an external address that is the host's own",
+        one("10.0.0.1", { externalAddress: "127.0.0.1" }),
+        /nodes\[0\]\.externalAddress: "127\.0\.0\.1" is no address at which others reach/,
+    ],
+    [
+        "a link-local external address",
+        one("10.0.0.1", { externalAddress: "169.254.3.4" }),
+        /nodes\[0\]\.externalAddress: .*is no address/,
+    ],
+    [
+        "an API for users there",
+        { kubeconfig: { server: "https://10.43.9.9:6443" } },
+        /^k3s-ha:kubeconfig\.server: "10\.43\.9\.9" lies in the services' network/,
+    ],
     ["a DNS that is none", config({ "cluster-dns": "dns" }), /cluster-dns: "dns" must be an address/],
     [
         "a domain that is none",
@@ -127,6 +153,7 @@ describe("networks", () => {
             "smaller parts of the pods' network",
             config({ "cluster-cidr": "10.52.0.0/23", "kube-controller-manager-arg": ["node-cidr-mask-size=26"] }),
         ],
+        ["many Services with a release that takes them", config({ "service-cidr": "10.96.0.0/11" })],
         ["a cluster of IPv6", config({ "cluster-cidr": "fd00:50::/56" }, one("fd12::1"))],
     ] as const)
         it(`accepts ${what}`, () => assert.deepEqual(mistakes(settings), []));

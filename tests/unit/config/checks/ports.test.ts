@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { listenPlaces } from "../../../../components/haproxy";
 import { refusesEach, type Refusal } from "../../helpers/refusals";
-import { mistakes } from "../../helpers/settings";
+import { checkSpec } from "../../../../components/config/check";
+import { mistakes, node, settings } from "../../helpers/settings";
 
 const bind = (...listen: string[]) => ({
     proxy: {
@@ -77,7 +78,114 @@ const REFUSED: readonly Refusal[] = [
     [
         "the kubelet's own port",
         { kubelet: { readOnlyPort: 1936 } },
-        /proxy\.stats\.port: 1936 is also kubelet\.readOnlyPort/,
+        /proxy\.stats\.port: 1936 is also k3s-ha:kubelet\.readOnlyPort/,
+    ],
+    [
+        "each of the kubelet's ports",
+        { kubelet: { port: 10250, healthzPort: 16443 } },
+        /proxy\.port: 16443 is also k3s-ha:kubelet\.healthzPort/,
+    ],
+    [
+        "a flag's port",
+        config({ "kube-proxy-arg": ["metrics-bind-address=0.0.0.0:1936"] }, {}),
+        /proxy\.stats\.port: 1936 is also k3s-ha:server\.config\.kube-proxy-arg\[0\]/,
+    ],
+    [
+        "one of etcd's own",
+        config({ "etcd-arg": "listen-metrics-urls=http://127.0.0.1:2381,http://10.0.0.1:8405" }, bind("*:8405")),
+        /8405 is also k3s-ha:server\.config\.etcd-arg\[0\]/,
+    ],
+    [
+        "a balancer of a server's agent",
+        config({ "lb-server-port": 16443 }, {}),
+        /proxy\.port: 16443 is also k3s-ha:server\.config\.lb-server-port/,
+    ],
+    [
+        "a port of k3s's moved onto another one",
+        { agent: { config: { "kubelet-arg": ["healthz-port=10250"] } } },
+        /^k3s-ha:agent\.config\.kubelet-arg\[0\]: "healthz-port=10250" takes port 10250, which is used by k3s: the kubelet/,
+    ],
+    [
+        "a port of k3s's among the NodePorts",
+        { kubelet: { readOnlyPort: 31000 } },
+        /^k3s-ha:kubelet\.readOnlyPort: 31000 takes port 31000, which lies in the range of NodePort/,
+    ],
+    [
+        "sshd where Traefik's rule takes it",
+        { ssh: { port: 443 } },
+        /^k3s-ha:ssh\.port: 443 is taken on every node by ServiceLB.*could not log in any more\. Let sshd/,
+    ],
+    [
+        "sshd among the NodePorts",
+        { nodes: [node("a", "server", "10.0.0.1", { ssh: { port: 30022, hostKey: "ssh-ed25519 AAAA" } })] },
+        /^k3s-ha:nodes\[0\]\.ssh\.port: 30022 lies in the range of NodePort services/,
+    ],
+    [
+        "a bind in a line that the model does not know",
+        {
+            proxy: {
+                haproxy: {
+                    frontend: [
+                        { name: "web", bind: [{ listen: "127.0.0.1:8000" }], raw_options: ["bind *:10250 ssl crt /x"] },
+                    ],
+                },
+            },
+        },
+        /^k3s-ha:proxy\.haproxy\.frontend\[0\]\.raw_options\[0\]: "\*:10250" 10250 is used by k3s/,
+    ],
+    [
+        "haproxy's own socket in such a line",
+        { proxy: { haproxy: { global: { raw_options: ["stats socket ipv4@127.0.0.1:2381 level admin"] } } } },
+        /proxy\.haproxy\.global\.raw_options\[0\]: .*2381 is used by k3s: etcd/,
+    ],
+    [
+        "haproxy's peers",
+        {
+            proxy: {
+                haproxy: { global: { peers: [{ name: "p", peers: [{ name: "a", listen: "10.90.0.11:10256" }] }] } },
+            },
+        },
+        /proxy\.haproxy\.global\.peers\[0\]\.peers\[0\]\.listen: .*10256 is used by k3s/,
+    ],
+    [
+        "an own frontend that takes the API's place away",
+        {
+            proxy: {
+                haproxy: {
+                    frontend: [
+                        {
+                            name: "kubernetes_master_kube_api",
+                            bind: [{ listen: "127.0.0.1:8443" }],
+                            default_backend: "dev-kube-api",
+                        },
+                    ],
+                },
+            },
+        },
+        /^k3s-ha:proxy\.haproxy: leaves nothing that listens at 127\.0\.0\.1:16443, .*default_backend dev-kube-api/,
+    ],
+    [
+        "an own frontend there with another backend",
+        {
+            proxy: {
+                haproxy: {
+                    frontend: [
+                        {
+                            name: "kubernetes_master_kube_api",
+                            bind: [{ listen: "127.0.0.1:16443" }],
+                            default_backend: "other",
+                        },
+                    ],
+                    backend: [{ name: "other", balance: "first" }],
+                },
+            },
+        },
+        /^k3s-ha:proxy\.haproxy\.frontend\[0\]\.default_backend: must be dev-kube-api for what listens/,
+    ],
+    [
+        "an own stats section at another port than the outputs name",
+        { proxy: { haproxy: { listen: [{ name: "stats", bind: [{ listen: "*:8404" }] }] } } },
+        /^k3s-ha:proxy\.haproxy: leaves nothing that listens at 10\.90\.0\.\d+:1936, .*set k3s-ha:proxy\.stats/,
     ],
 ];
 
@@ -105,10 +213,39 @@ describe("ports", () => {
                 },
             },
         ],
+        ["sshd at 443 without ServiceLB", config({ disable: ["servicelb"] }, { ssh: { port: 443 } })],
+        ["k3s's own ports written out", { kubelet: { port: 10250, readOnlyPort: 0 } }],
+        [
+            "metrics for Prometheus",
+            config(
+                {
+                    "etcd-arg": ["listen-metrics-urls=http://0.0.0.0:2381"],
+                    "kube-proxy-arg": "metrics-bind-address=0.0.0.0:10249",
+                },
+                {},
+            ),
+        ],
         ["one port on two addresses", bind("127.0.0.1:8443", "10.90.0.1:8443")],
         ["vxlan's port where flannel is another one", config({ "flannel-backend": "host-gw" }, bind("udp@:8472"))],
     ] as const)
         it(`accepts ${what}`, () => assert.deepEqual(mistakes(settings), []));
+
+    it("warns where it cannot know", () => {
+        const warned = (more: object): string => checkSpec(settings(more)).warnings.join("\n");
+        const forwarded = node("a", "server", "10.0.0.1", {
+            ssh: { host: "203.0.113.7", port: 443, hostKey: "ssh-ed25519 AAAA" },
+        });
+        assert.match(
+            warned({ nodes: [forwarded] }),
+            /nodes\[0\]\.ssh\.port: 443 is taken on every node by ServiceLB.*not one that is forwarded/,
+        );
+        const wireguard = { server: { config: { "flannel-backend": "wireguard-native" } } };
+        assert.match(
+            warned({ ...wireguard, vpn: { unit: "wg-quick@wg0.service" } }),
+            /takes UDP 51820 .*usual port of wg-quick@wg0\.service.*another ListenPort/,
+        );
+        assert.equal(warned({ ...wireguard, vpn: { unit: "tailscaled.service" } }), "");
+    });
 
     it("tells binds beside all other mistakes", () => {
         const lines = mistakes({ ...bind("*:6443"), token: "K10abcdefghijkl" });

@@ -106,6 +106,18 @@ describe("secrets in clear", () => {
             );
     });
 
+    it("does not show one in another mistake of its value", () => {
+        for (const more of [
+            { server: { config: { "etcd-s3-proxy": [`http://u:${SECRET}@p.example`] } } },
+            { readiness: "scoped", server: { config: { "kube-apiserver-arg": [`oidc-client-secret=${SECRET}`] } } },
+            { kubeconfig: { server: `https://u:${SECRET}@10.0.0.1:6443` } },
+            { download: { baseUrl: `https://u:${SECRET}@mirror.example` } },
+        ]) {
+            const lines = mistakes(more);
+            assert.ok(lines.length > 0 && !lines.join("\n").includes(SECRET), lines.join("\n"));
+        }
+    });
+
     it("takes them where they are encrypted", () => {
         for (const [what, more] of REFUSED) {
             const [key = ""] = Object.keys(more);

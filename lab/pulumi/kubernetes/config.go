@@ -38,7 +38,7 @@ func (c *cluster) configure(_ context.Context, r p.ConfigureRequest) error {
 	get := func(name string) string { return r.Variables["kubernetes:config:"+name] }
 	for _, name := range refused {
 		if get(name) != "" {
-			return fmt.Errorf("the lab's plugin for kubernetes (lab/pulumi/kubernetes) does not know the provider's setting %s", name)
+			return fmt.Errorf("the lab's plugin lab/pulumi/kubernetes does not know the provider's setting %s", name)
 		}
 	}
 	if get("enableServerSideApply") == "false" {
@@ -64,8 +64,8 @@ func (c *cluster) configure(_ context.Context, r p.ConfigureRequest) error {
 	if err != nil {
 		return err
 	}
-	// The official provider reads all schemas at every start, which are large and which a patch does not need. The error of
-	// this small request differs in the path only.
+	// The official provider reads all schemas at every start, which are large and which a patch does not need. The error
+	// of this small request differs in the path only.
 	if _, err := discover.ServerVersion(); err != nil {
 		c.unreachable = "unable to load schema information from the API server: " +
 			strings.Replace(err.Error(), "/version?", "/openapi/v2?", 1)

@@ -1,6 +1,6 @@
 // pulumi-resource-kubernetes is the lab's stand-in for the Pulumi package "kubernetes", whose official provider takes
-// nine minutes of two cores to compile: the provider and ClusterRolePatch, as the official one does them, with the settings
-// that this program uses. `official` has that one, and a test compares the two.
+// nine minutes of two cores to compile: the provider and ClusterRolePatch, as the official one does them, with the
+// settings that this program uses. `official` has that one, and a test compares the two.
 package main
 
 import (
@@ -59,8 +59,8 @@ func provider() p.Provider {
 	return all
 }
 
-// server answers DiffConfig itself: the framework tells replaced properties from changed ones only by a detailed diff, and a
-// preview shows that otherwise than what the official provider says.
+// server answers DiffConfig itself: the framework tells replaced properties from changed ones only by a detailed diff,
+// and a preview shows that otherwise than what the official provider says.
 type server struct{ rpc.ResourceProviderServer }
 
 func (server) DiffConfig(_ context.Context, req *rpc.DiffRequest) (*rpc.DiffResponse, error) {

@@ -39,12 +39,12 @@ type Role struct {
 }
 
 type Metadata struct {
-	Name        *string           `pulumi:"name,optional" json:"name"`
+	Name        *string           `pulumi:"name,optional" json:"name,omitempty"`
 	Annotations map[string]string `pulumi:"annotations,optional" json:"annotations,omitempty"`
 }
 
 type Rule struct {
-	Verbs           []string `pulumi:"verbs,optional" json:"verbs"`
+	Verbs           []string `pulumi:"verbs,optional" json:"verbs,omitempty"`
 	APIGroups       []string `pulumi:"apiGroups,optional" json:"apiGroups,omitempty"`
 	Resources       []string `pulumi:"resources,optional" json:"resources,omitempty"`
 	ResourceNames   []string `pulumi:"resourceNames,optional" json:"resourceNames,omitempty"`
@@ -163,12 +163,11 @@ func (p *ClusterRolePatch) Read(ctx context.Context, r infer.ReadRequest[Role, R
 }
 
 func (p *ClusterRolePatch) Delete(ctx context.Context, r infer.DeleteRequest[Role]) (infer.DeleteResponse, error) {
-	resp := infer.DeleteResponse{}
 	if p.unreachable != "" {
-		return resp, p.withoutCluster(ctx, "configured Kubernetes cluster is unreachable. If the cluster was deleted, you "+
-			"can remove this resource from Pulumi state "+forget)
+		return infer.DeleteResponse{}, p.withoutCluster(ctx, "configured Kubernetes cluster is unreachable. If the "+
+			"cluster was deleted, you can remove this resource from Pulumi state "+forget)
 	}
-	return resp, p.relinquish(ctx, r.State)
+	return infer.DeleteResponse{}, p.relinquish(ctx, r.State)
 }
 
 // withoutCluster ends a call that asks an unreachable cluster: by the given error, or by forgetting the resource.

@@ -27,8 +27,8 @@ var metadata = map[tokens.Type]string{
 	"random:index/randomString:RandomString":     `{"schema_version":"2"}`,
 }
 
-// provider is what the framework makes of the types, with a state as the official provider's: the framework's types cannot
-// have its fields `id` and `__meta`. Every change replaces.
+// provider is what the framework makes of the types, with a state as the official provider's: the framework's types
+// cannot have its fields `id` and `__meta`. Every change replaces.
 func provider() p.Provider {
 	own := infer.Provider(infer.Options{Resources: []infer.InferredResource{
 		infer.Resource(&RandomPassword{}), infer.Resource(&RandomString{}), infer.Resource(&RandomId{}),

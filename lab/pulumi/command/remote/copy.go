@@ -56,10 +56,9 @@ func (*CopyToRemote) Create(ctx context.Context, r infer.CreateRequest[CopyToRem
 	if r.DryRun {
 		return response, nil
 	}
-	if err := r.Inputs.copy(ctx); err != nil {
-		return response, err
+	if err = r.Inputs.copy(ctx); err == nil {
+		response.ID, err = resource.NewUniqueHex("", 8, 0)
 	}
-	response.ID, err = resource.NewUniqueHex("", 8, 0)
 	return response, err
 }
 

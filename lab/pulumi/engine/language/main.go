@@ -135,8 +135,7 @@ func (h *host) InstallDependencies(req *pulumirpc.InstallDependenciesRequest, st
 }
 
 func (h *host) Run(_ context.Context, req *pulumirpc.RunRequest) (*pulumirpc.RunResponse, error) {
-	// Texts always have a JSON.
-	config, _ := json.Marshal(req.Config)
+	config, _ := json.Marshal(req.Config) // Texts always have a JSON.
 	secrets, _ := json.Marshal(append([]string{}, req.ConfigSecretKeys...))
 	args := []string{
 		"--monitor", req.MonitorAddress, "--engine", h.engine, "--organization", req.Organization,

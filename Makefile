@@ -26,10 +26,11 @@ lab-down: ## removes every trace of the lab
 	lab/lab down
 
 .PHONY: check
-check: deps ## lint, format, types, prose, shellcheck: fast
+check: deps ## lint, format, types, generated files, prose, shellcheck: fast
 	npx eslint . --max-warnings 0
 	npx prettier --check --log-level warn .
 	npx tsc --noEmit
+	npm run --silent settings -- --check
 	npm run --silent prose
 	shellcheck $$(git ls-files -co --exclude-standard '*.sh' lab/lab .ci/run)
 	test -z "$$(gofmt -l lab)"

@@ -15,7 +15,8 @@ import { ClusterSecrets } from "./secrets";
 import { servers, type ClusterSpec, type NodeSpec } from "./model/cluster";
 import { factsOf } from "./config/transition";
 import type { ClusterHooks } from "./hooks";
-import { urlHost } from "./model/values";
+import { READINESS } from "./model/readiness";
+import { urlHost } from "./values";
 
 /** Arguments of {@link Cluster}. */
 export interface ClusterArgs {
@@ -166,7 +167,7 @@ export class Cluster extends pulumi.ComponentResource {
         );
 
         const proofAfter: pulumi.Resource[] = [last];
-        if (spec.readiness === "anonymous") {
+        if (READINESS[spec.readiness].cutsPublicRole) {
             // As soon as one master serves: the role is the cluster's, so the others come up with it cut down. None waits for it.
             const viewer = new PublicInfoViewer(
                 `${name}-public-info-viewer`,

@@ -1,5 +1,5 @@
 /** Asks the hosts of a stack, each in one SSH session, some at a time. */
-import { PUBLIC_PATHS } from "../../components/model/readiness";
+import { PUBLIC_PATHS, READINESS } from "../../components/model/readiness";
 import { KIT_DIR } from "../../components/model/paths";
 import { asRoot } from "../../components/remote/login-shell";
 import { sideBySide, withSessions } from "../ssh-sessions";
@@ -24,7 +24,7 @@ export function question(spec: ClusterSpec, node: NodeSpec): string {
     const script = `${KIT_DIR}/drift.sh`;
     const ofCluster =
         node.name === spec.founder
-            ? ` --nodes${spec.readiness === "anonymous" ? ` --public=${PUBLIC_PATHS.join(",")}` : ""}`
+            ? ` --nodes${READINESS[spec.readiness].cutsPublicRole ? ` --public=${PUBLIC_PATHS.join(",")}` : ""}`
             : "";
     return `if test -e ${script}; then ${asRoot(node.ssh)}sh ${script}${ofCluster}; else echo "prepare: ${script} is missing"; fi`;
 }

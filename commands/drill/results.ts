@@ -33,9 +33,9 @@ export function obstacles(spec: ClusterSpec, views: ReadonlyMap<string, View | s
         .sort();
     const live = spec.nodes.filter((n) => !n.lost);
     const found: string[] = [];
-    if (spec.datastore !== "etcd" || masters.length < 3)
+    if (spec.server.datastore !== "etcd" || masters.length < 3)
         found.push(
-            `${masters.length} masters on ${spec.datastore}: etcd survives the stop of one only where there are three or more`,
+            `${masters.length} masters on ${spec.server.datastore}: etcd survives the stop of one only where there are three or more`,
         );
     for (const { name, role } of live) {
         const view = views.get(name);

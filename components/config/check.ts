@@ -14,10 +14,10 @@ import { checkVersion } from "./checks/version";
 import { checkWaits } from "./checks/waits";
 import { SpecError, configPath, isSecretKey, problemsOf, shown } from "./problems";
 import type { Problem } from "../haproxy/model";
-import { fill, nodeSpec, portsOf, type Surroundings } from "./fill";
-import { stackSchema } from "./schema";
+import { fill, nodeSpec, type Surroundings } from "./fill";
+import { stackSchema, type WrittenSettings } from "../settings";
 import type { ClusterSpec } from "../model/cluster";
-import { parseK3sVersion, type K3sVersion } from "../model/values";
+import { parseK3sVersion, type K3sVersion } from "../values";
 
 /** A spec and what the user should be told about it in every run. */
 export interface CheckedSpec {
@@ -36,6 +36,8 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
         throw new SpecError([...problemsOf(parsed.error, raw), ...relationsOfParts(raw)]);
     }
     const settings = parsed.data;
+    // For what is refused only where the user wrote it, and not when it has its default.
+    const written = raw as WrittenSettings;
     const problems: Problem[] = [];
     const warnings: string[] = [];
     const report = (path: readonly PropertyKey[], value: unknown, message: string): void => {
@@ -48,16 +50,16 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkNodes(settings.nodes, report, warnings);
     checkVersion(settings, version, report);
     checkNetworks(settings, report);
-    checkPorts(settings, portsOf(settings.proxy), report, warnings);
+    checkPorts(settings, report, warnings);
     checkK3sConfig(settings, report);
     checkWaits(settings, report);
     checkDatastore(settings, report);
-    checkSnapshots(settings, report);
+    checkSnapshots(settings, written, report);
     checkSecrets(settings, report);
     checkAuthentication(settings, report);
     checkClearSecrets(settings, around.encrypted ?? new Set(), report, warnings);
     checkFiles(settings, report);
-    checkSeed(settings, report);
+    checkSeed(written, report);
     checkAdoption(settings, report);
     checkEncrypted(around.encrypted, report);
     const nodes = settings.nodes.map((node, i) => nodeSpec(node, i, settings, around, report));

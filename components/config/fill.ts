@@ -2,9 +2,9 @@
 import type { Report } from "./problems";
 import { K3S_KEYS } from "./k3s-keys";
 import { knownHostKey } from "./known-hosts";
-import type { NodeSettings, StackSettings } from "./schema";
+import { SECRET_SETTINGS, type NodeSettings, type OpenSettings, type StackSettings } from "../settings";
 import type { BastionSpec, ClusterSpec, K3sConfig, NodeSpec, Role, SshSpec } from "../model/cluster";
-import { durationMs, nodeNetworks, urlHost, entry } from "../model/values";
+import { durationMs, nodeNetworks, urlHost, entry } from "../values";
 
 /** What the caller has read for the settings: nothing here does I/O. */
 export interface Surroundings {
@@ -14,19 +14,6 @@ export interface Surroundings {
     readonly encrypted?: ReadonlySet<string>;
 }
 
-const DEFAULTS = {
-    proxyPort: 16443,
-    statsPort: 1936,
-    dialErrorLimit: 30,
-    rolloutAgents: 3,
-    baseUrl: "https://github.com/k3s-io/k3s/releases/download",
-} as const;
-
-/** The proxy's own ports on every node. */
-export function portsOf(proxy: StackSettings["proxy"]): { proxyPort: number; statsPort: number } {
-    return { proxyPort: proxy.port ?? DEFAULTS.proxyPort, statsPort: proxy.stats?.port ?? DEFAULTS.statsPort };
-}
-
 function sshSpec(
     node: NodeSettings,
     i: number,
@@ -34,10 +21,16 @@ function sshSpec(
     around: Surroundings,
     report: Report,
 ): SshSpec {
+    const {
+        bastion: shared,
+        insecureIgnoreHostKey: insecure,
+        knownHosts: _k,
+        privateKeyFile: _p,
+        ...all
+    } = settings.ssh;
     const host = node.ssh?.host ?? node.address;
-    const port = node.ssh?.port ?? settings.ssh.port ?? 22;
-    const user = node.ssh?.user ?? settings.ssh.user ?? "root";
-    const insecure = settings.ssh.insecureIgnoreHostKey === true;
+    const port = node.ssh?.port ?? all.port;
+    const user = node.ssh?.user ?? all.user;
     const keyOf = (own: string | undefined, h: string, p: number, path: readonly PropertyKey[]): string | undefined => {
         if (insecure) return undefined;
         const key = own ?? knownHostKey(around.knownHosts ?? "", h, p);
@@ -50,25 +43,25 @@ function sshSpec(
         }
         return key;
     };
-    const b = node.ssh?.bastion ?? settings.ssh.bastion;
+    const b = node.ssh?.bastion ?? shared;
     const bastion: BastionSpec | undefined = b && {
         host: b.host,
-        port: b.port ?? 22,
+        port: b.port,
         user: b.user ?? user,
         hostKey: keyOf(
             b.hostKey,
             b.host,
-            b.port ?? 22,
+            b.port,
             node.ssh?.bastion ? ["nodes", i, "ssh", "bastion", "hostKey"] : ["ssh", "bastion", "hostKey"],
         ),
     };
     return {
+        ...all,
         host,
         port,
         user,
         hostKey: keyOf(node.ssh?.hostKey, host, port, ["nodes", i, "ssh", "hostKey"]),
         bastion,
-        dialErrorLimit: settings.ssh.dialErrorLimit ?? DEFAULTS.dialErrorLimit,
     };
 }
 
@@ -79,19 +72,12 @@ export function nodeSpec(
     around: Surroundings,
     report: Report,
 ): NodeSpec {
-    const shared = (node.role === "server" ? settings.server.config : settings.agent.config) ?? {};
+    const shared = node.role === "server" ? settings.server.config : settings.agent.config;
     return {
-        name: node.name,
-        role: node.role,
-        address: node.address,
-        externalAddress: node.externalAddress,
+        ...node,
         ssh: sshSpec(node, i, settings, around, report),
-        labels: node.labels ?? {},
-        taints: node.taints ?? [],
-        config: joined(node.role, shared, node.config ?? {}),
-        rebuilt: node.rebuilt ?? 0,
-        lost: node.lost ?? false,
-        throughProxy: node.throughProxy ?? settings.agent.throughProxy ?? true,
+        config: joined(node.role, shared, node.config),
+        throughProxy: node.throughProxy ?? settings.agent.throughProxy,
     };
 }
 
@@ -106,82 +92,65 @@ function joined(role: Role, shared: K3sConfig, own: K3sConfig): K3sConfig {
     return merged;
 }
 
-function proxySpec(proxy: StackSettings["proxy"], networks: readonly string[]): ClusterSpec["proxy"] {
+function proxySpec(proxy: StackSettings["proxy"], networks: string[]): ClusterSpec["proxy"] {
+    const { stats } = proxy;
     return {
-        preset: proxy.preset ?? "recommended",
-        port: portsOf(proxy).proxyPort,
-        ipv6: proxy.ipv6 ?? true,
+        ...proxy,
         stats: {
-            port: portsOf(proxy).statsPort,
-            address: proxy.stats?.address ?? (proxy.preset === "seed" ? "0.0.0.0" : "node"),
-            allowedNetworks: proxy.stats?.allowedNetworks ?? networks,
-            metricsPassword: proxy.stats?.metricsPassword ?? false,
-            admin: proxy.stats?.admin ?? proxy.preset === "seed",
+            ...stats,
+            address: stats.address ?? (proxy.preset === "seed" ? "0.0.0.0" : "node"),
+            allowedNetworks: stats.allowedNetworks ?? networks,
+            admin: stats.admin ?? proxy.preset === "seed",
         },
-        check: { ...proxy.check, verify: proxy.check?.verify ?? true },
-        balance: proxy.balance,
-        timeouts: proxy.timeouts,
-        maxconn: proxy.maxconn,
-        slowstart: proxy.slowstart,
-        observe: proxy.observe ?? false,
-        haproxy: proxy.haproxy,
     };
 }
 
 export function fill(settings: StackSettings, nodes: readonly NodeSpec[], confidential: boolean): ClusterSpec {
-    const { proxy, vpn } = settings;
+    const { ssh: _ssh, ...open } = openOf(settings);
+    const [{ config: _s, ...server }, { config: _a, ...agent }] = [open.server, open.agent];
     const live = nodes.filter((n) => n.role === "server" && !n.lost);
     const founder = live.find((n) => n.rebuilt === 0) ?? (live[0] as NodeSpec);
-    const networks = vpn.networks ?? nodeNetworks(nodes.map((n) => n.address));
-    const seconds = (text: string | undefined, standard: number): number =>
-        text === undefined ? standard : Math.ceil((durationMs(text) as number) / 1000);
+    const networks = open.vpn.networks ?? nodeNetworks(nodes.map((n) => n.address));
+    const seconds = (text: string): number => Math.ceil((durationMs(text) as number) / 1000);
+    const { drain, drainTimeout } = open.rollout;
     return deepFreeze({
-        cluster: settings.cluster,
-        version: settings.version,
-        readiness: settings.readiness,
+        ...open,
         nodes: [...nodes].sort((a, b) => (a.name < b.name ? -1 : 1)),
         founder: founder.name,
-        vpn: { interface: vpn.interface, unit: vpn.unit, networks },
-        proxy: proxySpec(proxy, networks),
-        jwt: settings.authentication.jwt ?? [],
-        kubelet: settings.kubelet,
-        registries: settings.registries,
-        download: {
-            baseUrl: (settings.download.baseUrl ?? DEFAULTS.baseUrl).replace(/\/+$/, ""),
-            sha256: settings.download.sha256 ?? {},
-            file: settings.download.file,
-        },
+        vpn: { ...open.vpn, networks },
+        proxy: proxySpec(open.proxy, networks),
+        download: { ...open.download, baseUrl: open.download.baseUrl.replace(/\/+$/, "") },
         kubeconfig: {
-            context: settings.kubeconfig.context ?? settings.cluster,
-            server: settings.kubeconfig.server ?? `https://${urlHost(founder.address)}:6443`,
+            ...open.kubeconfig,
+            context: open.kubeconfig.context ?? open.cluster,
+            server: open.kubeconfig.server ?? `https://${urlHost(founder.address)}:6443`,
         },
-        publicInfoViewer: settings.publicInfoViewer.via ?? "provider",
         host: {
-            packages: [...(settings.host.packages ?? [])].sort(),
-            sysctl: Object.fromEntries(Object.entries(settings.host.sysctl ?? {}).map(([k, v]) => [k, String(v)])),
-            files: (settings.host.files ?? []).map((f) => ({
-                path: f.path,
-                mode: f.mode ?? "0644",
-                content: f.content,
-            })),
+            ...open.host,
+            packages: [...open.host.packages].sort(),
+            sysctl: mapped(open.host.sysctl, String),
         },
-        timeouts: {
-            server: seconds(settings.timeouts.server, 300),
-            agent: seconds(settings.timeouts.agent, 300),
-            download: seconds(settings.timeouts.download, 600),
-        },
-        datastore: settings.server.datastore ?? "etcd",
+        timeouts: mapped(open.timeouts, seconds),
+        server,
+        agent,
         rollout: {
-            agents: settings.rollout.agents ?? DEFAULTS.rolloutAgents,
-            drainSeconds: settings.rollout.drain === true ? seconds(settings.rollout.drainTimeout, 300) : undefined,
-            leaveSeconds: seconds(settings.rollout.drainTimeout, 300),
+            ...open.rollout,
+            drainSeconds: drain ? seconds(drainTimeout) : undefined,
+            leaveSeconds: seconds(drainTimeout),
         },
-        allow: settings.allow,
-        snapshots: { ...settings.snapshots, beforeUpgrade: settings.snapshots.beforeUpgrade ?? true },
         confidential,
-        rotate: { token: 0, agentToken: 0, statsPassword: 0, metricsPassword: 0, certificates: 0, ...settings.rotate },
-        caHash: settings.caHash,
     });
+}
+
+/** The settings that may be shown: secrets never get into a spec. */
+function openOf(settings: StackSettings): OpenSettings {
+    return Object.fromEntries(
+        Object.entries(settings).filter(([key]) => !SECRET_SETTINGS.has(key)),
+    ) as unknown as OpenSettings;
+}
+
+function mapped<K extends string, V, W>(values: Readonly<Record<K, V>>, to: (value: V) => W): Record<K, W> {
+    return Object.fromEntries(Object.entries<V>(values).map(([key, value]) => [key, to(value)])) as Record<K, W>;
 }
 
 function deepFreeze<T>(value: T): T {

@@ -1,8 +1,9 @@
 /** One message per mistake, all at once: config path, value, what is allowed. */
 import type { z } from "zod";
 import type { Problem } from "../haproxy";
+import { SECRET_SETTINGS } from "../settings";
 
-export type { Problem };
+export { SECRET_SETTINGS, type Problem };
 
 /** Takes one mistake: where, what stood there (undefined: nothing, or a secret), what is allowed. */
 export type Report = (path: readonly PropertyKey[], value: unknown, message: string) => void;
@@ -25,17 +26,6 @@ export class SpecError extends Error {
         this.name = "SpecError";
     }
 }
-
-/** Settings that must be secret in the stack file, and whose values never appear in a message. */
-export const SECRET_SETTINGS: ReadonlySet<string> = new Set([
-    "token",
-    "agentToken",
-    "statsPassword",
-    "sshPrivateKey",
-    "sshPrivateKeyPassword",
-    "s3AccessKey",
-    "s3SecretKey",
-]);
 
 /** A path in the user's spelling. */
 export function configPath(path: readonly PropertyKey[]): string {

@@ -2,15 +2,13 @@
 import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
-import { SECRET_SETTINGS, shown } from "./problems";
+import { shown } from "./problems";
 import type { Problem } from "../haproxy/model";
-
-/** Settings whose config value is one text; all others are structures or numbers in YAML. */
-const TEXT: ReadonlySet<string> = new Set(["cluster", "version", "readiness", "caHash", ...SECRET_SETTINGS]);
+import { TEXT_SETTINGS } from "../settings";
 
 /** The value of a setting, from the text that Pulumi's configuration has of it. */
 export function settingOf(key: string, text: string): unknown {
-    if (TEXT.has(key)) return text;
+    if (TEXT_SETTINGS.has(key)) return text;
     try {
         return JSON.parse(text) as unknown;
     } catch {

@@ -4,7 +4,7 @@ import type { GivenSecrets, SshAccess } from "../model/credentials";
 import { checkSpec, type CheckedSpec } from "./check";
 import { SECRET_SETTINGS, SpecError } from "./problems";
 import type { Problem } from "../haproxy/model";
-import { stackSchema } from "./schema";
+import { stackSchema } from "../settings";
 import { fileText, settingOf } from "./source";
 
 /** Everything the program is told. */

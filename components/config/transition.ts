@@ -7,7 +7,7 @@ import type { Problem } from "../haproxy/model";
 import { settingConsequences, settingRefusals, unknownSettings } from "./founding";
 import { fixedSettings } from "../model/change-rules";
 import type { Allowance, ClusterSpec } from "../model/cluster";
-import { isIPv6Address, parseK3sVersion } from "../model/values";
+import { isIPv6Address, parseK3sVersion } from "../values";
 
 /** What of a spec decides about the next one; plain data that is kept in the state and shown in previews. */
 export interface ClusterFacts {
@@ -27,7 +27,7 @@ export interface ClusterFacts {
 export function factsOf(spec: ClusterSpec): ClusterFacts {
     return {
         version: spec.version,
-        datastore: spec.datastore,
+        datastore: spec.server.datastore,
         cluster: spec.cluster,
         founder: spec.founder,
         nodes: Object.fromEntries(

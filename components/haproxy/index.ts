@@ -11,8 +11,10 @@ export {
     seed,
     type CheckParams,
     type Master,
+    type PresetParams,
     type ProxyParams,
-    type Timeouts,
+    type StatsSettings,
 } from "./presets";
 export { header, hostPort, quote, renderHaproxy, since, type GroupMember, type RenderOptions } from "./render";
 export { explain, explainedParts } from "./remarks";
+export { proxySettings, type ProxySettings } from "./settings";

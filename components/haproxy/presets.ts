@@ -1,5 +1,7 @@
 import type { HaproxyConfig } from "./model";
 import { hostPort, since } from "./render";
+import { CHECK_TIMES, type ProxySettings } from "./settings";
+import type { Filled } from "../values";
 
 /** A master as the proxy sees it. `address` should be an IP address: a name that does not resolve stops haproxy. */
 export interface Master {
@@ -8,20 +10,8 @@ export interface Master {
     readonly port: number;
 }
 
-/** How the masters are asked whether they are up. Times are in haproxy's format ("500ms", "1s"). */
-export interface CheckParams {
-    /** Between two checks of a master that is up, and between two probes. Default 1s; on a VPN it must exceed four round trips plus jitter. */
-    readonly interval?: string;
-    /** Between two checks while the state changes. Default 500ms, 250ms when 200 is expected. */
-    readonly fastInterval?: string;
-    /** Between two checks of a master that is down. Default 2s. */
-    readonly downInterval?: string;
-    /** Successes until a master is up. Default 2. */
-    readonly rise?: number;
-    /** Failures until a master is down: no connection, no TLS, no answer, 503. Default 2. Another answer than the expected one drains. */
-    readonly fall?: number;
-    /** Limit of the HTTP answer alone. Default 3s when 401 is accepted, else 5s. */
-    readonly timeout?: string;
+/** How the masters are asked whether they are up: the user's settings, and what is no setting. */
+export interface CheckParams extends Omit<ProxySettings["check"], "verify"> {
     /** Default /readyz. */
     readonly path?: string;
     /** Host header and TLS name; must be a name in the masters' certificate. Default kubernetes. */
@@ -30,70 +20,32 @@ export interface CheckParams {
     readonly verify?: { readonly caFile: string } | "none";
 }
 
-export interface Timeouts {
-    /**
-     * Default 1s: how long a new connection waits for a silent master before it is given to another one. It also bounds
-     * the connect (up to haproxy 2.2 whatever `check.interval` is) and TLS handshake of a check: raise both together.
-     */
-    readonly connect?: string;
-    /** Before both sides are connected only (then `tunnel` holds). Default 1m. */
-    readonly client?: string;
-    /** Default 1m. */
-    readonly server?: string;
-    /** Silence on an established connection: watches, exec, logs -f. Default 4h, the kubelet's own idle limit. */
-    readonly tunnel?: string;
-    /** Default 10s. */
-    readonly queue?: string;
-    /** Half-closed connections. Default 30s each. */
-    readonly clientFin?: string;
-    readonly serverFin?: string;
-    /** How long connections may outlive a reload. Default 10m. */
-    readonly hardStopAfter?: string;
-}
+/** The settings of the stats page, with those that follow from others. */
+export type StatsSettings = Filled<ProxySettings["stats"], "address" | "allowedNetworks" | "admin">;
 
-/** What the presets need to know. */
-export interface ProxyParams {
+/** What both presets need to know. */
+export interface PresetParams {
     readonly cluster: string;
     /** Name of the backend. Default `<cluster>-kube-api`. */
     readonly backend?: string;
     /** At least one. Written sorted by name. */
     readonly masters: readonly Master[];
-    readonly frontend: {
-        /** On 127.0.0.1. The seed's is 16443. */
-        readonly port: number;
-        /** Listen on [::1] too: `localhost` may resolve to it first. */
-        readonly ipv6: boolean;
-    };
-    readonly stats: {
-        /** Where the stats page, /metrics and /healthz listen: the host's VPN address. */
-        readonly address: string;
-        readonly port: number;
-        /** CIDRs allowed besides the host itself. */
-        readonly allowedNetworks: readonly string[];
-        /** /metrics asks for a password too (users prometheus and admin). */
-        readonly metricsPassword: boolean;
-        /** Buttons on the stats page, from the host itself only. Any page in a browser there can press them (CSRF). */
-        readonly admin: boolean;
+    /** Port on 127.0.0.1; on [::1] too. */
+    readonly frontend: Pick<ProxySettings, "port" | "ipv6">;
+    readonly stats: Readonly<StatsSettings> & {
         /** Bind before the address exists: for hosts whose VPN comes up after haproxy. Default false; the program sets it. */
         readonly transparent?: boolean;
     };
     /** HTTP codes of a ready master: [401], [200], or [200, 401] while the mode changes. */
     readonly expect: readonly number[];
-    readonly check?: CheckParams;
-    /**
-     * Default random(10): of ten masters drawn the one with the fewest connections, in effect leastconn: a silent master keeps its
-     * connections, so new ones go elsewhere. leastconn itself lets a refused connection wait 1 s before it is given to another master
-     * (haproxy before 3.0, back_handle_st_cer), and cuts it when the dead master is marked down meanwhile.
-     */
-    readonly balance?: string;
-    readonly timeouts?: Timeouts;
-    /** Connections that the API frontend takes; the process takes twice as many. Default 2000. */
-    readonly maxconn?: number;
-    /** For instance 30s: a returned master gets its share of new connections slowly. Default: at once. */
-    readonly slowstart?: string;
-    /** Mark a master down after two failed connections, without waiting for checks. Default false: one hiccup of the
-     *  local network can mark down all of them. */
-    readonly observe?: boolean;
+}
+
+/** The user's settings that only `recommended` has; all have their defaults. */
+export type Tuning = Omit<ProxySettings, "preset" | "port" | "ipv6" | "stats" | "check" | "haproxy">;
+
+/** What the preset `recommended` needs to know. */
+export interface ProxyParams extends PresetParams, Readonly<Tuning> {
+    readonly check: CheckParams;
 }
 
 /** Where the masters' CA certificate lies on a host. */
@@ -135,7 +87,7 @@ export const placeholders = {
 } as const;
 
 /**
- * Defaults of the check by expected codes. Two failures in a row are a dead or silent master: detected after at most
+ * The check with what depends on the expected codes. Two failures in a row are a dead or silent master: detected after at most
  * interval + T + (fall - 1) x (fastInterval + T), with T = 1 s (timeout connect): 1 + 1 + 1.25 = 3.25 s.
  *
  * A master that answers, but not as expected, is no failure. /readyz 200 depends on etcd: while etcd elects a leader (5 to 10 s in
@@ -143,35 +95,25 @@ export const placeholders = {
  * leader. Such an answer drains instead (`error-status L7OKC`, from haproxy 2.4 on): nothing new goes there, what is open stays.
  * 503 is a failure: no apiserver has answered.
  */
-export function checkDefaults(expect: readonly number[]): Required<Omit<CheckParams, "verify">> {
-    const strict = !expect.includes(401);
+function checkOf({ check, expect, cluster }: ProxyParams): Required<CheckParams> {
+    const times = CHECK_TIMES[expect.includes(401) ? "unauthorized" : "ready"];
     return {
-        interval: "1s",
-        fastInterval: strict ? "250ms" : "500ms",
-        downInterval: "2s",
-        rise: 2,
-        fall: 2,
-        timeout: strict ? "5s" : "3s",
-        path: "/readyz",
-        host: "kubernetes",
+        ...check,
+        fastInterval: check.fastInterval ?? times.fastInterval,
+        timeout: check.timeout ?? times.timeout,
+        path: check.path ?? "/readyz",
+        host: check.host ?? "kubernetes",
+        verify: check.verify ?? { caFile: caFilePath(cluster) },
     };
 }
 
-type Defined<T> = { [K in keyof T]-?: Exclude<T[K], undefined> };
-
-/** `defaults` with what is given and not undefined. */
-function withDefaults<T extends object>(defaults: Defined<T>, given: T | undefined): Defined<T> {
-    const set = Object.entries(given ?? {}).filter(([, value]) => value !== undefined);
-    return { ...defaults, ...Object.fromEntries(set) } as Defined<T>;
-}
-
-function sortedMasters(p: ProxyParams): Master[] {
+function sortedMasters(p: PresetParams): Master[] {
     if (p.masters.length === 0) throw new RangeError("the proxy needs at least one master");
     return [...p.masters].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
 
 /** Name of the backend that the check decides about. */
-export function backendName(p: Pick<ProxyParams, "cluster" | "backend">): string {
+export function backendName(p: Pick<PresetParams, "cluster" | "backend">): string {
     return p.backend ?? `${p.cluster}-kube-api`;
 }
 
@@ -181,24 +123,10 @@ export function recommended(p: ProxyParams): HaproxyConfig {
     const probe = `${backend}-probe`;
     const unchecked = `${backend}-unchecked`;
     const masters = sortedMasters(p);
-    const { verify = { caFile: caFilePath(p.cluster) }, ...given } = p.check ?? {};
-    const check = withDefaults(checkDefaults(p.expect), given);
-    const timeouts = withDefaults<Timeouts>(
-        {
-            connect: "1s",
-            client: "1m",
-            server: "1m",
-            tunnel: "4h",
-            queue: "10s",
-            clientFin: "30s",
-            serverFin: "30s",
-            hardStopAfter: "10m",
-        },
-        p.timeouts,
-    );
+    const check = checkOf(p);
+    const { verify } = check;
+    const { timeouts, maxconn, balance } = p;
     const codes = [...p.expect].sort((a, b) => a - b).join(",");
-    const maxconn = p.maxconn ?? 2000;
-    const balance = p.balance ?? "random(10)";
     const loopback = p.stats.address.includes(":") ? "127.0.0.0/8 ::1" : "127.0.0.0/8";
     const networks = [loopback, ...p.stats.allowedNetworks].join(" ");
     const servers = masters.map(({ name, address, port }) => ({ name, listen: hostPort(address, port) }));
@@ -384,7 +312,7 @@ export function recommended(p: ProxyParams): HaproxyConfig {
  * global and defaults are the role's own defaults, without its ciphers of 2014 (RC4) and nbproc (gone in 2.5), and with
  * the chroot and the admin level of the socket from the distribution's file, which draining a master needs.
  */
-export function seed(p: ProxyParams): HaproxyConfig {
+export function seed(p: PresetParams): HaproxyConfig {
     const backend = backendName(p);
     return {
         global: {

@@ -272,12 +272,17 @@ ask() {
 }
 
 # The next worker takes every server for up until it has checked it, and then cuts what is just being opened to one that it finds
-# down. A master that is new is not there yet as a rule, so it is told that those begin as down.
+# down. A master that is new is not there yet as a rule, so it is told that those begin as down, and those that are down now where
+# another one is up.
 hand_over_states() {
     echo 1 >"$WORK/states"
     if ask "show servers state" >"$WORK/known" && [ -n "$BACKEND" ]; then
         awk -v backend="$BACKEND" '
-            NR == FNR { if ($2 == backend) { known[$4] = $5; if (pattern == "") pattern = $0 } else if ($1 == "#") head = $0; next }
+            NR == FNR {
+                if ($2 == backend) { known[$4] = $5; down[$4] = ($6 == 0); if ($6 != 0) some_up = 1; if (pattern == "") pattern = $0 }
+                else if ($1 == "#") head = $0
+                next
+            }
             pattern == "" { next }
             !begun { print head; begun = 1 }
             $1 == "backend" || $1 == "listen" || $1 == "frontend" { mine = ($1 == "backend" && $2 == backend); id = 0; next }
@@ -285,7 +290,7 @@ hand_over_states() {
                 id++
                 port = $3; sub(/.*:/, "", port)
                 address = $3; sub(/:[0-9]+$/, "", address); gsub(/[][]/, "", address)
-                if (($2 in known) && known[$2] == address) next
+                if (($2 in known) && known[$2] == address && !(some_up && down[$2])) next
                 # Operational state and health 0: down. The other fields are as those of a known server.
                 n = split(pattern, field, " ")
                 field[3] = id; field[4] = $2; field[5] = address; field[6] = 0; field[13] = 0; field[19] = port

@@ -4,7 +4,7 @@
  */
 import type { ClusterSpec, NodeSpec } from "./cluster";
 import { defaultDns, listOf, networksOf } from "./networks";
-import { isIPv6Address } from "./values";
+import { isIPv6Address } from "../values";
 
 /**
  * - `founding`: k3s fixes it in its data when the cluster is founded; a change is refused.

@@ -2,7 +2,7 @@
 import { X509Certificate } from "node:crypto";
 import { parse, stringify } from "yaml";
 import { servers, type ClusterSpec } from "./cluster";
-import { urlHost } from "./values";
+import { urlHost } from "../values";
 
 /** What kubeconfig.sh prints: the CA's hash as k3s's tokens carry it, and /etc/rancher/k3s/k3s.yaml. */
 export interface ClusterAccess {

@@ -1,6 +1,6 @@
 /** Networks as ranges of addresses, and what of a cluster's networks follows from its settings. Pure. */
 import { isIPv4, isIPv6 } from "node:net";
-import { canonicalAddress, isAddress, isCidr } from "./values";
+import { canonicalAddress, isAddress, isCidr } from "../values";
 
 /** A network, or one address, as a range. */
 export interface Network {

@@ -13,7 +13,7 @@ import {
 } from "../haproxy";
 import { servers, type ClusterSpec, type NodeSpec } from "./cluster";
 import { readyCodes } from "./readiness";
-import { canonicalAddress, urlHost } from "./values";
+import { canonicalAddress, urlHost } from "../values";
 
 /** The backend's name in haproxy, its metrics and its socket. */
 export function backendName(spec: ClusterSpec): string {
@@ -35,6 +35,7 @@ export function proxyParams(spec: ClusterSpec, node: NodeSpec): ProxyParams {
     const { proxy } = spec;
     const { verify, ...check } = proxy.check;
     return {
+        ...proxy,
         cluster: spec.cluster,
         backend: backendName(spec),
         masters: servers(spec).map((n) => ({ name: n.name, address: n.address, port: 6443 })),
@@ -47,11 +48,6 @@ export function proxyParams(spec: ClusterSpec, node: NodeSpec): ProxyParams {
         },
         expect: readyCodes(spec.readiness),
         check: { ...check, verify: verify ? { caFile: caFile(spec) } : "none" },
-        balance: proxy.balance,
-        timeouts: proxy.timeouts,
-        maxconn: proxy.maxconn,
-        slowstart: proxy.slowstart,
-        observe: proxy.observe,
     };
 }
 

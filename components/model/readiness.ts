@@ -1,42 +1,84 @@
 /** The readiness modes, for both sides: what k3s is told, what the proxies expect, what anyone may read. Pure. */
+import type { OpenSettings } from "../settings";
 import { AUTHN_FILE } from "./paths";
 
+/** A mode's name. */
+export type Readiness = OpenSettings["readiness"];
+
+/** Oldest patch by minor of Kubernetes 1.x that has a change (see `hasBackport`); newer minors have it too. */
+export type Backports = Readonly<Record<number, number>>;
+
+interface Mode {
+    /** Flags of the kube-apiserver. */
+    readonly apiserverArgs: readonly string[];
+    /** The value of the flag anonymous-auth that says the same as the mode, which a user may set too; none where that is a contradiction. */
+    readonly anonymousAuth: "true" | "false" | undefined;
+    /** k3s gets an AuthenticationConfiguration: it holds `authentication.jwt`, and the flags oidc-… cannot stand beside it. */
+    readonly authenticationFile: boolean;
+    /** ClusterRole system:public-info-viewer is cut down to the public paths. */
+    readonly cutsPublicRole: boolean;
+    /** HTTP code of the public paths on a ready master without credentials: what the proxies expect of /readyz. */
+    readonly open: number;
+    /** HTTP code of every other path without credentials. */
+    readonly closed: number;
+    /** Oldest releases of k3s that can do it; none: all that the program supports. */
+    readonly since: Backports | undefined;
+}
+
 /**
- * How the proxies tell that a master is ready, one setting for both sides:
- * - `unauthorized`: k3s as it comes, 401 expected; sees that the process is up, not that etcd answers.
+ * How the proxies tell that a master is ready, one row for both sides:
+ * - `unauthorized`: k3s unmodified, 401 expected; sees that the process is up, not that etcd answers.
  * - `anonymous`: anonymous-auth plus a ClusterRole that leaves the three health paths; 200 expected.
  * - `scoped`: an AuthenticationConfiguration that opens the three health paths only; 200 expected.
  */
-export type Readiness = "unauthorized" | "anonymous" | "scoped";
+export const READINESS: Readonly<Record<Readiness, Mode>> = {
+    unauthorized: {
+        apiserverArgs: [],
+        anonymousAuth: "false",
+        authenticationFile: false,
+        cutsPublicRole: false,
+        open: 401,
+        closed: 401,
+        since: undefined,
+    },
+    anonymous: {
+        apiserverArgs: ["anonymous-auth=true"],
+        anonymousAuth: "true",
+        authenticationFile: false,
+        cutsPublicRole: true,
+        open: 200,
+        closed: 403,
+        since: undefined,
+    },
+    scoped: {
+        apiserverArgs: [`authentication-config=${AUTHN_FILE}`],
+        anonymousAuth: undefined,
+        authenticationFile: true,
+        cutsPublicRole: false,
+        open: 200,
+        closed: 401,
+        // Older ones pass anonymous-auth beside the file, and the kube-apiserver ends with both (k3s-io/k3s#12245). 1.31 has the
+        // backport too, but Kubernetes there refuses `anonymous` in the file (AnonymousAuthConfigurableEndpoints is alpha until 1.32).
+        since: { 32: 5, 33: 1 },
+    },
+};
 
 /** What stays readable without credentials. */
 export const PUBLIC_PATHS: readonly string[] = ["/healthz", "/livez", "/readyz"];
 
-/** The kube-apiserver flags that a readiness mode needs. */
-export function readinessArgs(readiness: Readiness): string[] {
-    switch (readiness) {
-        case "unauthorized":
-            return [];
-        case "anonymous":
-            return ["anonymous-auth=true"];
-        case "scoped":
-            return [`authentication-config=${AUTHN_FILE}`];
-    }
-}
+/** Paths that must not be, as samples of all others. */
+const CLOSED_PATHS: readonly string[] = ["/version", "/api", "/metrics", "/api/v1/namespaces/kube-system/secrets"];
 
 /** HTTP codes that a ready master gives an anonymous GET /readyz. */
 export function readyCodes(readiness: Readiness): number[] {
-    return readiness === "unauthorized" ? [401] : [200];
+    return [READINESS[readiness].open];
 }
 
 /** Path and HTTP code that a client without credentials must get in a readiness mode. */
 export function anonymousSurface(readiness: Readiness): (readonly [path: string, code: number])[] {
-    const open = readiness === "unauthorized" ? 401 : 200;
-    const closed = readiness === "anonymous" ? 403 : 401;
+    const { open, closed } = READINESS[readiness];
     return [
         ...PUBLIC_PATHS.map((path) => [path, open] as const),
-        ...["/version", "/api", "/metrics", "/api/v1/namespaces/kube-system/secrets"].map(
-            (path) => [path, closed] as const,
-        ),
+        ...CLOSED_PATHS.map((path) => [path, closed] as const),
     ];
 }

@@ -4,7 +4,7 @@ import type { BundleFile } from "../remote/bundle";
 import { AUTHN_FILE, KIT_DIR } from "../model/paths";
 import type { ClusterSpec, K3sConfig, NodeSpec } from "../model/cluster";
 import { backendName } from "../model/proxy";
-import { readinessArgs } from "../model/readiness";
+import { PUBLIC_PATHS, READINESS } from "../model/readiness";
 
 const CONF = "/etc/rancher/k3s";
 /**
@@ -72,7 +72,7 @@ export function nodeConfig(spec: ClusterSpec, node: NodeSpec): Record<string, un
     const names = [...new Set([...list(node.config["tls-san"]), ...certificateNames(spec)])];
     if (names.length > 0) own["tls-san"] = names;
     Object.assign(own, snapshotConfig(spec));
-    const args = [...new Set([...list(node.config["kube-apiserver-arg"]), ...readinessArgs(spec.readiness)])];
+    const args = [...new Set([...list(node.config["kube-apiserver-arg"]), ...READINESS[spec.readiness].apiserverArgs])];
     if (args.length > 0) own["kube-apiserver-arg"] = args;
     return own;
 }
@@ -120,12 +120,12 @@ export function registration(node: NodeSpec): Record<string, string[]> {
  * Who may ask without credentials in mode `scoped`, and whose tokens are taken beside k3s's own: the three health paths, by exact match. Without the section `anonymous`
  * anonymous access would be fully on. The version of the API is v1 from Kubernetes 1.34.
  */
-export function authenticationConfig(version: string, jwt: ClusterSpec["jwt"] = []): string {
+export function authenticationConfig(version: string, jwt: ClusterSpec["authentication"]["jwt"] = []): string {
     const minor = Number(/^v1\.(\d+)\./.exec(version)?.[1] ?? 0);
     return quotedYaml({
         apiVersion: `apiserver.config.k8s.io/${minor >= 34 ? "v1" : "v1beta1"}`,
         kind: "AuthenticationConfiguration",
-        anonymous: { enabled: true, conditions: ["/healthz", "/livez", "/readyz"].map((path) => ({ path })) },
+        anonymous: { enabled: true, conditions: PUBLIC_PATHS.map((path) => ({ path })) },
         ...(jwt.length > 0 ? { jwt } : {}),
     });
 }
@@ -142,8 +142,12 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
             content: quotedYaml(registration(node)),
         });
     }
-    if (node.role === "server" && spec.readiness === "scoped") {
-        files.push({ path: AUTHN_FILE, mode: "0600", content: authenticationConfig(spec.version, spec.jwt) });
+    if (node.role === "server" && READINESS[spec.readiness].authenticationFile) {
+        files.push({
+            path: AUTHN_FILE,
+            mode: "0600",
+            content: authenticationConfig(spec.version, spec.authentication.jwt),
+        });
     }
     if (Object.keys(spec.registries).length > 0) {
         files.push({ path: `${CONF}/registries.yaml`, mode: "0600", content: quotedYaml(spec.registries) });

@@ -47,7 +47,7 @@ export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
     const onServers =
         node.role === "server"
             ? {
-                  datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
+                  datastore: spec.server.datastore === "sqlite" ? "sqlite" : undefined,
                   snapshot: spec.snapshots.beforeUpgrade && node.name === spec.founder ? "before-upgrade" : undefined,
                   rotates: node.name === spec.founder ? "yes" : undefined,
               }

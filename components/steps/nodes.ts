@@ -11,7 +11,7 @@ export function fenceBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
     return {
         settings: {
             node: node.name,
-            datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
+            datastore: spec.server.datastore === "sqlite" ? "sqlite" : undefined,
             lost: spec.nodes.filter((n) => n.lost).map((n) => n.name),
         },
         files: [],
@@ -24,7 +24,7 @@ export function nodesBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
     return {
         settings: {
             node: node.name,
-            datastore: spec.datastore === "sqlite" ? "sqlite" : undefined,
+            datastore: spec.server.datastore === "sqlite" ? "sqlite" : undefined,
             "leave-seconds": spec.rollout.leaveSeconds,
             // A host that was rebuilt has a new Node, without this step's marks.
             member: live.map((n) => `${n.name} ${n.role}${n.rebuilt > 0 ? ` ${n.rebuilt}` : ""}`),

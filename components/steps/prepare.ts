@@ -1,7 +1,7 @@
 /** What step prepare is given on a node, as values. */
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
 import { networksOf } from "../model/networks";
-import { isIPv6Address, parseK3sVersion } from "../model/values";
+import { isIPv6Address, parseK3sVersion } from "../values";
 import type { Bundle, BundleFile } from "../remote/bundle";
 
 /** Facts checked, scripts and secrets brought, sysctl, packages and files of the user. The secrets themselves are added as files. */

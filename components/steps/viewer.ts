@@ -31,7 +31,7 @@ export class PublicInfoViewer extends pulumi.ComponentResource {
 
     public constructor(name: string, args: PublicInfoViewerArgs, opts?: pulumi.ComponentResourceOptions) {
         super("k3s-ha:access:PublicInfoViewer", name, {}, opts);
-        if (args.spec.publicInfoViewer === "ssh") {
+        if (args.spec.publicInfoViewer.via === "ssh") {
             const role = {
                 apiVersion: "rbac.authorization.k8s.io/v1",
                 kind: "ClusterRole",

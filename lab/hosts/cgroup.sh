@@ -33,9 +33,17 @@ cgroup_make() {
                     echo "+$controller" 2>/dev/null >"$parent/cgroup.subtree_control" || true
                 done
             fi
+            if [[ $parent == "$mountpoint" ]]; then _cgroup_weigh "$group"; fi
             parent=$group
         done
     done <<<"$(cgroup_hierarchies)"
+}
+
+# _cgroup_weigh GROUP: all hosts together weigh as much as eight busy threads of the machine. By default they weigh as much as one: then
+# a deployer with some threads starves every k3s for seconds, and the proxies take it for a dead one. Hosts have processors of their own.
+_cgroup_weigh() {
+    if [[ -e $1/cpu.shares ]]; then echo 8192 >"$1/cpu.shares"; fi
+    if [[ -e $1/cpu.weight ]]; then echo 800 >"$1/cpu.weight"; fi
 }
 
 # cgroup_enter NAME: moves this shell there.

@@ -40,12 +40,12 @@ base_image() {
         declare -f build_base_image
         cd "$LAB_ROOT/lab/hosts" && find image -type f -printf '%p\n' -exec cat {} + | LC_ALL=C sort
     )
-    echo "$LAB_CACHE/base-$(sha256sum <<<"$recipe" | cut -c1-16)"
+    echo "$LAB_CACHE/base-$(digest <<<"$recipe")"
 }
 repository() {
     local recipe
     recipe="${REPOSITORY_PACKAGES[*]} $(declare -f build_repository)"
-    echo "$(base_image).debs-$(sha256sum <<<"$recipe" | cut -c1-16)"
+    echo "$(base_image).debs-$(digest <<<"$recipe")"
 }
 
 build_base_image() {

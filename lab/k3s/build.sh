@@ -16,30 +16,20 @@ if [[ ! $version =~ ^v[0-9]+\.[0-9]+\.[0-9]+\+k3s[0-9]+$ ]]; then
 fi
 
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
-cache=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/k3s-ha-lab}/k3s
-mkdir -p -- "$cache" "$(dirname -- "$out")"
+. ../kept.sh
 
 # Sources without tests and documentation, and what else decides the result.
 hash=$({
     echo "$version $(go env GOVERSION GOOS GOARCH | tr '\n' ' ')"
     find . -type f \( -name '*.go' -o -name go.mod -o -name go.sum \) ! -name '*_test.go' -print0 | LC_ALL=C sort -z |
         xargs -0 sha256sum
-} | sha256sum | cut -c1-16)
-kept=$cache/k3s-${version/+/-}-$hash
-
-exec 9>"$cache/lock"
-flock 9
-if [ ! -x "$kept" ]; then
-    CGO_ENABLED=0 nice go build -ldflags "-s -w \
+} | digest)
+flags="-s -w \
 -X k3s-ha/lab/k3s/internal/cli.commit=${hash:0:8} \
 -X k8s.io/component-base/version.gitVersion=$version \
 -X k8s.io/component-base/version.gitMajor=$(cut -d. -f1 <<<"${version#v}") \
 -X k8s.io/component-base/version.gitMinor=$(cut -d. -f2 <<<"$version") \
--X k8s.io/component-base/version.gitTreeState=clean" -o "$kept.new" .
-    mv -- "$kept.new" "$kept"
-    # Only the last few builds of a version are of use.
-    find "$cache" -maxdepth 1 -name "k3s-${version/+/-}-*" -printf '%T@ %p\n' | sort -rn | tail -n +4 | cut -d' ' -f2- |
-        xargs -r rm -f --
-fi
-cp -- "$kept" "$out.new.$$"
-mv -- "$out.new.$$" "$out"
+-X k8s.io/component-base/version.gitTreeState=clean"
+keep_in k3s
+file=$(kept "k3s-${version/+/-}" "$hash" "for hosts" . -ldflags "$flags")
+put "$file" "$out"

@@ -12,25 +12,18 @@ if [ $# -ne 1 ]; then
 fi
 out=$(realpath -m -- "$1")
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
-cache=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/k3s-ha-lab}/pulumi
-mkdir -p -- "$cache" "$out/bin" "$out/plugins"
+. ../kept.sh
+mkdir -p -- "$out/bin" "$out/plugins"
 engine=$(sed -n 's|^\tgithub.com/pulumi/pulumi/sdk/v3 v||p' engine/go.mod)
 go=$(go env GOVERSION GOOS GOARCH | tr '\n' ' ')
 
-# built PROGRAM VERSION MODULE PACKAGE SYMBOL: prints the path of the program, built when it is not kept.
+# built PROGRAM VERSION MODULE PACKAGE SYMBOL: prints the path of the program.
 built() {
-    local hash kept sources=()
+    local hash sources=()
     # A package of another module has no sources here.
-    case $4 in ./*) mapfile -t sources < <(find "$3" -name '*.go' ! -name '*_test.go' ! -path './engine/*' ! -path './official/*' | LC_ALL=C sort) ;; esac
-    hash=$({ echo "$2 $4 $go" && cat "$3/go.mod" "$3/go.sum" "${sources[@]}"; } | sha256sum | cut -c1-16)
-    kept=$cache/$1-$hash
-    if [ ! -x "$kept" ]; then
-        echo "building $1 $2" >&2
-        CGO_ENABLED=0 nice go build -C "$3" -trimpath -ldflags "-s -w -X $5=$2" -o "$kept.new" "$4" || refused "$1"
-        find "$cache" -maxdepth 1 -name "$1-*" ! -name '*.new' -mtime +30 -delete
-        mv -- "$kept.new" "$kept"
-    fi
-    echo "$kept"
+    case $4 in ./*) mapfile -t sources < <(find "$3/$4" -name '*.go' ! -name '*_test.go' | LC_ALL=C sort) ;; esac
+    hash=$({ echo "$2 $4 $go" && cat "$3/go.mod" "$3/go.sum" "${sources[@]}"; } | digest)
+    kept "$1" "$hash" "$2" "$4" -C "$3" -trimpath -ldflags "-s -w -X $5=$2" || refused "$1"
 }
 
 refused() {
@@ -39,26 +32,17 @@ refused() {
     exit 1
 }
 
-# put FILE DEST: not in place, since the old one may be running.
-put() {
-    [ ! "$1" -ef "$2" ] || return 0
-    mkdir -p -- "${2%/*}"
-    cp --force --link -- "$1" "$2.new" 2>/dev/null || cp --force -- "$1" "$2.new"
-    mv -- "$2.new" "$2"
-}
-
-exec 9>"$cache/lock"
-flock 9
+keep_in pulumi
 sdk() { node -p 'require("../../package.json").dependencies[process.argv[1]]' "@pulumi/$1"; }
 version=github.com/pulumi/pulumi/sdk/v3/go/common/version.Version
 file=$(built pulumi "v$engine" engine github.com/pulumi/pulumi/pkg/v3/cmd/pulumi "$version")
-put "$file" "$out/bin/pulumi"
+put "$file" "$out/bin/pulumi" --link
 file=$(built pulumi-language-nodejs "v$engine" engine ./language "$version")
-put "$file" "$out/bin/pulumi-language-nodejs"
+put "$file" "$out/bin/pulumi-language-nodejs" --link
 for name in command random kubernetes; do
     plugin=$(sdk "$name")
     file=$(built "pulumi-resource-$name" "$plugin" . "./$name" main.version)
-    put "$file" "$out/plugins/resource-$name-v$plugin/pulumi-resource-$name"
+    put "$file" "$out/plugins/resource-$name-v$plugin/pulumi-resource-$name" --link
 done
 # Those of former versions.
 for folder in "$out"/plugins/resource-*; do

@@ -9,17 +9,9 @@ if [ $# -ne 1 ]; then
 fi
 out=$(realpath -m -- "$1")
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
-cache=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/k3s-ha-lab}/s3
-mkdir -p -- "$cache" "$(dirname -- "$out")"
-hash=$({ go env GOVERSION GOOS GOARCH && cat go.mod go.sum; } | sha256sum | cut -c1-16)
-kept=$cache/versitygw-$hash
+. ../kept.sh
 
-exec 9>"$cache/lock"
-flock 9
-if [ ! -x "$kept" ]; then
-    CGO_ENABLED=0 nice go build -ldflags '-s -w' -o "$kept.new" github.com/versity/versitygw/cmd/versitygw
-    find "$cache" -maxdepth 1 -name 'versitygw-*' ! -name '*.new' -mtime +30 -delete
-    mv -- "$kept.new" "$kept"
-fi
-cp -- "$kept" "$out.new.$$"
-mv -- "$out.new.$$" "$out"
+keep_in s3
+hash=$({ go env GOVERSION GOOS GOARCH && cat go.mod go.sum; } | digest)
+file=$(kept versitygw "$hash" "as go.mod pins it" github.com/versity/versitygw/cmd/versitygw -ldflags '-s -w')
+put "$file" "$out"

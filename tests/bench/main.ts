@@ -3,14 +3,14 @@
  * (NODES=5,50,200,500), so that what is measured is the program and the engine. Beside each, a program with as many empty resources: the
  * engine's own share. LAB_PULUMI names another pulumi than the lab's. More than 50 KB of state a node (of stacks of 50 nodes and more) is an error.
  */
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
+import { ROOT as root, engineEnvironment, stageEngine } from "../integration/engine";
 import { Hosts, privateKey } from "./hosts";
 
-const root = join(__dirname, "../..");
 const folder = mkdtempSync(join(tmpdir(), "k3s-ha-bench-"));
 /** Of state a node, in bytes; the cluster's own share counts, so small stacks have more. */
 const STATE = { most: 50_000, from: 50 };
@@ -52,15 +52,7 @@ function pulumi(cwd: string, args: readonly string[], env: Readonly<Record<strin
     const child = spawn("pulumi", [...args, "--non-interactive"], {
         cwd,
         stdio: ["ignore", "pipe", "pipe"],
-        env: {
-            ...process.env,
-            PATH: `${join(folder, "pulumi/bin")}:${process.env["PATH"]}`,
-            PULUMI_BACKEND_URL: `file://${folder}`,
-            PULUMI_CONFIG_PASSPHRASE: "bench",
-            PULUMI_HOME: join(folder, "pulumi-home"),
-            PULUMI_SKIP_UPDATE_CHECK: "true",
-            ...env,
-        },
+        env: { ...engineEnvironment(folder), ...env },
     });
     let [stdout, stderr, memory] = ["", "", 0];
     child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
@@ -92,16 +84,8 @@ async function measure(
 
 const COLUMNS = ["preview", "up", "again", "look"] as const;
 
-/** The lab's pulumi, or LAB_PULUMI's, as the lab has it. */
-function stagePulumi(): void {
-    const line = '. "$LAB_ROOT/lab/hosts/settings.sh"; . "$LAB_ROOT/lab/hosts/setup.sh"; pulumi_stage';
-    const env = { ...process.env, LAB_ROOT: root, LAB_DIR: folder };
-    const run = spawnSync("bash", ["-euc", line], { env, stdio: ["ignore", "inherit", "inherit"] });
-    if (run.status !== 0) throw new Error("there is no pulumi to measure with");
-}
-
 async function main(): Promise<void> {
-    stagePulumi();
+    stageEngine(folder);
     const hosts = await Hosts.start();
     const key = join(folder, "key");
     writeFileSync(key, privateKey(), { mode: 0o600 });

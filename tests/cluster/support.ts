@@ -489,13 +489,24 @@ export function figures(what: string, seen: Seen): void {
     for (const f of seen.failures.slice(0, 5)) console.log(`        at ${f.at} ms after ${f.ms} ms: ${f.error}`);
 }
 
-/** What a host's proxy wrote around a client's first failure, and how busy the machine was: a failure of CI leaves no lab to look into. */
-function proxySaid(host: string, seen: Seen): void {
+/**
+ * Which servers a host's proxy took for down around a client's first failure, and how busy the machine was; more of it in the
+ * test's output. A failure of CI leaves no lab to look into.
+ */
+function proxySaid(host: string, seen: Seen): string {
     const first = (seen.began + (seen.failures[0]?.at ?? 0)) / 1000;
     const journal = `journalctl -u haproxy -o short-iso-precise --no-pager --since @${Math.floor(first) - 10} --until @${Math.ceil(first) + 10}`;
-    const lines = on(host, `${journal} | grep -v ' TCP ' | tail -n 40`, { check: false }).stdout;
+    const lines = on(host, `${journal} | grep -vE ' -- |WARNING|NOTICE|stopped' | tail -n 60 | cut -c 1-240`, {
+        check: false,
+    }).stdout;
     console.log(`        first failure at ${new Date(first * 1000).toISOString()}; haproxy on ${host}:\n${lines}`);
-    console.log(`        load ${readFileSync("/proc/loadavg", "utf8").trim()}`);
+    const busy = `load ${readFileSync("/proc/loadavg", "utf8").split(" ", 2).join(" ")}`;
+    const down = lines.split("\n").flatMap((line) => {
+        const [, at, server, reason] =
+            /T([\d:]+)\S* .*Health check for server \S+\/(\S+) failed, reason: (.*), status: 0/.exec(line) ?? [];
+        return at === undefined ? [] : [`${at} ${server} ${reason}`];
+    });
+    return [...new Set(down), busy].join(", ");
 }
 
 /** What a change may cost: nothing, unless a test says so. */
@@ -528,14 +539,16 @@ export async function underLoad(
     const all = await Promise.all(clients.map((client) => client.stop()));
     all.forEach((seen, i) => {
         figures(`${what}, through ${hosts[i]}`, seen);
-        if (seen.failed > (allowed.failed ?? 0)) proxySaid(hosts[i] as string, seen);
     });
+    const words = all.map((seen, i) =>
+        seen.failed > (allowed.failed ?? 0) ? proxySaid(hosts[i] as string, seen) : "",
+    );
     if (error !== undefined) throw error;
     all.forEach((seen, i) => {
         assert.ok(seen.requests > 50, `the client on ${hosts[i]} asked ${seen.requests} times only`);
         assert.ok(
             seen.failed <= (allowed.failed ?? 0),
-            `${seen.failed} of ${seen.requests} requests failed through ${hosts[i]}: ${JSON.stringify(seen.failures.slice(0, 5))}`,
+            `${seen.failed} of ${seen.requests} requests failed through ${hosts[i]}: ${words[i]}; ${JSON.stringify(seen.failures.slice(0, 3))}`,
         );
         const unexpected = seen.notReady.filter((n) => !(allowed.notReady ?? []).includes(n));
         assert.deepEqual(unexpected, [], `seen not Ready through ${hosts[i]}`);

@@ -17,6 +17,7 @@ import {
     explain,
     haproxyConfigSchema,
     merge,
+    proxySettings,
     recommended,
     renderHaproxy,
     seed,
@@ -43,14 +44,17 @@ const STATS = `http://${NODE}:1936`;
 const ADMIN = "admin:correct horse # 'battery'";
 const SCRAPER = "prometheus:scraper-password";
 
+const DEFAULTS = proxySettings.parse({});
+
 function params(node: Node, extra: Partial<ProxyParams> = {}): ProxyParams {
     return {
+        ...DEFAULTS,
         cluster: "test",
         masters: MASTERS,
         frontend: { port: 16443, ipv6: true },
         stats: { address: NODE, port: 1936, allowedNetworks: ["10.90.0.0/24"], metricsPassword: true, admin: false },
         expect: [200],
-        check: { verify: { caFile: node.ca } },
+        check: { ...DEFAULTS.check, verify: { caFile: node.ca } },
         ...extra,
     };
 }
@@ -127,7 +131,10 @@ for (const [index, binary] of binaries().entries()) {
             it("makes the new file beside the old one, so that a rename puts it in its place", async () => {
                 const seen = new Set<string | null>();
                 const watcher = watch(dirname(node.cfg), (_, name) => void seen.add(name));
-                await applied(recommended(params(node, { timeouts: { queue: "11s" } })), "reloaded; 3 of 3 masters up");
+                await applied(
+                    recommended(params(node, { timeouts: { ...DEFAULTS.timeouts, queue: "11s" } })),
+                    "reloaded; 3 of 3 masters up",
+                );
                 await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
                 watcher.close();
                 assert.ok(seen.has(".k3s-ha.new"), [...seen].join(" "));
@@ -262,7 +269,7 @@ for (const [index, binary] of binaries().entries()) {
 
             it("writes changed remarks without a reload, and takes a changed line beside them for what it is", async () => {
                 const template = renderHaproxy(node.here(recommended(params(node))));
-                await applied(template, "unchanged; 3 of 3 masters up");
+                await node.apply(template);
                 const worker = node.worker();
                 await applied(explain(template), "unchanged; 3 of 3 masters up");
                 assert.match(node.effective(), /^ {2}# by_probe: /m);
@@ -324,6 +331,30 @@ for (const [index, binary] of binaries().entries()) {
                 await states({ "master-1": NOT_READY, "master-2": NOT_READY, "master-3": NOT_READY });
                 await answers(200);
                 await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+            });
+
+            it("a new worker sends nothing to a master that is down already, whose k3s has no apiserver yet", async () => {
+                await masters[2]?.answer(503);
+                await states({ ...ALL_UP, "master-3": "DOWN" }, 8);
+                const text = renderHaproxy(node.here(recommended(params(node))));
+                const end = await load(network, 50, 6);
+                for (const retries of [4, 5, 6]) {
+                    await applied(text.replace("retries 3", `retries ${retries}`), "reloaded; 2 of 3 masters up");
+                    const [head = "", ...lines] = node.ask("show stat").split("\n");
+                    const row = lines
+                        .map((line) => line.split(","))
+                        .find((r) => `${r[0]}/${r[1]}` === "test-kube-api/master-3");
+                    assert.equal(
+                        row?.[head.replace("# ", "").split(",").indexOf("stot")],
+                        "0",
+                        "connections to master-3",
+                    );
+                }
+                const report = await end();
+                assert.deepEqual([report.failed, report.broken], [0, 0], JSON.stringify(report));
+                await answers(200);
+                await states(ALL_UP, 8);
+                await applied(text, "reloaded; 3 of 3 masters up");
             });
 
             it("sends nothing to a master whose k3s is up and its apiserver is not, also while the others are not ready", async () => {
@@ -389,7 +420,9 @@ for (const [index, binary] of binaries().entries()) {
             });
 
             it("leaves quiet connections alone: client and server timeouts end when both sides are connected", async () => {
-                const short = recommended(params(node, { timeouts: { client: "1s", server: "1s" } }));
+                const short = recommended(
+                    params(node, { timeouts: { ...DEFAULTS.timeouts, client: "1s", server: "1s" } }),
+                );
                 await applied(short, "reloaded; 3 of 3 masters up");
                 assert.equal(network.get("https://127.0.0.1:16443/slow").code, 200);
                 const cut = merge(short, { defaults: { timeout: [{ type: "tunnel", timeout: "1s" }] } });
@@ -416,7 +449,11 @@ for (const [index, binary] of binaries().entries()) {
                 await applied(recommended(params(node)), "reloaded; 0 of 3 masters up");
                 copyFileSync(join(folder, "ca.crt"), node.ca);
                 await applied(
-                    recommended(params(node, { check: { verify: { caFile: node.ca }, host: "kubernetes.other" } })),
+                    recommended(
+                        params(node, {
+                            check: { ...DEFAULTS.check, verify: { caFile: node.ca }, host: "kubernetes.other" },
+                        }),
+                    ),
                     "reloaded; 0 of 3 masters up",
                 );
                 await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");

@@ -150,6 +150,25 @@ describe("lab hosts", function () {
         }
     });
 
+    it("gives the hosts more weight than a deployer, which would starve them on the same machine", () => {
+        const weights = spawnSync("find", [
+            "/sys/fs/cgroup",
+            "-path",
+            `*/lab-${lab.name}/cpu.*`,
+            "(",
+            "-name",
+            "cpu.shares",
+            "-o",
+            "-name",
+            "cpu.weight",
+            ")",
+        ]);
+        const files = weights.stdout.toString().trim().split("\n");
+        assert.ok(files[0], "no CPU controller");
+        for (const file of files)
+            assert.equal(readFileSync(file, "utf8").trim(), file.endsWith("shares") ? "8192" : "800", file);
+    });
+
     it("passes input, output, errors, arguments and exit code through exec", () => {
         const data = randomBytes(1 << 20);
         const { raw } = lab.run(["exec", "agent-1", "--", "sha256sum"], data);

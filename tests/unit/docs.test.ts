@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { z } from "zod";
 import { checkSpec } from "../../components/config/check";
-import { stackSchema } from "../../components/config/schema";
+import { stackSchema } from "../../components/settings";
 import { documents, lint } from "../../docs/lint/prose";
 import { anchors } from "../../docs/lint/rules";
 
@@ -90,31 +90,6 @@ describe("documents", () => {
     it("README's stack file is accepted, without a warning", () => {
         const [, yaml] = /```yaml\n([^]*?)```/.exec(read("README.md"))!;
         assert.deepEqual(checkSpec(settingsOf(yaml!), { knownHosts }).warnings, []);
-    });
-
-    it("docs/settings.md has every setting", () => {
-        interface Schema {
-            readonly properties?: Readonly<Record<string, Schema>>;
-            readonly items?: Schema;
-        }
-        // One row has these with all that is in them.
-        const whole = /^(nodes\[\]\.ssh|ssh\.bastion|host\.files|download\.sha256|proxy\.haproxy|authentication\.jwt)$/;
-        const paths = (schema: Schema, at: string): string[] => {
-            if (whole.test(at)) return [at];
-            if (schema.items?.properties) return paths(schema.items, `${at}[]`);
-            if (schema.properties === undefined) return [at];
-            return Object.entries(schema.properties).flatMap(([name, inner]) =>
-                paths(inner, at ? `${at}.${name}` : name),
-            );
-        };
-        const schema = z.toJSONSchema(stackSchema, { io: "input", unrepresentable: "any" }) as Schema;
-        const all = paths(schema, "");
-        assert.ok(all.includes("proxy.check.rise") && all.includes("nodes[].lost"), all.join(" "));
-        const text = read("docs/settings.md");
-        assert.deepEqual(
-            all.filter((path) => !text.includes(`\`${path}\``)),
-            [],
-        );
     });
 
     it("every setting that a message or a document names is one", () => {

@@ -72,9 +72,13 @@ describe("floors", () => {
                 .map((m) => m.message);
         };
         const wrong: readonly (readonly [string, string])[] = [
-            ["haproxy/new.ts", 'export * from "../model/values";'],
+            ["values/new.ts", 'export * from "../haproxy";'],
+            ["haproxy/new.ts", 'export * from "../settings";'],
+            ["haproxy/new.ts", 'export * from "../model/networks";'],
             ["haproxy/new.ts", 'export * from "node:fs";'],
+            ["settings/new.ts", 'export type { ClusterSpec } from "../model/cluster";'],
             ["model/new.ts", 'export * from "../config/problems";'],
+            ["model/new.ts", 'export * from "zod";'],
             ["model/new.ts", 'export * from "@pulumi/pulumi";'],
             ["model/new.ts", 'export * from "node:fs";'],
             ["config/new.ts", 'export type { Bundle } from "../remote/bundle";'],
@@ -92,9 +96,12 @@ describe("floors", () => {
         const right: readonly (readonly [string, string])[] = [
             ["haproxy/new.ts", 'export * from "./render";'],
             ["model/new.ts", 'export type { Input } from "@pulumi/pulumi";'],
+            ["haproxy/new.ts", 'export * from "../values/forms";'],
+            ["settings/new.ts", 'export * from "../haproxy";'],
+            ["model/new.ts", 'export type { OpenSettings } from "../settings";'],
             ["model/new.ts", 'export * from "../haproxy";'],
             ["config/checks/new.ts", 'export * from "../problems";'],
-            ["config/checks/new.ts", 'export * from "../../model/values";'],
+            ["config/checks/new.ts", 'export * from "../../model/networks";'],
             ["steps/new.ts", 'export * from "../secrets";'],
             ["hooks/new.ts", 'export * from "../config/transition";'],
             ["cluster.ts", 'export * from "./steps/server";'],

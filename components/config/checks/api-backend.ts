@@ -4,7 +4,7 @@
  */
 import { backendName, listenPlaces, type HaproxyConfig, type Problem } from "../../haproxy";
 import { servers, type ClusterSpec } from "../../model/cluster";
-import { canonicalAddress, urlHost } from "../../model/values";
+import { canonicalAddress, urlHost } from "../../values";
 
 type Backend = NonNullable<HaproxyConfig["backend"]>[number];
 

@@ -1,7 +1,8 @@
 /** Flags of the kube-apiserver that decide who is who: some belong to `readiness`, and some cannot stand beside its file. */
 import type { Report } from "../problems";
-import type { StackSettings } from "../schema";
+import type { StackSettings } from "../../settings";
 import type { K3sConfig } from "../../model/cluster";
+import { READINESS } from "../../model/readiness";
 
 /** Who is anonymous is said by `readiness` alone; the user may say the same. */
 export function checkAuthentication(settings: StackSettings, report: Report): void {
@@ -15,7 +16,7 @@ export function checkAuthentication(settings: StackSettings, report: Report): vo
     };
     look(settings.server.config, ["server", "config"]);
     settings.nodes.forEach((node, i) => look(node.config, ["nodes", i, "config"]));
-    if (settings.authentication.jwt !== undefined && settings.readiness !== "scoped")
+    if (settings.authentication.jwt !== undefined && !READINESS[settings.readiness].authenticationFile)
         report(
             ["authentication", "jwt"],
             undefined,
@@ -26,11 +27,11 @@ export function checkAuthentication(settings: StackSettings, report: Report): vo
 function contradiction(arg: string, readiness: StackSettings["readiness"]): string | undefined {
     const [, flag = "", append = "", value] = /^-{0,2}([a-z0-9-]+)(\+?)(?:=(.*))?$/.exec(arg) ?? [];
     if (flag === "anonymous-auth" || flag === "authentication-config") {
-        const same = { anonymous: "true", unauthorized: "false", scoped: undefined }[readiness];
+        const same = READINESS[readiness].anonymousAuth;
         if (flag === "anonymous-auth" && append === "" && same !== undefined && value === same) return undefined;
         return `contradicts readiness "${readiness}", which alone decides who may ask anonymously; change k3s-ha:readiness instead`;
     }
-    if (flag.startsWith("oidc-") && readiness === "scoped")
+    if (flag.startsWith("oidc-") && READINESS[readiness].authenticationFile)
         return `cannot stand beside readiness "scoped": the kube-apiserver takes either oidc-… flags or an authentication-config, and ends with both. Write the issuer to k3s-ha:authentication.jwt, or take readiness anonymous`;
     return undefined;
 }

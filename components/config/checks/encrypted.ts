@@ -1,12 +1,12 @@
 /** Secrets of the stack file: their form, and which settings may be encrypted. */
 import { SECRET_SETTINGS, type Report } from "../problems";
-import type { StackSettings } from "../schema";
+import type { StackSettings } from "../../settings";
 
 /** Settings that become the files of step k3s. */
 const K3S_SETTINGS = ["registries", "kubelet", "server", "agent", "authentication"] as const;
 
 /** Settings whose values reach the hosts within secret inputs when they are encrypted: as files of k3s, or of prepare. */
-const MAY_BE_ENCRYPTED: ReadonlySet<string> = new Set([...K3S_SETTINGS, "host"]);
+export const MAY_BE_ENCRYPTED: ReadonlySet<string> = new Set([...K3S_SETTINGS, "host"]);
 
 /** Whether the data of step k3s hold something that is encrypted in the stack file; of host.files they hold the digests. */
 export function isConfidential({ host }: StackSettings, encrypted: ReadonlySet<string> | undefined): boolean {

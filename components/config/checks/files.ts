@@ -1,6 +1,6 @@
 /** host.files: what is written by the program or by k3s itself. */
 import type { Report } from "../problems";
-import type { StackSettings } from "../schema";
+import type { StackSettings } from "../../settings";
 
 const K3S = "/var/lib/rancher/k3s";
 /** Manifests that k3s brings itself and writes at every start; those beside them are the user's. */

@@ -2,9 +2,9 @@
 import type { Report } from "../problems";
 import { EQUAL_ON_SERVERS, K3S_KEYS, MANAGED_KEYS } from "../k3s-keys";
 import type { K3sConfig } from "../../model/cluster";
-import type { StackSettings } from "../schema";
+import type { StackSettings } from "../../settings";
 import type { Role } from "../../model/cluster";
-import { entry } from "../../model/values";
+import { entry } from "../../values";
 
 export function checkK3sConfig(settings: StackSettings, report: Report): void {
     const check = (config: K3sConfig | undefined, role: Role, path: readonly PropertyKey[], perNode: boolean): void => {

@@ -5,8 +5,8 @@
  */
 import type { Report } from "../problems";
 import { contains, listOf, networksOf, overlap, parseNetwork, type Network } from "../../model/networks";
-import type { StackSettings } from "../schema";
-import { canonicalAddress, isAddress, isCidr, isIPv6Address, parseK3sVersion } from "../../model/values";
+import type { StackSettings } from "../../settings";
+import { canonicalAddress, isAddress, isCidr, isIPv6Address, parseK3sVersion } from "../../values";
 import { isLoopback, isMulticast } from "./nodes";
 
 const CIDRS = ["cluster-cidr", "service-cidr"] as const;

@@ -2,8 +2,8 @@
 import { configPath, shown, type Report } from "../problems";
 import type { Problem } from "../../haproxy/model";
 import { isKubeletLabel } from "../kubelet-labels";
-import type { NodeSettings } from "../schema";
-import { canonicalAddress, isIPv6Address } from "../../model/values";
+import type { NodeSettings } from "../../settings";
+import { canonicalAddress, isIPv6Address } from "../../values";
 
 /** The few relations that can be told when other parts are malformed. */
 export function relationsOfParts(raw: unknown): Problem[] {

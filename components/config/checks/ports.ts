@@ -8,9 +8,9 @@ import { backendName, haproxyModel, proxyParams } from "../../model/proxy";
 import { configPath, shown, type Report } from "../problems";
 import type { Problem } from "../../haproxy/model";
 import { listOf, overlap, parseNetwork } from "../../model/networks";
-import type { NodeSettings, StackSettings } from "../schema";
+import type { NodeSettings, StackSettings } from "../../settings";
 import type { ClusterSpec, K3sConfig, NodeSpec } from "../../model/cluster";
-import { canonicalAddress, urlHost } from "../../model/values";
+import { canonicalAddress, urlHost } from "../../values";
 
 /** TCP ports of k3s and of what runs in it, on every node or on some (k3s-contract; Kubernetes and etcd defaults). */
 const K3S_PORTS: Readonly<Record<number, string>> = {
@@ -42,7 +42,7 @@ type Taken = (port: number) => string | undefined;
 
 /** Who has a port on a node before any program of the user's; from settings as written. */
 export function takenPorts(settings: StackSettings): { readonly tcp: Taken; readonly udp: Taken } {
-    const config = settings.server.config ?? {};
+    const { config } = settings.server;
     const [low, high] = nodePortRange(config["service-node-port-range"]);
     const disabled = listOf(config["disable"]);
     const web =
@@ -171,13 +171,10 @@ function nodePortRange(value: unknown): readonly [low: number, high: number] {
 }
 
 /** The proxy's own ports. */
-export function checkPorts(
-    settings: StackSettings,
-    { proxyPort, statsPort }: { readonly proxyPort: number; readonly statsPort: number },
-    report: Report,
-    warnings: string[],
-): void {
-    const range = settings.server.config?.["service-node-port-range"];
+export function checkPorts(settings: StackSettings, report: Report, warnings: string[]): void {
+    const { port: proxyPort, stats } = settings.proxy;
+    const statsPort = stats.port;
+    const range = settings.server.config["service-node-port-range"];
     const [low, high] = nodePortRange(range);
     if (range !== undefined && (!/^\d{1,5}-\d{1,5}$/.test(String(range)) || low > high || high > 65535 || low < 1))
         report(["server", "config", "service-node-port-range"], range, "must be two ports such as 30000-32767");
@@ -191,7 +188,7 @@ export function checkPorts(
     if (proxyPort === statsPort)
         report(["proxy", "stats", "port"], statsPort, "is also the port of the API frontend (proxy.port)");
     settings.nodes.forEach((node, i) => {
-        const sshPort = node.ssh?.port ?? settings.ssh.port ?? 22;
+        const sshPort = node.ssh?.port ?? settings.ssh.port;
         const also = `is also the SSH port of nodes[${i}] (${configPath(sshPath(node, i))})`;
         if (sshPort === statsPort) report(["proxy", "stats", "port"], statsPort, also);
         if (sshPort === proxyPort) report(["proxy", "port"], proxyPort, also);

@@ -3,14 +3,14 @@ import { checkReferences, inlineSecrets, placeholders } from "../../haproxy";
 import { haproxyModel } from "../../model/proxy";
 import type { Problem } from "../../haproxy/model";
 import type { Report } from "../problems";
-import type { StackSettings } from "../schema";
+import type { WrittenSettings } from "../../settings";
 import type { ClusterSpec, NodeSpec } from "../../model/cluster";
 import { apiBackendProblems } from "./api-backend";
 import { haproxySecrets } from "./secrets";
 
 /** The seed's values are to the letter, so what would change them is refused and not left out in silence. */
-export function checkSeed({ proxy }: StackSettings, report: Report): void {
-    if (proxy.preset !== "seed") return;
+export function checkSeed({ proxy }: WrittenSettings, report: Report): void {
+    if (proxy?.preset !== "seed") return;
     const refuse = (section: object | undefined, path: readonly string[], used: readonly string[]): void => {
         for (const [key, value] of Object.entries(section ?? {}))
             if (!used.includes(key) && value !== undefined)

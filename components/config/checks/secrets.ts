@@ -6,7 +6,7 @@
 import type { HaproxyConfig } from "../../haproxy";
 import { configPath, isSecretKey, type Report } from "../problems";
 import type { Problem } from "../../haproxy/model";
-import type { StackSettings } from "../schema";
+import type { StackSettings } from "../../settings";
 import type { K3sConfig } from "../../model/cluster";
 
 /** k3s settings whose value is a secret, whatever it is; those that the program sets itself are refused for that. */

@@ -1,23 +1,23 @@
 /** etcd snapshots and their bucket. */
 import type { Report } from "../problems";
-import type { StackSettings } from "../schema";
-import { entry } from "../../model/values";
+import type { StackSettings, WrittenSettings } from "../../settings";
+import { entry } from "../../values";
 
 /** Settings of k3s that have a place of their own, in one place only. */
-export function checkSnapshots(settings: StackSettings, report: Report): void {
+export function checkSnapshots(settings: StackSettings, written: WrittenSettings, report: Report): void {
     const { snapshots } = settings;
-    if (settings.server.datastore === "sqlite" && Object.keys(snapshots).length > 0)
-        report(["snapshots"], snapshots, "are of etcd, and server.datastore is sqlite");
+    if (settings.server.datastore === "sqlite" && Object.keys(written.snapshots ?? {}).length > 0)
+        report(["snapshots"], written.snapshots, "are of etcd, and server.datastore is sqlite");
     const typed: Readonly<Record<string, unknown>> = {
         "etcd-snapshot-schedule-cron": snapshots.schedule,
         "etcd-snapshot-retention": snapshots.retention,
         "etcd-snapshot-compress": snapshots.compress,
     };
-    for (const key of Object.keys(settings.server.config ?? {})) {
+    for (const key of Object.keys(settings.server.config)) {
         if (entry(typed, key) !== undefined || (snapshots.s3 !== undefined && key.startsWith("etcd-s3")))
             report(
                 ["server", "config", key],
-                settings.server.config?.[key],
+                settings.server.config[key],
                 "is set by k3s-ha:snapshots; keep one of them",
             );
     }

@@ -1,6 +1,6 @@
 /** Whom the stack trusts: what is refused, and what the user is told of in every run. */
 import type { Report } from "../problems";
-import type { StackSettings } from "../schema";
+import type { StackSettings } from "../../settings";
 
 /** The CA is what tells the cluster that is meant from another one. */
 export function checkAdoption(settings: StackSettings, report: Report): void {
@@ -14,7 +14,7 @@ export function checkAdoption(settings: StackSettings, report: Report): void {
 }
 
 export function warnAboutTrust(settings: StackSettings, warnings: string[]): void {
-    if (settings.ssh.insecureIgnoreHostKey === true) {
+    if (settings.ssh.insecureIgnoreHostKey) {
         warnings.push(
             "k3s-ha:ssh.insecureIgnoreHostKey is true: no host's key is verified, and whoever answers at an address receives the cluster's tokens.",
         );
@@ -26,28 +26,28 @@ export function warnAboutTrust(settings: StackSettings, warnings: string[]): voi
     }
     // k3s's own setting, which beside snapshots.s3 is refused.
     for (const key of ["etcd-s3-insecure", "etcd-s3-skip-ssl-verify"])
-        if (settings.server.config?.[key] === true)
+        if (settings.server.config[key] === true)
             warnings.push(
                 `k3s-ha:server.config.${key} is true: whoever answers at the bucket's endpoint receives the snapshots.`,
             );
-    if (settings.proxy.check?.verify === false || settings.proxy.preset === "seed") {
+    if (!settings.proxy.check.verify || settings.proxy.preset === "seed") {
         warnings.push(
             "The proxies do not verify the masters' certificates (check-ssl verify none): a health check can be answered by anybody on the path.",
         );
     }
-    const stats = settings.proxy.stats;
-    if (settings.proxy.preset === "seed" || stats?.allowedNetworks?.some((n) => n.endsWith("/0")) === true) {
+    const { stats } = settings.proxy;
+    if (settings.proxy.preset === "seed" || stats.allowedNetworks?.some((n) => n.endsWith("/0")) === true) {
         warnings.push(
             "The metrics on the stats port are open to every network that reaches the hosts, without a password; guard the port with a firewall.",
         );
     }
-    if (stats?.admin === true) {
+    if (stats.admin === true) {
         warnings.push(
             "k3s-ha:proxy.stats.admin is true: any page opened in a browser on a host can post to the stats page (CSRF); the admin socket is the safer way.",
         );
     }
-    const open = Object.values(settings.download.sha256 ?? {}).length === 0;
-    if (settings.download.baseUrl?.startsWith("http:") === true && open) {
+    const open = Object.values(settings.download.sha256).length === 0;
+    if (settings.download.baseUrl.startsWith("http:") && open) {
         warnings.push(
             "k3s-ha:download.baseUrl is plain http and no sum is pinned: the sum file can be changed together with the binary. Pin k3s-ha:download.sha256.",
         );

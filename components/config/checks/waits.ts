@@ -3,7 +3,7 @@
  * let the first `up` wait in vain; where somebody else brings it (an own CNI, a cloud controller), the step does not wait (steps/k3s.ts).
  */
 import type { Report } from "../problems";
-import type { StackSettings } from "../schema";
+import type { StackSettings } from "../../settings";
 import type { K3sConfig } from "../../model/cluster";
 
 /** Flags of the kubelet that keep its Node away, with the reason. */

@@ -19,6 +19,15 @@ func textAsset(t *testing.T, text string) resource.PropertyValue {
 	return resource.NewProperty(a)
 }
 
+// fileOf is a file with this content; the same one for the same content.
+func fileOf(t *testing.T, content string) resource.PropertyValue {
+	t.Helper()
+	path := filepath.Join(os.TempDir(), "k3s-ha-command-test-"+content)
+	must(t, os.WriteFile(path, []byte(content), 0o600))
+	t.Cleanup(func() { os.Remove(path) })
+	return fileAsset(t, path)
+}
+
 func fileAsset(t *testing.T, path string) resource.PropertyValue {
 	t.Helper()
 	a, err := asset.FromPath(path)
@@ -78,15 +87,13 @@ func TestCopies(t *testing.T) {
 			}
 			return message(err)
 		}
-		text := in("deep/er/text")
-		state := done(textAsset(t, "hello"), text)
-		equal(t, content(t, text), "hello")
-		equal(t, unwire(t, state)["source"], words(textAsset(t, "hello")))
-		done(textAsset(t, "hi"), text)
-		equal(t, content(t, text), "hi")
-		there := filepath.Dir(text)
-		equal(t, refused(textAsset(t, "x"), there),
-			"remote path "+there+" is a directory; when using a text asset, remotePath must be a file path")
+		file := in("deep/er/file")
+		state := done(fileOf(t, "hello"), file)
+		equal(t, content(t, file), "hello")
+		equal(t, unwire(t, state)["source"], words(fileOf(t, "hello")))
+		done(fileOf(t, "hi"), file)
+		equal(t, content(t, file), "hi")
+		there := filepath.Dir(file)
 
 		done(fileAsset(t, filepath.Join(from, "tree/g")), there) // into the folder
 		equal(t, content(t, there+"/g"), "outer")
@@ -95,7 +102,20 @@ func TestCopies(t *testing.T) {
 		mode, err := os.Stat(there + "/new/h")
 		must(t, err)
 		equal(t, mode.Mode().Perm(), os.FileMode(0o644))
+		equal(t, refused(fileOf(t, "x"), there+"/g/h"),
+			"failed to create parent directories for "+there+"/g/h: mkdir "+there+"/g: not a directory")
+		if p.name == lab {
+			for _, other := range []resource.PropertyValue{textAsset(t, "x"), folder(t, from)} {
+				_, failures := p.check(copy_, values{"connection": s.connection(nil), "source": other, "remotePath": there})
+				equal(t, failures, []string{"source: the lab's plugin for command copies files only (lab/pulumi/command)"})
+			}
+			return
+		}
 
+		done(textAsset(t, "hello"), file)
+		equal(t, content(t, file), "hello")
+		equal(t, refused(textAsset(t, "x"), there),
+			"remote path "+there+" is a directory; when using a text asset, remotePath must be a file path")
 		done(folder(t, filepath.Join(from, "tree")), there) // by its name
 		equal(t, content(t, there+"/tree/sub/f"), "inner")
 		done(folder(t, filepath.Join(from, "tree")+"/"), there+"/a/b") // its content
@@ -108,8 +128,6 @@ func TestCopies(t *testing.T) {
 			"remote path "+there+"/a/tree exists but is not a directory")
 		equal(t, refused(folder(t, filepath.Join(from, "tree")+"/"), there+"/a/tree"),
 			"remote path "+there+"/a/tree exists but is not a directory")
-		equal(t, refused(textAsset(t, "x"), there+"/g/h"),
-			"failed to create parent directories for "+there+"/g/h: mkdir "+there+"/g: not a directory")
 	})
 }
 
@@ -117,7 +135,7 @@ func TestCopiesAgainIfContentOrPathIsAnother(t *testing.T) {
 	s := startSshd(t)
 	both(t, func(t *testing.T, p *provider) {
 		at := filepath.Join(t.TempDir(), "f")
-		base := values{"connection": s.connection(nil), "source": textAsset(t, "one"), "remotePath": at}
+		base := values{"connection": s.connection(nil), "source": fileOf(t, "one"), "remotePath": at}
 		made, err := p.createOf(copy_, base)
 		must(t, err)
 		state := made.Properties
@@ -128,14 +146,14 @@ func TestCopiesAgainIfContentOrPathIsAnother(t *testing.T) {
 			must(t, err)
 			state = r.Properties
 		}
-		update(values{"source": textAsset(t, "two")})
+		update(values{"source": fileOf(t, "two")})
 		equal(t, content(t, at), "two")
-		update(values{"source": textAsset(t, "two"), "remotePath": at + "2"})
+		update(values{"source": fileOf(t, "two"), "remotePath": at + "2"})
 		equal(t, content(t, at+"2"), "two")
 		must(t, os.Remove(at+"2"))
 		// Nobody connects for the rest: a new connection alone copies nothing, and nothing is removed.
 		gone := s.connection(values{"port": 1, "dialErrorLimit": 0})
-		update(values{"source": textAsset(t, "two"), "remotePath": at + "2", "connection": gone})
+		update(values{"source": fileOf(t, "two"), "remotePath": at + "2", "connection": gone})
 		_, err = os.Stat(at + "2")
 		equal(t, os.IsNotExist(err), true)
 		_, err = p.Delete(p.ctx(), &rpc.DeleteRequest{Id: made.Id, Urn: urn(copy_), Properties: state})
@@ -147,7 +165,7 @@ func TestCopiesAgainIfContentOrPathIsAnother(t *testing.T) {
 func TestCopyClosesItsConnection(t *testing.T) {
 	both(t, func(t *testing.T, p *provider) {
 		f := startFake(t, nil) // without sftp
-		_, err := p.createOf(copy_, values{"connection": f.connection(nil), "source": textAsset(t, "x"), "remotePath": "/x"})
+		_, err := p.createOf(copy_, values{"connection": f.connection(nil), "source": fileOf(t, "x"), "remotePath": "/x"})
 		equal(t, message(err), "ssh: subsystem request failed")
 		eventually(t, "no connection is left", func() bool { open, _ := f.connections(); return open == 0 })
 	})

@@ -1,11 +1,12 @@
 // pulumi-resource-command is the lab's stand-in for the Pulumi package "command" 1.2.1, which no registry of Go modules
-// serves: remote.Command and remote.CopyToRemote, as the official provider does them.
+// serves: remote.Command and remote.CopyToRemote, on the framework of the official provider and as that one does them.
 package main
 
 import (
 	"context"
-	"fmt"
-	"os"
+	"log"
+
+	"github.com/pulumi/pulumi-go-provider/infer"
 
 	"k3s-ha/lab/pulumi/command/remote"
 )
@@ -14,8 +15,11 @@ import (
 var version = "1.2.1" // set by the build from package.json
 
 func main() {
-	if err := remote.Provider().Run(context.Background(), "command", version); err != nil {
-		fmt.Fprintln(os.Stderr, "pulumi-resource-command:", err)
-		os.Exit(1)
+	// Schema, checks of inputs, defaults, secrets and diffs are the framework's, made of the resources' types.
+	provider := infer.Provider(infer.Options{Resources: []infer.InferredResource{
+		infer.Resource(&remote.Command{}), infer.Resource(&remote.CopyToRemote{}),
+	}})
+	if err := provider.Run(context.Background(), "command", version); err != nil {
+		log.Fatalln("pulumi-resource-command:", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	rpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 	"golang.org/x/crypto/bcrypt"
 
-	"k3s-ha/lab/pulumi/plugintest"
+	"k3s-ha/lab/pulumi/internal/plugintest"
 )
 
 var binary string
@@ -29,6 +29,17 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	remove()
 	os.Exit(code)
+}
+
+func start(t *testing.T) *plugintest.Plugin {
+	t.Helper()
+	p := plugintest.Start(t, binary)
+	if _, err := p.Configure(plugintest.Context(t), &rpc.ConfigureRequest{
+		AcceptSecrets: true, SendsOldInputs: true, SendsOldInputsToDelete: true, Args: plugintest.Struct(t, nil),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 func urn(kind string) string {
@@ -55,10 +66,11 @@ func create(t *testing.T, p *plugintest.Plugin, kind string, inputs props, previ
 	return r.Id, plugintest.Map(t, r.Properties)
 }
 
-func diffOf(t *testing.T, p *plugintest.Plugin, kind string, state resource.PropertyMap, inputs props) map[string]string {
+func diffOf(t *testing.T, p *plugintest.Plugin, kind string, state resource.PropertyMap, was, inputs props) map[string]string {
 	t.Helper()
 	r, err := p.Diff(plugintest.Context(t), &rpc.DiffRequest{
-		Urn: urn(kind), Olds: plugintest.Struct(t, state), News: plugintest.Struct(t, pm(inputs)),
+		Urn: urn(kind), Olds: plugintest.Struct(t, state), OldInputs: plugintest.Struct(t, pm(was)),
+		News: plugintest.Struct(t, pm(inputs)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +86,7 @@ func diffOf(t *testing.T, p *plugintest.Plugin, kind string, state resource.Prop
 }
 
 func TestPassword(t *testing.T) {
-	p := plugintest.Start(t, binary)
+	p := start(t)
 	id, state := create(t, p, "Password", props{"length": 48.0, "special": false}, false)
 	result := state["result"]
 	if id != "none" || !result.IsSecret() || !state["bcryptHash"].IsSecret() {
@@ -101,8 +113,8 @@ func TestPassword(t *testing.T) {
 	if other["result"].DeepEquals(result) {
 		t.Error("two passwords are the same")
 	}
-	_, long := create(t, p, "Password", props{"length": 100.0, "minSpecial": 60.0, "overrideSpecial": "_", "upper": false}, false)
-	if text := long["result"].SecretValue().Element.StringValue(); strings.Count(text, "_") < 60 || text != strings.ToLower(text) {
+	_, long := create(t, p, "Password", props{"length": 100.0}, false)
+	if text := long["result"].SecretValue().Element.StringValue(); len(text) != 100 || !strings.ContainsAny(text, "!@#$%&*()-_=+[]{}<>:?") {
 		t.Errorf("password %q", text)
 	}
 	_, preview := create(t, p, "Password", props{"length": 48.0}, true)
@@ -114,19 +126,19 @@ func TestPassword(t *testing.T) {
 }
 
 func TestStringAndId(t *testing.T) {
-	p := plugintest.Start(t, binary)
+	p := start(t)
 	id, state := create(t, p, "String", props{"length": 16.0, "special": false}, false)
 	if id != state["result"].StringValue() || id != state["id"].StringValue() || len(id) != 16 ||
 		state["__meta"].StringValue() != `{"schema_version":"2"}` {
 		t.Errorf("id %s, state %v", id, state)
 	}
-	id, state = create(t, p, "Id", props{"byteLength": 8.0, "prefix": "p-"}, false)
-	if len(id) != 11 || !regexp.MustCompile(`^p-[0-9a-f]{16}$`).MatchString(state["hex"].StringValue()) ||
-		state["b64Url"].StringValue() != "p-"+id || state["byteLength"].NumberValue() != 8 {
+	id, state = create(t, p, "Id", props{"byteLength": 8.0}, false)
+	if len(id) != 11 || !regexp.MustCompile(`^[0-9a-f]{16}$`).MatchString(state["hex"].StringValue()) ||
+		state["b64Url"].StringValue() != id || state["byteLength"].NumberValue() != 8 {
 		t.Errorf("id %s, state %v", id, state)
 	}
 	keys := slices.Sorted(maps.Keys(state))
-	if got := fmt.Sprint(keys); got != "[b64Std b64Url byteLength dec hex id prefix]" {
+	if got := fmt.Sprint(keys); got != "[b64Std b64Url byteLength dec hex id]" {
 		t.Errorf("keys %s", got)
 	}
 }
@@ -144,7 +156,7 @@ var officialStates = map[string]struct{ inputs, state string }{
 }
 
 func TestDiff(t *testing.T) {
-	p := plugintest.Start(t, binary)
+	p := start(t)
 	for kind, official := range officialStates {
 		var inputs, state props
 		for text, into := range map[string]*props{official.inputs: &inputs, official.state: &state} {
@@ -152,7 +164,7 @@ func TestDiff(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if d := diffOf(t, p, kind, pm(state), inputs); len(d) > 0 {
+		if d := diffOf(t, p, kind, pm(state), inputs, inputs); len(d) > 0 {
 			t.Errorf("%s: the official provider's state differs: %v", kind, d)
 		}
 		read, err := p.Read(plugintest.Context(t), &rpc.ReadRequest{
@@ -161,9 +173,10 @@ func TestDiff(t *testing.T) {
 		if err != nil || read.Id != "i" || !plugintest.Map(t, read.Properties).DeepEquals(pm(state)) {
 			t.Errorf("%s: refreshed to %v, %v", kind, read, err)
 		}
+		was := maps.Clone(inputs)
 		inputs["keepers"] = props{"generation": "1"}
-		want := map[string]string{"keepers": "ADD", "__meta": "UPDATE_REPLACE"}
-		if d := diffOf(t, p, kind, pm(state), inputs); !maps.Equal(d, want) {
+		want := map[string]string{"keepers": "ADD_REPLACE"}
+		if d := diffOf(t, p, kind, pm(state), was, inputs); !maps.Equal(d, want) {
 			t.Errorf("%s: a keeper is added: %v", kind, d)
 		}
 	}
@@ -174,35 +187,29 @@ func TestDiff(t *testing.T) {
 		want   map[string]string
 	}{
 		{props{}, map[string]string{}},
-		{props{"special": true, "minLower": 0.0, "numeric": true}, map[string]string{}}, // the defaults, in words
-		{props{"keepers": props{"generation": "2"}}, map[string]string{"keepers.generation": "UPDATE"}},
-		{props{"keepers": nil}, map[string]string{"keepers": "DELETE"}},
-		{props{"length": 17.0, "numeric": false}, map[string]string{"length": "UPDATE", "numeric": "UPDATE", "number": "UPDATE"}},
-		{props{"length": resource.Computed{Element: resource.NewProperty("")}}, map[string]string{"length": "UPDATE"}},
+		{props{"keepers": props{"generation": "2"}}, map[string]string{"keepers.generation": "UPDATE_REPLACE"}},
+		{props{"keepers": nil}, map[string]string{"keepers": "DELETE_REPLACE"}},
+		{props{"length": 17.0, "special": true}, map[string]string{"length": "UPDATE_REPLACE", "special": "ADD_REPLACE"}},
+		{props{"length": resource.Computed{Element: resource.NewProperty("")}}, map[string]string{"length": "UPDATE_REPLACE"}},
 	} {
 		inputs := maps.Clone(base)
 		maps.Copy(inputs, c.change)
-		if len(c.want) > 0 {
-			c.want["__meta"] = "UPDATE_REPLACE"
-		}
-		if d := diffOf(t, p, "Password", state, inputs); !maps.Equal(d, c.want) {
+		if d := diffOf(t, p, "Password", state, base, inputs); !maps.Equal(d, c.want) {
 			t.Errorf("%v: %v, want %v", c.change, d, c.want)
 		}
 	}
 }
 
 func TestRefused(t *testing.T) {
-	p := plugintest.Start(t, binary)
+	p := start(t)
 	for _, c := range []struct {
 		inputs props
 		want   string
 	}{
-		{props{}, "length: missing required property 'length'"},
-		{props{"length": 0.0}, "length: must be at least 1, is 0"},
-		{props{"length": 3.0, "minLower": 4.0}, "length: must be at least 4, is 3"},
-		{props{"length": 3.0, "lenght": 4.0}, "lenght: there is no such property"},
-		{props{"length": "3"}, "length: must be of type number, is of type string"},
-		{props{"length": 3.0, "number": true, "numeric": false}, "number: number and numeric have different values"},
+		{props{}, "length: Missing required field 'length'"},
+		{props{"length": 3.0, "lenght": 4.0}, "lenght: Unrecognized field 'lenght'"},
+		{props{"length": 3.0, "minLower": 4.0}, "minLower: Unrecognized field 'minLower'"},
+		{props{"length": "3"}, "length: Field 'length' on 'main.TextInputs' must be a 'int'; got 'string' instead"},
 	} {
 		r, err := p.Check(plugintest.Context(t), &rpc.CheckRequest{Urn: urn("Password"), News: plugintest.Struct(t, pm(c.inputs))})
 		if err != nil {
@@ -213,7 +220,13 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	_, err := p.Check(plugintest.Context(t), &rpc.CheckRequest{Urn: urn("Pet"), News: plugintest.Struct(t, nil)})
-	if err == nil || !strings.Contains(err.Error(), "has no resource random:index/randomPet:RandomPet") {
+	if err == nil || !strings.Contains(err.Error(), "Resource 'index/randomPet:RandomPet' not found") {
 		t.Errorf("another resource: %v", err)
+	}
+	_, err = p.Create(plugintest.Context(t), &rpc.CreateRequest{
+		Urn: urn("Password"), Properties: plugintest.Struct(t, pm(props{"length": 0.0})),
+	})
+	if err == nil || !strings.Contains(err.Error(), "length must be at least 1, is 0") {
+		t.Errorf("no length: %v", err)
 	}
 }

@@ -658,7 +658,8 @@ async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
     );
     const { Cluster } = await import("../../../components/cluster");
     new Cluster("dev", { spec, access: {}, given: {}, lastRead: {}, now: new Date() });
-    for (let quiet = 0, before = -1; quiet < 20; quiet = count === before ? quiet + 1 : 0) {
+    // Quiet means that nothing more comes, not that a busy machine has not begun.
+    for (let quiet = 0, before = -1; quiet < 20; quiet = count > 0 && count === before ? quiet + 1 : 0) {
         before = count;
         await new Promise((resolve) => setTimeout(resolve, 15));
     }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { checkSpec } from "../../../components/config/check";
 import type { ClusterSpec } from "../../../components/model/cluster";
 import { knownHostKey } from "../../../components/config/known-hosts";
-import { durationMs, isCidr, nodeNetworks, parseK3sVersion } from "../../../components/model/values";
+import { durationMs, isCidr, nodeNetworks, parseK3sVersion } from "../../../components/values";
 import { refusesEach, type Refusal } from "../helpers/refusals";
 import { CA_PEM, mistakes, node, settings, spec } from "../helpers/settings";
 

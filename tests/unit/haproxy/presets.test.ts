@@ -8,16 +8,21 @@ import {
     haproxyConfigSchema,
     inlineSecrets,
     merge,
+    proxySettings,
     recommended,
     renderHaproxy,
     seed,
     type HaproxyConfig,
+    type PresetParams,
     type ProxyParams,
 } from "../../../components/haproxy";
 import { assertGolden, goldenPath } from "../helpers/golden";
 
 const masters = [3, 1, 2].map((n) => ({ name: `master-${n}`, address: `10.90.0.1${n}`, port: 6443 }));
+const { check, ...defaults } = proxySettings.parse({});
 const params: ProxyParams = {
+    ...defaults,
+    check: { ...check, verify: undefined },
     cluster: "k8s-de1",
     masters,
     frontend: { port: 16443, ipv6: true },
@@ -30,7 +35,7 @@ const params: ProxyParams = {
     },
     expect: [200],
 };
-const seedParams: ProxyParams = {
+const seedParams: PresetParams = {
     ...params,
     masters: [3, 1, 2].map((n) => ({ name: `k8s-de1-master-${n}`, address: `master-${n}`, port: 6443 })),
     stats: { ...params.stats, address: "0.0.0.0" },
@@ -71,9 +76,8 @@ describe("haproxy: preset seed", () => {
     });
 
     it("follows the readiness mode and nothing else of the tunables", () => {
-        const text = renderHaproxy(
-            seed({ ...seedParams, expect: [200], balance: "leastconn", maxconn: 7, observe: true }),
-        );
+        const tuned: ProxyParams = { ...params, ...seedParams, balance: "leastconn", maxconn: 7, observe: true };
+        const text = renderHaproxy(seed({ ...tuned, expect: [200] }));
         const expected = readFileSync(goldenPath("haproxy-seed.cfg"), "utf8").replace(
             "expect status 401",
             "expect status 200",

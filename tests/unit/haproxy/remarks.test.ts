@@ -1,8 +1,18 @@
 import assert from "node:assert/strict";
-import { explain, explainedParts, recommended, renderHaproxy, type ProxyParams } from "../../../components/haproxy";
+import {
+    explain,
+    explainedParts,
+    proxySettings,
+    recommended,
+    renderHaproxy,
+    type ProxyParams,
+} from "../../../components/haproxy";
 import { assertGolden } from "../helpers/golden";
 
+const { check, ...defaults } = proxySettings.parse({});
 const params: ProxyParams = {
+    ...defaults,
+    check: { ...check, verify: undefined },
     cluster: "k8s-de1",
     masters: [1, 2, 3].map((n) => ({ name: `master-${n}`, address: `10.90.0.1${n}`, port: 6443 })),
     frontend: { port: 16443, ipv6: true },

@@ -1,10 +1,10 @@
 /**
- * Broken and hostile stack files, made from the schema: every setting that components/config/schema.ts knows gets every hostile
+ * Broken and hostile stack files, made from the schema: every setting that components/settings has gets every hostile
  * value, so that a new setting is covered without anybody thinking of it.
  */
 import { parse, stringify } from "yaml";
 import { z } from "zod";
-import { stackSchema } from "../../../components/config/schema";
+import { stackSchema } from "../../../components/settings";
 import { CA_PEM, node, settings } from "./settings";
 
 const KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGrLdC9JoPv1HnRVTtNQTqxv4O7yPdW8YZMDk0zJqF0Y";

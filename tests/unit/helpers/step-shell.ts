@@ -18,7 +18,8 @@ async function run(functions: string, commands: string, files: Readonly<Record<s
         mkdirSync(dirname(join(folder, path)), { recursive: true });
         writeFileSync(join(folder, path), text);
     }
-    const script = `KIT=${kitFolder()}; . $KIT/lib.sh
+    // One pipe, so that the order of messages and results is that of the script.
+    const script = `exec 2>&1; KIT=${kitFolder()}; . $KIT/lib.sh
 ROLE=server UNIT=k3s-ha-test-of-a-step.service
 . $KIT/k3s-lib.sh; . $KIT/snapshot-lib.sh; . $KIT/promote.sh
 ${functions}

@@ -1,90 +1,84 @@
+// Package remote is the module "remote" of the Pulumi package "command". Its name and those of its exported types are
+// part of the schema and of the texts of failed checks, so they are those of the official provider.
 package remote
 
 import (
 	"context"
 
-	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi-go-provider/infer"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// CommandInputs is what remote.Command is told, and what its last script printed.
+// Command runs scripts on a host.
+type Command struct{}
+
+// CommandInputs are the scripts, and how to run them.
 type CommandInputs struct {
-	Connection             Connection        `pulumi:"connection"`
+	Connection             *Connection       `pulumi:"connection" provider:"secret"`
 	Create                 *string           `pulumi:"create,optional"`
 	Update                 *string           `pulumi:"update,optional"`
 	Delete                 *string           `pulumi:"delete,optional"`
-	Triggers               *[]any            `pulumi:"triggers,optional"`
+	Triggers               *[]any            `pulumi:"triggers,optional" provider:"replaceOnChanges"`
 	Stdin                  *string           `pulumi:"stdin,optional"`
-	Logging                *string           `pulumi:"logging,optional"`
+	Logging                *Logging          `pulumi:"logging,optional"`
 	Environment            map[string]string `pulumi:"environment,optional"`
 	AddPreviousOutputInEnv *bool             `pulumi:"addPreviousOutputInEnv,optional"`
-
-	stdout, stderr string
 }
 
-// logs tells whether a stream is shown while the script runs; without a setting both are.
-func (c *CommandInputs) logs(stream string) bool {
-	return c.Logging == nil || *c.Logging == stream || *c.Logging == "stdoutAndStderr"
+// CommandOutputs are the inputs and what the last script printed.
+type CommandOutputs struct {
+	CommandInputs
+	Stdout string `pulumi:"stdout"`
+	Stderr string `pulumi:"stderr"`
 }
 
-func checkCommand(inputs values) []p.CheckFailure {
-	_, failures := decode[CommandInputs](inputs, false)
-	return failures
+// Logging says which streams are shown while a script runs; without it both are. Other words show nothing.
+type Logging string
+
+// Values are for the schema.
+func (Logging) Values() []infer.EnumValue[Logging] {
+	return []infer.EnumValue[Logging]{{Value: "stdout"}, {Value: "stderr"}, {Value: "stdoutAndStderr"}, {Value: "none"}}
 }
 
-// createCommand runs `create`. A failure leaves nothing in the state.
-func createCommand(ctx context.Context, name string, inputs values, preview bool) (string, values, error) {
-	id, err := resource.NewUniqueHex(name, 8, 0)
-	if err != nil {
-		return "", nil, err
+func (l *Logging) shows(stream Logging) bool {
+	return l == nil || *l == stream || *l == "stdoutAndStderr"
+}
+
+// Create runs `create`. A failure leaves nothing in the state.
+func (*Command) Create(ctx context.Context, r infer.CreateRequest[CommandInputs]) (
+	infer.CreateResponse[CommandOutputs], error,
+) {
+	out := CommandOutputs{CommandInputs: r.Inputs}
+	id, err := resource.NewUniqueHex(r.Name, 8, 0)
+	if err == nil && !r.DryRun {
+		err = out.runFirst(ctx, r.Inputs.Create)
 	}
-	if preview {
-		return id, previewed(inputs, "stdout", "stderr"), nil
-	}
-	outputs, err := runCommand(ctx, inputs, nil, "create")
-	return id, outputs, err
+	return infer.CreateResponse[CommandOutputs]{ID: id, Output: out}, err
 }
 
-// updateCommand runs `update`, else `create`; with neither the outputs stay.
-func updateCommand(ctx context.Context, state, inputs values, preview bool) (values, error) {
-	if !preview {
-		return runCommand(ctx, inputs, state, "update", "create")
+// Update runs `update`, else `create`; with neither the outputs stay.
+func (*Command) Update(ctx context.Context, r infer.UpdateRequest[CommandInputs, CommandOutputs]) (
+	infer.UpdateResponse[CommandOutputs], error,
+) {
+	out := CommandOutputs{r.Inputs, r.State.Stdout, r.State.Stderr}
+	var err error
+	if !r.DryRun {
+		err = out.runFirst(ctx, r.Inputs.Update, r.Inputs.Create)
 	}
-	inputs["stdout"], inputs["stderr"] = state["stdout"], state["stderr"]
-	if differs(state, inputs, "stdout", "stderr") {
-		return previewed(inputs, "stdout", "stderr"), nil
-	}
-	return previewed(inputs), nil
+	return infer.UpdateResponse[CommandOutputs]{Output: out}, err
 }
 
-// removeCommand runs the `delete` of the state.
-func removeCommand(ctx context.Context, state values) error {
-	_, err := runCommand(ctx, state, state, "delete")
-	return err
+// Delete runs the `delete` of the state.
+func (*Command) Delete(ctx context.Context, r infer.DeleteRequest[CommandOutputs]) (infer.DeleteResponse, error) {
+	return infer.DeleteResponse{}, r.State.runFirst(ctx, r.State.Delete)
 }
 
-// runCommand runs the first of the scripts that there is. Outputs are the inputs, and what was printed.
-func runCommand(ctx context.Context, inputs, state values, scripts ...resource.PropertyKey) (values, error) {
-	c, err := arguments[CommandInputs](inputs)
-	if err != nil {
-		return nil, err
-	}
-	c.stdout, c.stderr = text(state["stdout"]), text(state["stderr"])
-	for _, k := range scripts {
-		if script := plain("", inputs[k]); script.IsString() {
-			if err := c.run(ctx, script.StringValue()); err != nil {
-				return nil, err
-			}
-			break
+// runFirst runs the first of the scripts that there is.
+func (c *CommandOutputs) runFirst(ctx context.Context, scripts ...*string) error {
+	for _, script := range scripts {
+		if script != nil {
+			return c.run(ctx, *script)
 		}
 	}
-	inputs["stdout"], inputs["stderr"] = resource.NewProperty(c.stdout), resource.NewProperty(c.stderr)
-	return inputs, nil
-}
-
-func text(v value) string {
-	if v = plain("", v); v.IsString() {
-		return v.StringValue()
-	}
-	return ""
+	return nil
 }

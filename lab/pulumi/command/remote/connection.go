@@ -4,26 +4,35 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi-go-provider/infer"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// endpoint is one SSH server and how to log in there. Check fills in the defaults.
+// endpoint is one SSH server and how to log in there. What has a default is set by Check, so it is never nil later.
 type endpoint struct {
-	Host               string  `pulumi:"host"`
-	Port               float64 `pulumi:"port,optional"`
-	User               string  `pulumi:"user,optional"`
-	Password           *string `pulumi:"password,optional"`
-	PrivateKey         *string `pulumi:"privateKey,optional"`
-	PrivateKeyPassword *string `pulumi:"privateKeyPassword,optional"`
-	AgentSocketPath    *string `pulumi:"agentSocketPath,optional"`
-	HostKey            *string `pulumi:"hostKey,optional"`
-	DialErrorLimit     int     `pulumi:"dialErrorLimit,optional"`
-	PerDialTimeout     int     `pulumi:"perDialTimeout,optional"`
+	Host               string   `pulumi:"host"`
+	Port               *float64 `pulumi:"port,optional"`
+	User               *string  `pulumi:"user,optional"`
+	Password           *string  `pulumi:"password,optional" provider:"secret"`
+	PrivateKey         *string  `pulumi:"privateKey,optional" provider:"secret"`
+	PrivateKeyPassword *string  `pulumi:"privateKeyPassword,optional" provider:"secret"`
+	AgentSocketPath    *string  `pulumi:"agentSocketPath,optional"`
+	HostKey            *string  `pulumi:"hostKey,optional"`
+	DialErrorLimit     *int     `pulumi:"dialErrorLimit,optional"`
+	PerDialTimeout     *int     `pulumi:"perDialTimeout,optional"`
+}
+
+// Annotate sets the defaults, also of the types that embed an endpoint.
+func (e *endpoint) Annotate(a infer.Annotator) {
+	a.SetDefault(&e.Port, 22)
+	a.SetDefault(&e.User, "root")
+	a.SetDefault(&e.DialErrorLimit, 10)
+	a.SetDefault(&e.PerDialTimeout, 15)
 }
 
 // Connection is a host, reached through a bastion if Proxy is set.
@@ -35,50 +44,15 @@ type Connection struct {
 // ProxyConnection is a bastion.
 type ProxyConnection struct{ endpoint }
 
-var (
-	endpointDefaults = values{
-		"port":           resource.NewProperty(22.0),
-		"user":           resource.NewProperty("root"),
-		"dialErrorLimit": resource.NewProperty(10.0),
-		"perDialTimeout": resource.NewProperty(15.0),
-	}
-	endpointSecrets = []resource.PropertyKey{"password", "privateKey", "privateKeyPassword"}
-)
-
-// withDefaults completes the inputs of a connection and its bastion, and marks what is secret there.
-func withDefaults(v value) value {
-	if v.IsSecret() {
-		return secret(withDefaults(v.SecretValue().Element))
-	}
-	if !v.IsObject() {
-		return v
-	}
-	out := v.ObjectValue().Copy()
-	for k, def := range endpointDefaults {
-		if out[k].IsNull() {
-			out[k] = def
-		}
-	}
-	for _, k := range endpointSecrets {
-		if v, ok := out[k]; ok {
-			out[k] = secret(v)
-		}
-	}
-	if proxy, ok := out["proxy"]; ok {
-		out["proxy"] = withDefaults(proxy)
-	}
-	return resource.NewProperty(out)
-}
-
 func (e *endpoint) address() string {
-	return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
+	return net.JoinHostPort(e.Host, strconv.Itoa(int(*e.Port)))
 }
 
 // clientConfig reads keys and opens the agent. It runs before anything is dialled, so these errors are not retried.
 func (e *endpoint) clientConfig() (*ssh.ClientConfig, error) {
 	config := &ssh.ClientConfig{
-		User:            e.User,
-		Timeout:         time.Duration(e.PerDialTimeout) * time.Second,
+		User:            *e.User,
+		Timeout:         time.Duration(*e.PerDialTimeout) * time.Second,
 		HostKeyCallback: ssh.InsecureIgnoreHostKey(),
 	}
 	if e.HostKey != nil {
@@ -91,17 +65,29 @@ func (e *endpoint) clientConfig() (*ssh.ClientConfig, error) {
 		config.HostKeyAlgorithms = []string{key.Type()}
 	}
 	if e.PrivateKey != nil {
-		signer, err := e.signer()
+		signer, err := ssh.ParsePrivateKey([]byte(*e.PrivateKey))
+		if e.PrivateKeyPassword != nil {
+			signer, err = ssh.ParsePrivateKeyWithPassphrase([]byte(*e.PrivateKey), []byte(*e.PrivateKeyPassword))
+		}
 		if err != nil {
 			return nil, err
 		}
 		config.Auth = append(config.Auth, ssh.PublicKeys(signer))
 	}
 	if e.Password != nil {
-		config.Auth = append(config.Auth, ssh.Password(*e.Password), ssh.KeyboardInteractive(e.answer))
+		// The password is the answer to every question of keyboard-interactive.
+		answer := func(_, _ string, questions []string, _ []bool) ([]string, error) {
+			return slices.Repeat([]string{*e.Password}, len(questions)), nil
+		}
+		config.Auth = append(config.Auth, ssh.Password(*e.Password), ssh.KeyboardInteractive(answer))
 	}
-	if socket := e.agentSocket(); socket != nil {
-		conn, err := net.Dial("unix", *socket)
+	socket := os.Getenv("SSH_AUTH_SOCK")
+	if e.AgentSocketPath != nil {
+		socket = *e.AgentSocketPath
+	}
+	// A path that is set is used, also an empty or stale one.
+	if e.AgentSocketPath != nil || socket != "" {
+		conn, err := net.Dial("unix", socket)
 		if err != nil {
 			return nil, err
 		}
@@ -109,31 +95,4 @@ func (e *endpoint) clientConfig() (*ssh.ClientConfig, error) {
 		config.Auth = append(config.Auth, ssh.PublicKeysCallback(agent.NewClient(conn).Signers))
 	}
 	return config, nil
-}
-
-func (e *endpoint) signer() (ssh.Signer, error) {
-	if e.PrivateKeyPassword != nil {
-		return ssh.ParsePrivateKeyWithPassphrase([]byte(*e.PrivateKey), []byte(*e.PrivateKeyPassword))
-	}
-	return ssh.ParsePrivateKey([]byte(*e.PrivateKey))
-}
-
-// agentSocket is nil where no agent is wanted. A path that is set is used, also an empty or stale one.
-func (e *endpoint) agentSocket() *string {
-	if e.AgentSocketPath != nil {
-		return e.AgentSocketPath
-	}
-	if path := os.Getenv("SSH_AUTH_SOCK"); path != "" {
-		return &path
-	}
-	return nil
-}
-
-// answer gives the password to every question of keyboard-interactive.
-func (e *endpoint) answer(_, _ string, questions []string, _ []bool) ([]string, error) {
-	answers := make([]string, len(questions))
-	for i := range answers {
-		answers[i] = *e.Password
-	}
-	return answers, nil
 }

@@ -4,91 +4,78 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
-	"strings"
 
 	"github.com/pkg/sftp"
 	p "github.com/pulumi/pulumi-go-provider"
+	"github.com/pulumi/pulumi-go-provider/infer"
+	"github.com/pulumi/pulumi-go-provider/infer/types"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// CopyToRemoteInputs is what remote.CopyToRemote is told. It copies as the login user and removes nothing.
+// CopyToRemote copies a file to a host, as the login user. It removes nothing.
+type CopyToRemote struct{}
+
+// CopyToRemoteInputs are what to copy and where to.
 type CopyToRemoteInputs struct {
-	Connection Connection `pulumi:"connection"`
-	Source     any        `pulumi:"source"`
-	RemotePath string     `pulumi:"remotePath"`
-	Triggers   *[]any     `pulumi:"triggers,optional"`
+	Connection *Connection          `pulumi:"connection" provider:"secret"`
+	Source     types.AssetOrArchive `pulumi:"source"`
+	RemotePath string               `pulumi:"remotePath"`
+	Triggers   *[]any               `pulumi:"triggers,optional" provider:"replaceOnChanges"`
 }
 
-// checkCopy takes a file, a text, or an archive that is a path.
-func checkCopy(inputs values) []p.CheckFailure {
-	_, failures := decode[CopyToRemoteInputs](inputs, false)
-	source := inputs["source"]
-	if source.IsSecret() {
-		source = source.SecretValue().Element
-	}
+// CopyToRemoteOutputs are the inputs.
+type CopyToRemoteOutputs struct{ CopyToRemoteInputs }
+
+// Check takes what the official provider takes, and of that only files: the program sends nothing else.
+func (*CopyToRemote) Check(ctx context.Context, r infer.CheckRequest) (infer.CheckResponse[CopyToRemoteInputs], error) {
+	inputs, failures, err := infer.DefaultCheck[CopyToRemoteInputs](ctx, r.NewInputs)
 	refuse := func(property, reason string) {
 		failures = append(failures, p.CheckFailure{Property: property, Reason: reason})
 	}
-	switch {
-	case source.IsAsset():
-		if a := source.AssetValue(); !a.IsPath() && !a.IsText() {
-			refuse("asset", "asset must be a path-based file asset or a text asset")
-		}
-	case source.IsArchive():
-		if !source.ArchiveValue().IsPath() {
-			refuse("archive", "archive must be a path to a file or directory")
-		}
-	default:
+	switch asset, archive := inputs.Source.Asset, inputs.Source.Archive; {
+	case asset == nil && archive == nil:
 		refuse("asset", "either asset or archive must be set")
+	case asset != nil && !asset.IsPath() && !asset.IsText():
+		refuse("asset", "asset must be a path-based file asset or a text asset")
+	case archive != nil && !archive.IsPath():
+		refuse("archive", "archive must be a path to a file or directory")
+	case asset == nil || !asset.IsPath():
+		refuse("source", "the lab's plugin for command copies files only (lab/pulumi/command)")
 	}
-	return failures
+	return infer.CheckResponse[CopyToRemoteInputs]{Inputs: inputs, Failures: failures}, err
 }
 
-func createCopy(ctx context.Context, _ string, inputs values, preview bool) (string, values, error) {
-	if preview {
-		return "", previewed(inputs, "source"), nil
+// Create copies.
+func (*CopyToRemote) Create(ctx context.Context, r infer.CreateRequest[CopyToRemoteInputs]) (
+	response infer.CreateResponse[CopyToRemoteOutputs], err error,
+) {
+	response.Output.CopyToRemoteInputs = r.Inputs
+	if r.DryRun {
+		return response, nil
 	}
-	if err := copyToRemote(ctx, inputs); err != nil {
-		return "", nil, err
+	if err = r.Inputs.copy(ctx); err == nil {
+		response.ID, err = resource.NewUniqueHex("", 8, 0)
 	}
-	id, err := resource.NewUniqueHex("", 8, 0)
-	return id, inputs, err
+	return response, err
 }
 
-// updateCopy copies again if the content or the path is another; a changed connection alone copies nothing.
-func updateCopy(ctx context.Context, state, inputs values, preview bool) (values, error) {
-	same := hash(state) == hash(inputs) && text(state["remotePath"]) == text(inputs["remotePath"])
-	if preview && differs(state, inputs) {
-		return previewed(inputs, "source"), nil
+// Update copies again if the content or the path is another; a changed connection alone copies nothing.
+func (*CopyToRemote) Update(ctx context.Context, r infer.UpdateRequest[CopyToRemoteInputs, CopyToRemoteOutputs]) (
+	response infer.UpdateResponse[CopyToRemoteOutputs], err error,
+) {
+	response.Output.CopyToRemoteInputs = r.Inputs
+	was := r.State.Source.Asset
+	same := was != nil && was.Hash == r.Inputs.Source.Asset.Hash && r.Inputs.RemotePath == r.State.RemotePath
+	if !r.DryRun && !same {
+		err = r.Inputs.copy(ctx)
 	}
-	if preview || same {
-		return inputs, nil
-	}
-	return inputs, copyToRemote(ctx, inputs)
+	return response, err
 }
 
-func removeCopy(context.Context, values) error { return nil }
-
-func hash(m values) string {
-	switch source := plain("", m["source"]); {
-	case source.IsAsset():
-		return source.AssetValue().Hash
-	case source.IsArchive():
-		return source.ArchiveValue().Hash
-	}
-	return ""
-}
-
-func copyToRemote(ctx context.Context, inputs values) error {
-	c, err := arguments[CopyToRemoteInputs](inputs)
-	if err != nil {
-		return err
-	}
+func (c *CopyToRemoteInputs) copy(ctx context.Context) error {
 	client, err := c.Connection.dial(ctx)
 	if err != nil {
 		return err
@@ -98,136 +85,33 @@ func copyToRemote(ctx context.Context, inputs values) error {
 	if err != nil {
 		return err
 	}
-	defer files.Close() //nolint:errcheck // all is written by then
-	to := target{files}
-	source := plain("", inputs["source"])
-	switch {
-	case source.IsArchive():
-		return to.put(source.ArchiveValue().Path, c.RemotePath)
-	case source.AssetValue().IsText():
-		return to.putText(source.AssetValue().Text, c.RemotePath)
-	default:
-		return to.put(source.AssetValue().Path, c.RemotePath)
-	}
+	return put(files, c.Source.Asset.Path, c.RemotePath)
 }
 
-// target is the host's file system.
-type target struct{ *sftp.Client }
-
-// stat gives nil for what does not exist.
-func (t target) stat(file string) (fs.FileInfo, error) {
-	info, err := t.Stat(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("failed to stat remote path %s: %w", file, err)
-	}
-	return info, nil
-}
-
-// write overwrites in place. What failed is told with what.
-func (t target) write(what, file string, content io.Reader) error {
-	to, err := t.Create(file)
-	if err != nil {
-		return fmt.Errorf("failed to create remote file %s: %w", file, err)
-	}
-	defer to.Close() //nolint:errcheck // each write was answered
-	if _, err := to.ReadFrom(content); err != nil {
-		return fmt.Errorf("failed to %s to remote path %s: %w", what, file, err)
-	}
-	return nil
-}
-
-// parents makes the folders above a file.
-func (t target) parents(file string) error {
-	if err := t.MkdirAll(path.Dir(file)); err != nil {
-		return fmt.Errorf("failed to create parent directories for %s: %w", file, err)
-	}
-	return nil
-}
-
-// folder makes a folder in one that exists.
-func (t target) folder(name string, mkdir func(string) error) error {
-	switch there, err := t.stat(name); {
-	case err != nil:
-		return err
-	case there == nil:
-		if err := mkdir(name); err != nil {
-			return fmt.Errorf("failed to create remote directory %s: %w", name, err)
-		}
-	case !there.IsDir():
-		return fmt.Errorf("remote path %s exists but is not a directory", name)
-	}
-	return nil
-}
-
-func (t target) putText(text, file string) error {
-	there, err := t.stat(file)
-	if err != nil {
-		return err
-	}
-	if there != nil && there.IsDir() {
-		return fmt.Errorf("remote path %s is a directory; when using a text asset, remotePath must be a file path", file)
-	}
-	if err := t.parents(file); err != nil {
-		return err
-	}
-	return t.write("write text content", file, strings.NewReader(text))
-}
-
-func (t target) putFile(local, file string) error {
+// put copies a file: into a remote folder that is there, else to the remote path, in place.
+func put(files *sftp.Client, local, remote string) error {
 	from, err := os.Open(local)
 	if err != nil {
 		return err
 	}
 	defer from.Close() //nolint:errcheck // read only
-	return t.write("copy file "+local, file, from)
-}
-
-// put copies a file or a folder. A file goes into a folder that is there; a folder goes into the remote path by its
-// name, or by its content if its path ends in a slash.
-func (t target) put(local, remote string) error {
-	source, err := os.Stat(local)
-	if err != nil {
-		return err
-	}
-	there, err := t.stat(remote)
-	switch {
+	switch there, err := files.Stat(remote); {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := files.MkdirAll(path.Dir(remote)); err != nil {
+			return fmt.Errorf("failed to create parent directories for %s: %w", remote, err)
+		}
 	case err != nil:
-		return err
-	case source.IsDir():
-		return t.putFolder(local, remote, there)
-	case there == nil:
-		if err := t.parents(remote); err != nil {
-			return err
-		}
+		return fmt.Errorf("failed to stat remote path %s: %w", remote, err)
 	case there.IsDir():
-		remote = path.Join(remote, filepath.Base(local))
+		remote = path.Join(remote, path.Base(local))
 	}
-	return t.putFile(local, remote)
-}
-
-func (t target) putFolder(local, remote string, there fs.FileInfo) error {
-	if there == nil {
-		if err := t.folder(remote, t.MkdirAll); err != nil {
-			return err
-		}
+	to, err := files.Create(remote)
+	if err != nil {
+		return fmt.Errorf("failed to create remote file %s: %w", remote, err)
 	}
-	if !strings.HasSuffix(local, "/") {
-		remote = path.Join(remote, filepath.Base(local))
+	defer to.Close() //nolint:errcheck // each write was answered
+	if _, err := to.ReadFrom(from); err != nil {
+		return fmt.Errorf("failed to copy file %s to remote path %s: %w", local, remote, err)
 	}
-	return filepath.WalkDir(local, func(file string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		below, err := filepath.Rel(local, file)
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			return t.folder(path.Join(remote, below), t.Mkdir)
-		}
-		return t.putFile(file, path.Join(remote, below))
-	})
+	return nil
 }

@@ -19,7 +19,7 @@ func (c *Connection) dial(ctx context.Context) (*ssh.Client, error) {
 		return nil, err
 	}
 	if c.Proxy == nil {
-		return attempts(ctx, "Dial", c.DialErrorLimit, func() (*ssh.Client, error) {
+		return attempts(ctx, "Dial", *c.DialErrorLimit, func() (*ssh.Client, error) {
 			return ssh.Dial("tcp", c.address(), config)
 		})
 	}
@@ -36,13 +36,13 @@ func (c *Connection) dialThrough(ctx context.Context, config *ssh.ClientConfig) 
 	if err != nil {
 		return nil, err
 	}
-	bastion, err := attempts(ctx, "Dial proxy", c.Proxy.DialErrorLimit, func() (*ssh.Client, error) {
+	bastion, err := attempts(ctx, "Dial proxy", *c.Proxy.DialErrorLimit, func() (*ssh.Client, error) {
 		return ssh.Dial("tcp", c.Proxy.address(), proxyConfig)
 	})
 	if err != nil {
 		return nil, err
 	}
-	channel, err := attempts(ctx, "Dial from proxy", c.DialErrorLimit, func() (net.Conn, error) {
+	channel, err := attempts(ctx, "Dial from proxy", *c.DialErrorLimit, func() (net.Conn, error) {
 		return bastion.Dial("tcp", c.address())
 	})
 	if err != nil {
@@ -50,7 +50,7 @@ func (c *Connection) dialThrough(ctx context.Context, config *ssh.ClientConfig) 
 	}
 	// As in the official provider, a failed handshake is tried again on the same channel, which the failure has closed:
 	// the error that is told is the one of the last attempt.
-	return attempts(ctx, "Dial", c.DialErrorLimit, func() (*ssh.Client, error) {
+	return attempts(ctx, "Dial", *c.DialErrorLimit, func() (*ssh.Client, error) {
 		conn, channels, requests, err := ssh.NewClientConn(channel, c.address(), config)
 		if err != nil {
 			return nil, err

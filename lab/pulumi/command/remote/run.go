@@ -20,7 +20,7 @@ var errLongLine = errors.New("the command printed a line of 64 KiB or more while
 	`the official provider hangs for ever here (set logging to "none")`)
 
 // run runs the script and takes what it printed into the outputs.
-func (c *CommandInputs) run(ctx context.Context, script string) error {
+func (c *CommandOutputs) run(ctx context.Context, script string) error {
 	client, err := c.Connection.dial(ctx)
 	if err != nil {
 		return err
@@ -41,8 +41,8 @@ func (c *CommandInputs) run(ctx context.Context, script string) error {
 	var stdout, stderr, both bytes.Buffer
 	printed := &locked{Writer: &both}
 	lines := startLog(ctx, session)
-	session.Stdout = lines.also(c.logs("stdout"), &stdout, printed)
-	session.Stderr = lines.also(c.logs("stderr"), &stderr, printed)
+	session.Stdout = io.MultiWriter(&stdout, printed, lines.when(c.Logging.shows("stdout")))
+	session.Stderr = io.MultiWriter(&stderr, printed, lines.when(c.Logging.shows("stderr")))
 	err = session.Run(script)
 	if failed := lines.end(); failed != nil && err != nil {
 		return failed
@@ -50,14 +50,14 @@ func (c *CommandInputs) run(ctx context.Context, script string) error {
 	if err != nil {
 		return fmt.Errorf("%w: running %q:\n%s", err, script, both.String())
 	}
-	c.stdout = strings.TrimSuffix(stdout.String(), "\n")
-	c.stderr = strings.TrimSuffix(stderr.String(), "\n")
+	c.Stdout = strings.TrimSuffix(stdout.String(), "\n")
+	c.Stderr = strings.TrimSuffix(stderr.String(), "\n")
 	return nil
 }
 
 // setEnvironment sends the variables one by one; sshd answers each. Those that were asked for must be accepted, the
 // previous output need not be.
-func (c *CommandInputs) setEnvironment(ctx context.Context, session *ssh.Session) error {
+func (c *CommandOutputs) setEnvironment(ctx context.Context, session *ssh.Session) error {
 	const refused = `Unable to set '%s'. This only works if your SSH server is configured to accept
 	these variables via AcceptEnv. Alternatively, if a Bash-like shell runs the command on the remote host, you could
 	prefix the command itself with the variables in the form 'VAR=value command'`
@@ -70,7 +70,7 @@ func (c *CommandInputs) setEnvironment(ctx context.Context, session *ssh.Session
 	if c.AddPreviousOutputInEnv != nil && !*c.AddPreviousOutputInEnv {
 		return nil
 	}
-	for _, v := range [][2]string{{"PULUMI_COMMAND_STDOUT", c.stdout}, {"PULUMI_COMMAND_STDERR", c.stderr}} {
+	for _, v := range [][2]string{{"PULUMI_COMMAND_STDOUT", c.Stdout}, {"PULUMI_COMMAND_STDERR", c.Stderr}} {
 		if v[1] != "" && session.Setenv(v[0], v[1]) != nil {
 			p.GetLogger(ctx).Warningf(refused, v[0])
 		}
@@ -103,12 +103,12 @@ func startLog(ctx context.Context, session *ssh.Session) lineLog {
 	return log
 }
 
-// also is a writer to the given ones, and to the log if the stream is shown.
-func (l lineLog) also(shown bool, to ...io.Writer) io.Writer {
+// when is a writer to the log, or to nothing.
+func (l lineLog) when(shown bool) io.Writer {
 	if shown {
-		to = append(to, l.in)
+		return l.in
 	}
-	return io.MultiWriter(to...)
+	return io.Discard
 }
 
 // end waits until all lines are shown.

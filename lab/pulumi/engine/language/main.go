@@ -3,10 +3,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,14 +30,20 @@ import (
 const exitLogged = 32
 
 func main() {
+	if err := serve(); err != nil {
+		fmt.Fprintln(os.Stderr, "pulumi-language-nodejs:", err)
+		os.Exit(1)
+	}
+}
+
+func serve() error {
 	// The engine sends SIGINT to nobody but us; it asks for an end by Cancel.
 	host := &host{running: map[*exec.Cmd]bool{}}
 	// Its address is the last word of the command line; an engine that we are attached to tells it by Handshake.
 	if len(os.Args) > 1 {
 		host.engine = os.Args[len(os.Args)-1]
 		if err := rpcutil.Healthcheck(context.Background(), host.engine, 5*time.Second, host.abandoned); err != nil {
-			fmt.Fprintln(os.Stderr, "pulumi-language-nodejs:", err)
-			os.Exit(1)
+			return err
 		}
 	}
 	handle, err := rpcutil.ServeWithOptions(rpcutil.ServeOptions{
@@ -44,15 +53,11 @@ func main() {
 		},
 	})
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "pulumi-language-nodejs:", err)
-		os.Exit(1)
+		return err
 	}
 	// The first line is where the engine finds us.
 	fmt.Println(handle.Port)
-	if err := <-handle.Done; err != nil {
-		fmt.Fprintln(os.Stderr, "pulumi-language-nodejs:", err)
-		os.Exit(1)
-	}
+	return <-handle.Done
 }
 
 type host struct {
@@ -82,10 +87,7 @@ func (h *host) GetRequiredPackages(_ context.Context, req *pulumirpc.GetRequired
 		if !d.Pulumi.Resource {
 			continue
 		}
-		name := d.Pulumi.Name
-		if name == "" {
-			name = strings.TrimPrefix(d.Name, "@pulumi/")
-		}
+		name := cmp.Or(d.Pulumi.Name, strings.TrimPrefix(d.Name, "@pulumi/"))
 		response.Packages = append(response.Packages, &pulumirpc.PackageDependency{
 			Name: name, Kind: "resource", Version: "v" + d.Version, Server: d.Pulumi.Server,
 		})
@@ -106,15 +108,9 @@ func (h *host) GetProgramDependencies(_ context.Context, req *pulumirpc.GetProgr
 }
 
 func (h *host) About(context.Context, *pulumirpc.AboutRequest) (*pulumirpc.AboutResponse, error) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		return nil, err
-	}
-	out, err := exec.Command(node, "--version").Output()
-	if err != nil {
-		return nil, err
-	}
-	return &pulumirpc.AboutResponse{Executable: node, Version: strings.TrimSpace(string(out))}, nil
+	node := exec.Command("node", "--version")
+	out, err := node.Output()
+	return &pulumirpc.AboutResponse{Executable: node.Path, Version: strings.TrimSpace(string(out))}, err
 }
 
 // RuntimeOptionsPrompts: there is nothing to choose.
@@ -124,21 +120,13 @@ func (h *host) RuntimeOptionsPrompts(context.Context, *pulumirpc.RuntimeOptionsR
 
 // InstallDependencies: `pulumi install`.
 func (h *host) InstallDependencies(req *pulumirpc.InstallDependenciesRequest, stream pulumirpc.LanguageRuntime_InstallDependenciesServer) error {
-	var mutex sync.Mutex
 	cmd := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--loglevel=error")
 	if _, err := os.Stat(filepath.Join(req.Info.ProgramDirectory, "package-lock.json")); err != nil {
 		cmd.Args[1] = "install"
 	}
 	cmd.Dir = req.Info.ProgramDirectory
-	cmd.Stdout = writer(func(p []byte) error {
-		mutex.Lock()
-		defer mutex.Unlock()
-		return stream.Send(&pulumirpc.InstallDependenciesResponse{Stdout: p})
-	})
-	cmd.Stderr = writer(func(p []byte) error {
-		mutex.Lock()
-		defer mutex.Unlock()
-		return stream.Send(&pulumirpc.InstallDependenciesResponse{Stderr: p})
+	cmd.Stdout, cmd.Stderr = writers(func(stdout, stderr []byte) error {
+		return stream.Send(&pulumirpc.InstallDependenciesResponse{Stdout: stdout, Stderr: stderr})
 	})
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s in %s: %w", strings.Join(cmd.Args, " "), cmd.Dir, err)
@@ -147,14 +135,8 @@ func (h *host) InstallDependencies(req *pulumirpc.InstallDependenciesRequest, st
 }
 
 func (h *host) Run(_ context.Context, req *pulumirpc.RunRequest) (*pulumirpc.RunResponse, error) {
-	config, err := json.Marshal(req.Config)
-	if err != nil {
-		return nil, err
-	}
-	secrets, err := json.Marshal(append([]string{}, req.ConfigSecretKeys...))
-	if err != nil {
-		return nil, err
-	}
+	config, _ := json.Marshal(req.Config) // Texts always have a JSON.
+	secrets, _ := json.Marshal(append([]string{}, req.ConfigSecretKeys...))
 	args := []string{
 		"--monitor", req.MonitorAddress, "--engine", h.engine, "--organization", req.Organization,
 		"--project", req.Project, "--root-directory", req.Info.RootDirectory, "--stack", req.Stack,
@@ -163,7 +145,7 @@ func (h *host) Run(_ context.Context, req *pulumirpc.RunRequest) (*pulumirpc.Run
 	if req.DryRun {
 		args = append(args, "--dry-run")
 	}
-	cmd, err := node(req.Info, "run", append(append(args, req.Info.EntryPoint), req.Args...))
+	cmd, err := node(context.Background(), req.Info, "run", append(append(args, req.Info.EntryPoint), req.Args...))
 	if err != nil {
 		return &pulumirpc.RunResponse{Error: err.Error()}, nil
 	}
@@ -185,47 +167,29 @@ func (h *host) Run(_ context.Context, req *pulumirpc.RunRequest) (*pulumirpc.Run
 
 // RunPlugin: a policy pack, or another plugin written for Node.js; ends with it, or when the engine goes.
 func (h *host) RunPlugin(req *pulumirpc.RunPluginRequest, stream pulumirpc.LanguageRuntime_RunPluginServer) error {
-	script := "run-plugin"
+	// run-plugin has the engine's address among the arguments.
+	script, folder, args := "run-plugin", req.Pwd, append([]string{req.Info.ProgramDirectory}, req.Args...)
 	if req.Kind == "analyzer" {
-		script = "run-policy-pack"
+		// run-policy-pack wants it first; @pulumi/policy reads the pack's version from the folder.
+		script, folder = "run-policy-pack", req.Info.ProgramDirectory
+		args = append(req.Args[:min(1, len(req.Args))], req.Info.ProgramDirectory)
 	}
-	cmd, err := node(req.Info, script, nil)
+	cmd, err := node(stream.Context(), req.Info, script, args)
 	if err != nil {
 		return err
 	}
-	// run-policy-pack wants the engine's address first, run-plugin has it among the arguments.
-	program := []string{req.Info.ProgramDirectory}
-	if script == "run-policy-pack" {
-		program = append(req.Args[:min(1, len(req.Args))], req.Info.ProgramDirectory)
-	} else {
-		program = append(program, req.Args...)
-	}
-	cmd.Args = append(cmd.Args, program...)
-	cmd.Dir = req.Pwd
-	if req.Kind == "analyzer" {
-		// Where @pulumi/policy reads the pack's version.
-		cmd.Dir = req.Info.ProgramDirectory
-	}
+	cmd.Dir = folder
 	cmd.Env = append(req.Env, cmd.Env[len(os.Environ()):]...)
-	var mutex sync.Mutex
-	cmd.Stdout = writer(func(p []byte) error {
-		mutex.Lock()
-		defer mutex.Unlock()
-		return stream.Send(&pulumirpc.RunPluginResponse{Output: &pulumirpc.RunPluginResponse_Stdout{Stdout: p}})
+	cmd.Stdout, cmd.Stderr = writers(func(stdout, stderr []byte) error {
+		if stderr != nil {
+			return stream.Send(&pulumirpc.RunPluginResponse{Output: &pulumirpc.RunPluginResponse_Stderr{Stderr: stderr}})
+		}
+		return stream.Send(&pulumirpc.RunPluginResponse{Output: &pulumirpc.RunPluginResponse_Stdout{Stdout: stdout}})
 	})
-	cmd.Stderr = writer(func(p []byte) error {
-		mutex.Lock()
-		defer mutex.Unlock()
-		return stream.Send(&pulumirpc.RunPluginResponse{Output: &pulumirpc.RunPluginResponse_Stderr{Stderr: p}})
-	})
-	stop := context.AfterFunc(stream.Context(), func() { h.end(cmd) })
-	defer stop()
 	code, err := h.wait(cmd)
 	if err != nil {
 		return err
 	}
-	mutex.Lock()
-	defer mutex.Unlock()
 	return stream.Send(&pulumirpc.RunPluginResponse{Output: &pulumirpc.RunPluginResponse_Exitcode{Exitcode: int32(code)}})
 }
 
@@ -246,14 +210,6 @@ func (h *host) abandoned() {
 		_ = cmd.Process.Kill()
 	}
 	os.Exit(1)
-}
-
-func (h *host) end(cmd *exec.Cmd) {
-	h.mutex.Lock()
-	defer h.mutex.Unlock()
-	if h.running[cmd] {
-		_ = cmd.Process.Kill()
-	}
 }
 
 // wait starts a command and gives its exit code.
@@ -278,8 +234,9 @@ func (h *host) wait(cmd *exec.Cmd) (int, error) {
 	return 0, err
 }
 
-// node is `node <nodeargs> node_modules/@pulumi/pulumi/cmd/<script> <args>` with the runtime options of Pulumi.yaml.
-func node(info *pulumirpc.ProgramInfo, script string, args []string) (*exec.Cmd, error) {
+// node is `node <nodeargs> node_modules/@pulumi/pulumi/cmd/<script> <args>` with the runtime options of Pulumi.yaml;
+// it is killed when ctx ends.
+func node(ctx context.Context, info *pulumirpc.ProgramInfo, script string, args []string) (*exec.Cmd, error) {
 	run := find(info.ProgramDirectory, filepath.Join("@pulumi", "pulumi", "cmd", script, "index.js"))
 	if run == "" {
 		return nil, errors.New("the Pulumi SDK has not been installed: run npm ci in " + info.ProgramDirectory)
@@ -290,7 +247,7 @@ func node(info *pulumirpc.ProgramInfo, script string, args []string) (*exec.Cmd,
 	if err != nil {
 		return nil, fmt.Errorf("runtime option nodeargs %q: %w", given, err)
 	}
-	cmd := exec.Command("node", append(append(words, filepath.Dir(run)), args...)...)
+	cmd := exec.CommandContext(ctx, "node", append(append(words, filepath.Dir(run)), args...)...)
 	cmd.Env = os.Environ()
 	if typescript, set := options["typescript"].(bool); typescript || !set {
 		cmd.Env = append(cmd.Env, "PULUMI_NODEJS_TYPESCRIPT=true")
@@ -329,17 +286,19 @@ type manifest struct {
 	} `json:"pulumi"`
 }
 
-func read(file string) (manifest, error) {
-	var m manifest
+func read(file string) (m manifest, err error) {
 	text, err := os.ReadFile(file)
 	if err == nil {
 		err = json.Unmarshal(text, &m)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: %w", file, err)
 	}
 	return m, err
 }
 
 // dependencies are the installed packages that the program's package.json names.
-func dependencies(folder string) ([]manifest, error) {
+func dependencies(folder string) (installed []manifest, err error) {
 	own, err := read(filepath.Join(folder, "package.json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -347,19 +306,30 @@ func dependencies(folder string) ([]manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	var installed []manifest
-	for _, names := range []map[string]string{own.Dependencies, own.DevDependencies} {
-		for name := range names {
-			if file := find(folder, filepath.Join(name, "package.json")); file != "" {
-				d, err := read(file)
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", file, err)
-				}
-				installed = append(installed, d)
+	names := map[string]string{}
+	maps.Copy(names, own.Dependencies)
+	maps.Copy(names, own.DevDependencies)
+	for name := range names {
+		if file := find(folder, filepath.Join(name, "package.json")); file != "" {
+			d, err := read(file)
+			if err != nil {
+				return nil, err
 			}
+			installed = append(installed, d)
 		}
 	}
 	return installed, nil
+}
+
+// writers are the two streams of a command as messages, of which each has a part of one stream.
+func writers(send func(stdout, stderr []byte) error) (stdout, stderr io.Writer) {
+	var mutex sync.Mutex
+	locked := func(out, err []byte) error {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return send(out, err)
+	}
+	return writer(func(p []byte) error { return locked(p, nil) }), writer(func(p []byte) error { return locked(nil, p) })
 }
 
 // writer makes an io.Writer of a function that gets a copy of what is written.

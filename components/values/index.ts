@@ -124,3 +124,6 @@ export function nodeNetworks(addresses: readonly string[]): string[] {
 export function entry<T>(table: Readonly<Record<string, T>>, key: string): T | undefined {
     return Object.hasOwn(table, key) ? table[key] : undefined;
 }
+
+/** `T` with what is optional in it, but is filled in. */
+export type Filled<T, K extends keyof T> = Omit<T, K> & Required<Pick<T, K>>;

@@ -1,4 +1,4 @@
-// Package plugintest drives a provider's binary as the engine does: over gRPC.
+// Package plugintest is a part of the tests, of nothing else: it drives a provider's binary as the engine does, over gRPC.
 package plugintest
 
 import (
@@ -31,14 +31,14 @@ type Plugin struct {
 	logs []string
 }
 
-// Build compiles the package of the test.
+// Build compiles the package of the test as the lab does, so that what has been compiled is of use.
 func Build(name string) (binary string, remove func(), err error) {
 	dir, err := os.MkdirTemp("", "plugin-")
 	if err != nil {
 		return "", nil, err
 	}
 	binary = filepath.Join(dir, name)
-	out, err := exec.Command("go", "build", "-ldflags", "-s -w", "-o", binary, ".").CombinedOutput()
+	out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", binary, ".").CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("go build: %w\n%s", err, out)
 	}

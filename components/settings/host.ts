@@ -1,0 +1,49 @@
+/** Settings of what hosts get besides k3s and haproxy, and how long their steps wait. */
+import { z } from "zod";
+import { duration, hostFile, line, matching } from "../values/forms";
+
+const file = z.strictObject({
+    path: hostFile.describe("absolute path on the host"),
+    mode: matching(/^0[0-7]{3}$/, 'four octal digits in quotes, such as "0644"')
+        .default("0644")
+        .describe('mode of the file, in quotes: "0644"'),
+    content: z
+        .string()
+        .refine((t) => !/[\u0000-\u0008\u000b-\u001f\u007f]/.test(t), {
+            error: "must be text without control characters other than tab and newline",
+        })
+        .describe("text of the file"),
+});
+
+const sysctlValue = z.union(
+    [
+        z.number().refine((n) => !/e/.test(String(n)), "must be a number or one line of printable ASCII"),
+        line.regex(/^[ -~]+$/),
+    ],
+    { error: "must be a number or one line of printable ASCII" },
+);
+
+export const host = z
+    .strictObject({
+        packages: z
+            // apt removes what ends in a minus.
+            .array(matching(/^[a-z0-9]([a-z0-9+._-]{0,126}[a-z0-9+])?$/, "a package name"))
+            .default([])
+            .meta({ description: "packages that every host gets", otherwise: "none" }),
+        sysctl: z
+            .record(matching(/^[a-z0-9][a-z0-9._/-]{0,127}$/, "a sysctl key such as net.ipv4.ip_forward"), sysctlValue)
+            .default({})
+            .meta({ description: "kernel settings that every host gets", otherwise: "none" }),
+        files: z.array(file).default([]).meta({ description: "files that every host gets", otherwise: "none" }),
+    })
+    .prefault({})
+    .describe("what every host gets besides");
+
+export const timeouts = z
+    .strictObject({
+        server: duration.default("5m").describe("how long a step of a server may wait"),
+        agent: duration.default("5m").describe("how long a step of an agent may wait"),
+        download: duration.default("10m").describe("how long a download may take"),
+    })
+    .prefault({})
+    .describe("limits of the steps");

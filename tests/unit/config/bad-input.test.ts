@@ -426,9 +426,7 @@ describe("bad input", () => {
             // An eighth of the values for each text, and fewer for haproxy's many alike settings, by turns: all kinds of values meet
             // all kinds of settings.
             const turn = own ? 8 : 80;
-            values
-                .filter((_, i) => i % turn === n % turn)
-                .forEach((value) => attempt(place, place.path, value));
+            values.filter((_, i) => i % turn === n % turn).forEach((value) => attempt(place, place.path, value));
         });
         for (const place of recordPaths(all))
             for (const key of TEXTS.map(filled) as string[]) {

@@ -86,6 +86,9 @@ function together(some: Changes, more: Changes): Changes {
 /** haproxy.cfg got remarks over its parts: haproxy.sh writes them without a reload. */
 const REMARKS: Changes = { "agent-1-haproxy": "update: stdin", "master-1-haproxy": "update: stdin" };
 
+/** Step prepare is told the pods' and services' networks, which no route of a host may lead into. */
+const ROUTES: Changes = { "agent-1-prepare": "update: stdin", "master-1-prepare": "update: stdin" };
+
 /** On every host the scripts are sent as a file and run from there, and a command has another form. */
 const SCRIPTS_AS_FILE: Changes = {
     "agent-1-haproxy": "update: create, delete",
@@ -113,9 +116,9 @@ const KEPT: readonly { readonly commit: string; readonly was: string; readonly c
     {
         commit: "5a9f976",
         was: "scripts in the secret stdin of step prepare",
-        changes: together(SCRIPTS_AS_FILE, REMARKS),
+        changes: together(together(SCRIPTS_AS_FILE, REMARKS), ROUTES),
     },
-    { commit: "2f23793", was: "haproxy.cfg without remarks", changes: REMARKS },
+    { commit: "2f23793", was: "haproxy.cfg without remarks", changes: together(REMARKS, ROUTES) },
 ];
 
 describe("states: a stack of an older commit is taken over", function () {

@@ -271,13 +271,18 @@ ask() {
     printf '%s\n' "$1" | timeout 5 socat -t 5 - "UNIX-CONNECT:$socket" 2>/dev/null
 }
 
+# checks_of CONFIG: what servers are asked, and what they must answer.
+checks_of() { grep '^ *http-check ' "$1" 2>/dev/null || true; }
+
 # The next worker takes every server for up until it has checked it, and then cuts what is just being opened to one that it finds
 # down. A master that is new is not there yet as a rule, so it is told that those begin as down, and those that are down now where
-# another one is up.
+# another one is up and the check stays as it is.
 hand_over_states() {
     echo 1 >"$WORK/states"
+    same_check=0
+    if [ "$(checks_of "$HAPROXY_CFG")" = "$(checks_of "$1")" ]; then same_check=1; fi
     if ask "show servers state" >"$WORK/known" && [ -n "$BACKEND" ]; then
-        awk -v backend="$BACKEND" '
+        awk -v backend="$BACKEND" -v same_check="$same_check" '
             NR == FNR {
                 if ($2 == backend) { known[$4] = $5; down[$4] = ($6 == 0); if ($6 != 0) some_up = 1; if (pattern == "") pattern = $0 }
                 else if ($1 == "#") head = $0
@@ -290,7 +295,7 @@ hand_over_states() {
                 id++
                 port = $3; sub(/.*:/, "", port)
                 address = $3; sub(/:[0-9]+$/, "", address); gsub(/[][]/, "", address)
-                if (($2 in known) && known[$2] == address && !(some_up && down[$2])) next
+                if (($2 in known) && known[$2] == address && !(same_check && some_up && down[$2])) next
                 # Operational state and health 0: down. The other fields are as those of a known server.
                 n = split(pattern, field, " ")
                 field[3] = id; field[4] = $2; field[5] = address; field[6] = 0; field[13] = 0; field[19] = port

@@ -1,12 +1,10 @@
 /** The readiness modes, for both sides: what k3s is told, what the proxies expect, what anyone may read. Pure. */
 import type { OpenSettings } from "../settings";
 import { AUTHN_FILE } from "./paths";
+import type { Backports } from "../values";
 
 /** A mode's name. */
 export type Readiness = OpenSettings["readiness"];
-
-/** Oldest patch by minor of Kubernetes 1.x that has a change (see `hasBackport`); newer minors have it too. */
-export type Backports = Readonly<Record<number, number>>;
 
 interface Mode {
     /** Flags of the kube-apiserver. */

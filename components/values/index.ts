@@ -22,11 +22,14 @@ export function parseK3sVersion(text: string): K3sVersion | undefined {
     return { text, major, minor, patch, release };
 }
 
+/** Oldest patch by minor of Kubernetes 1.x that has a change; newer minors have it too. */
+export type Backports = Readonly<Record<number, number>>;
+
 /**
  * True when the release contains a change that was back-ported: `since` maps a minor of Kubernetes 1 to its first patch
  * release with the change; minors above the highest one named have it, minors below the lowest one have not.
  */
-export function hasBackport(v: K3sVersion, since: Readonly<Record<number, number>>): boolean {
+export function hasBackport(v: K3sVersion, since: Backports): boolean {
     if (v.major !== 1) return v.major > 1;
     const minors = Object.keys(since).map(Number);
     if (v.minor > Math.max(...minors)) return true;

@@ -2,13 +2,13 @@
 import type { Report } from "../problems";
 import { READINESS } from "../../model/readiness";
 import type { StackSettings } from "../../settings";
-import { hasBackport, type K3sVersion } from "../../values";
+import { hasBackport, type Backports, type K3sVersion } from "../../values";
 
 /** Oldest releases whose servers may join through a proxy that lists themselves too (k3s of April 2024). */
-const JOIN_THROUGH_PROXY: Readonly<Record<number, number>> = { 28: 9, 29: 4, 30: 0 };
+const JOIN_THROUGH_PROXY: Backports = { 28: 9, 29: 4, 30: 0 };
 
 /** Releases that read /var/lib/rancher/k3s/agent/etc/kubelet.conf.d. */
-const KUBELET_DROPIN: Readonly<Record<number, number>> = { 32: 0 };
+const KUBELET_DROPIN: Backports = { 32: 0 };
 
 export function checkVersion(settings: StackSettings, version: K3sVersion, report: Report): void {
     if (!hasBackport(version, JOIN_THROUGH_PROXY)) {

@@ -319,7 +319,12 @@ for (const [index, binary] of binaries().entries()) {
             before(async () => {
                 await node.apply(recommended(params(node)));
             });
-            afterEach(() => answers(200));
+            afterEach(async () => {
+                // A test that failed half-way may have left one dead.
+                for (const [i, master] of masters.entries())
+                    if (master.dead) masters[i] = await FakeMaster.start(network, i, folder);
+                await answers(200);
+            });
 
             it("takes only the expected code for ready", async () => {
                 await masters[1]?.answer(401);

@@ -188,8 +188,12 @@ export class FakeMaster {
         return this.said("checked");
     }
 
+    get dead(): boolean {
+        return this.child.exitCode !== null || this.child.signalCode !== null;
+    }
+
     async kill(): Promise<void> {
-        if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+        if (this.dead) return;
         const gone = once(this.child, "exit");
         this.child.kill("SIGKILL");
         await gone;
@@ -266,7 +270,9 @@ export class Node {
 
     /** A configuration whose paths lead to this node's folder; nothing else of it changes. */
     here(config: HaproxyConfig): HaproxyConfig {
-        const sockets = [{ listen: join(this.folder, "run/admin.sock"), param: ["mode 660", "level admin"] }];
+        // expose-fd, as in the presets: else a reload loses what waits to be accepted on the old listeners.
+        const param = ["mode 660", "level admin", "expose-fd listeners"];
+        const sockets = [{ listen: join(this.folder, "run/admin.sock"), param }];
         return merge(config, {
             global: { chroot: join(this.folder, "chroot"), stats: { sockets, timeout: "30s" } },
         });

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pulumi, type OutsideStack } from "./outside";
-import type { NodeSpec } from "../components/model/cluster";
+import { liveNodes, type NodeSpec } from "../components/model/cluster";
 import { START_FILES, inMarkedShell, markedOutput } from "../components/remote/login-shell";
 import { knownHostsText, sshArguments, sshConfig } from "./ssh-client";
 
@@ -28,7 +28,7 @@ export async function withSessions<T>(
     stack: OutsideStack,
     use: (session: Session) => Promise<T>,
 ): Promise<T> {
-    const nodes = stack.spec.nodes.filter((n) => !n.lost);
+    const nodes = liveNodes(stack.spec);
     const dir = mkdtempSync(join(tmpdir(), "k3s-ha-ssh-"));
     try {
         const write = (file: string, text: string, mode = 0o600): string => {

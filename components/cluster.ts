@@ -1,21 +1,24 @@
 /** A highly available k3s cluster: every part and the order they come in. */
+import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import { AnonymousSurface } from "./steps/surface";
-import { ClusterAccess } from "./steps/kubeconfig";
-import { PublicInfoViewer } from "./steps/viewer";
-import { Agent } from "./steps/agent";
-import { Fence, Nodes } from "./steps/nodes";
-import { Snapshot } from "./steps/snapshot";
-import { Server } from "./steps/server";
-import { LocalProxy } from "./steps/local-proxy";
-import type { LastRead } from "./model/kubeconfig";
-import { statsEndpoint } from "./model/proxy";
-import type { GivenSecrets, SshAccess } from "./model/credentials";
-import { ClusterSecrets } from "./secrets";
-import { servers, type ClusterSpec, type NodeSpec } from "./model/cluster";
 import { factsOf } from "./config/transition";
 import type { ClusterHooks } from "./hooks";
+import { liveNodes, servers, type ClusterSpec } from "./model/cluster";
+import type { GivenSecrets, SshAccess } from "./model/credentials";
+import type { LastRead } from "./model/kubeconfig";
+import { statsEndpoint } from "./model/proxy";
 import { READINESS } from "./model/readiness";
+import { ClusterSecrets } from "./secrets";
+import { agent } from "./steps/agent";
+import { anonymousCheck } from "./steps/anonymous-check";
+import type { StepContext } from "./steps/context";
+import { Host } from "./steps/host";
+import { readKubeconfig } from "./steps/kubeconfig";
+import { lostNodes } from "./steps/lost-nodes";
+import { members } from "./steps/members";
+import { publicInfoViewer } from "./steps/public-info-viewer";
+import { server } from "./steps/server";
+import { snapshot } from "./steps/snapshot";
 import { urlHost } from "./values";
 
 /** Arguments of {@link Cluster}. */
@@ -31,7 +34,7 @@ export interface ClusterArgs {
     /** The time that certificates are held against. */
     readonly now: Date;
     /** What the engine calls back; see {@link ClusterHooks}. */
-    readonly hooks?: ClusterHooks;
+    readonly hooks: ClusterHooks;
 }
 
 /** A node as the outputs list it. */
@@ -72,118 +75,35 @@ export class Cluster extends pulumi.ComponentResource {
 
     public constructor(name: string, args: ClusterArgs, opts?: pulumi.ComponentResourceOptions) {
         super("k3s-ha:index:Cluster", name, {}, opts);
-        const { spec, access } = args;
-        const hooks = args.hooks?.command;
-        const parent = { parent: this };
+        const { spec, access, hooks } = args;
         const secrets = new ClusterSecrets(
             `${name}-secrets`,
             { ...args.given, metrics: spec.proxy.stats.metricsPassword, rotate: spec.rotate },
-            parent,
+            { parent: this },
         );
-        // What the last `up` began with is in the state, where the hook compares; it refuses before any host is touched.
-        const description = new pulumi.Stash(
-            // Without the cluster's name, so that another name is a change and not another resource.
-            "description",
-            { input: factsOf(spec) },
-            { ...parent, hooks: args.hooks?.description, aliases: [{ name: `${name}-description` }] },
-        );
+        const context: StepContext = { spec, access, secrets, hooks, cluster: this };
+        const hosts = this.prepareHosts(context, this.describe(spec, hooks));
+        const founder = hosts.of(spec.founder);
+        const first = foundCluster(context, hosts);
 
-        const common = { spec, access, secrets, hooks };
-        const proxies = new Map(
-            spec.nodes.map((node) => [
-                node.name,
-                new LocalProxy(node.name, { ...common, node, after: [description] }, parent),
-            ]),
-        );
-        const proxyOf = (node: NodeSpec): LocalProxy => proxies.get(node.name) as LocalProxy;
-        // Lost nodes are waited for by nobody; they stay in the program so that nothing is done to their hosts.
-        const live = spec.nodes.filter((n) => !n.lost);
-        const masters = servers(spec);
-        const founder = masters.find((n) => n.name === spec.founder) as NodeSpec;
-        const others = masters.filter((n) => n !== founder);
-        const first = new Server(
-            founder.name,
-            {
-                ...common,
-                node: founder,
-                proxy: proxyOf(founder),
-                caHash: spec.caHash,
-                others: pulumi
-                    .all(others.map((n) => proxyOf(n).etcdData))
-                    .apply((data) => others.map((n, i) => `${n.name}@${n.address}=${data[i]}`).join(",")),
-                after: others.map((n) => proxyOf(n).prepared),
-            },
-            parent,
-        );
-        const onFounder = { spec, node: founder, access, hooks };
-        const entry = new ClusterAccess(
-            `${name}-access`,
-            { ...onFounder, after: [first.running], last: args.lastRead, now: args.now },
-            parent,
-        );
+        const entry = readKubeconfig(context, args.lastRead, args.now, { on: founder.node, after: [first] });
         // Kept as it was read at first, so that reading again leaves nobody's command unknown in a preview.
-        const ca = new pulumi.Stash(`${name}-ca`, { input: entry.caHash }, parent);
+        const ca = new pulumi.Stash(`${name}-ca`, { input: entry.caHash }, { parent: this });
         const caHash = spec.caHash ?? (ca.output as pulumi.Output<string>);
-        const fence = new Fence(`${name}-fence`, { ...onFounder, after: [entry.read] }, parent);
-        // A proxy must know a master before it joins, and none that has left.
-        const known = live.map((n) => proxyOf(n).running);
-        // Each after all before it, not only the last one: of several that leave, no two may leave at the same time either.
-        const before: pulumi.Resource[] = [first.running];
-        for (const node of others) {
-            const { running } = new Server(
-                node.name,
-                { ...common, node, proxy: proxyOf(node), caHash, after: [...before, fence.closed, ca, ...known] },
-                parent,
-            );
-            before.push(running);
-        }
-        const last = before.at(-1) as pulumi.Resource;
-        const agents = live
-            .filter((n) => n.role === "agent")
-            .map(
-                (node) =>
-                    new Agent(
-                        node.name,
-                        {
-                            ...common,
-                            node,
-                            proxy: proxyOf(node),
-                            caHash,
-                            after: [last, fence.closed, ca],
-                            hooks: args.hooks?.agent,
-                        },
-                        parent,
-                    ),
-            );
-        for (const node of spec.nodes.filter((n) => n.lost)) {
-            const frozen = { ...common, node, proxy: proxyOf(node), caHash, after: [] };
-            if (node.role === "server") new Server(node.name, frozen, parent);
-            else new Agent(node.name, frozen, parent);
-        }
-        new Nodes(
-            `${name}-nodes`,
-            { ...onFounder, after: [last, ...known, ...agents.map((agent) => agent.running)] },
-            parent,
-        );
 
-        const proofAfter: pulumi.Resource[] = [last];
-        if (READINESS[spec.readiness].cutsPublicRole) {
-            // As soon as one master serves: the role is the cluster's, so the others come up with it cut down. None waits for it.
-            const viewer = new PublicInfoViewer(
-                `${name}-public-info-viewer`,
-                { ...onFounder, kubeconfig: entry.kubeconfig, after: [first.running] },
-                parent,
-            );
-            proofAfter.push(viewer.applied);
-        }
-        new AnonymousSurface(`${name}-anonymous-surface`, { ...onFounder, after: proofAfter }, parent);
-        if (spec.snapshots.now !== undefined) {
-            this.snapshot = new Snapshot(
-                `${name}-snapshot`,
-                { ...onFounder, snapshot: spec.snapshots.now, after: [last] },
-                parent,
-            ).place;
-        }
+        const lost = lostNodes(context, { on: founder.node, after: [entry.command] });
+        const last = joinServers(context, hosts, { caHash, first, after: [lost, ca] });
+        const agents = joinAgents(context, hosts, { caHash, after: [last, lost, ca] });
+        keepLost(context, hosts, caHash);
+        members(context, { on: founder.node, after: [last, ...hosts.proxies, ...agents] });
+
+        const checked: pulumi.Resource[] = [last];
+        // As soon as one server is ready: the role is the cluster's, so the others come up with it cut down. None waits for it.
+        if (READINESS[spec.readiness].cutsPublicRole)
+            checked.push(publicInfoViewer(context, entry.kubeconfig, { on: founder.node, after: [first] }));
+        anonymousCheck(context, { on: founder.node, after: checked });
+        if (spec.snapshots.now !== undefined)
+            this.snapshot = snapshot(context, spec.snapshots.now, { on: founder.node, after: [last] });
 
         this.kubeconfig = pulumi.secret(entry.kubeconfig);
         this.kubeconfigNotAfter = entry.notAfter;
@@ -191,7 +111,91 @@ export class Cluster extends pulumi.ComponentResource {
         this.caHash = pulumi.output(caHash);
         this.statsPassword = pulumi.secret(secrets.statsPassword);
         this.metricsPassword = secrets.metricsPassword;
-        this.registerOutputs({});
+        // The kubeconfig and the passwords are in the stack's outputs; a second copy would only make the state larger.
+        this.registerOutputs({ caHash: this.caHash, kubeconfigNotAfter: this.kubeconfigNotAfter });
+    }
+
+    /** What the last `up` began with is in the state, where a hook compares; it refuses before any host is touched. */
+    private describe(spec: ClusterSpec, hooks: ClusterHooks): pulumi.Resource {
+        return new pulumi.Stash(
+            // Without the cluster's name, so that another name is a change and not another resource.
+            "description",
+            { input: factsOf(spec) },
+            { parent: this, hooks: hooks.description, aliases: [{ name: `${spec.cluster}-description` }] },
+        );
+    }
+
+    /** Every host prepared, its haproxy started and the binary staged, side by side. */
+    private prepareHosts(context: StepContext, description: pulumi.Resource): Hosts {
+        return new Hosts(context.spec.nodes.map((node) => new Host(context, node, [description])));
+    }
+}
+
+/** The hosts by the names of their nodes. */
+class Hosts {
+    private readonly byName: ReadonlyMap<string, Host>;
+
+    public constructor(hosts: readonly Host[]) {
+        this.byName = new Map(hosts.map((host) => [host.node.name, host]));
+    }
+
+    public of(name: string): Host {
+        return this.byName.get(name) as Host;
+    }
+
+    /** haproxy on every node that is not lost: a proxy must know a server before it joins, and none that has left. */
+    public get proxies(): pulumi.Resource[] {
+        return [...this.byName.values()].filter(({ node }) => !node.lost).map(({ haproxy }) => haproxy);
+    }
+}
+
+/** The server that makes the cluster. It does so only when no other server has the data of one. */
+function foundCluster(context: StepContext, hosts: Hosts): remote.Command {
+    const { spec } = context;
+    const others = servers(spec)
+        .filter((n) => n.name !== spec.founder)
+        .map((n) => hosts.of(n.name));
+    return server(context, hosts.of(spec.founder), {
+        caHash: spec.caHash,
+        others: pulumi
+            .all(others.map((host) => host.etcdData))
+            .apply((data) => others.map(({ node }, i) => `${node.name}@${node.address}=${data[i]}`).join(",")),
+        after: others.map((host) => host.prepare),
+    });
+}
+
+/** What nodes that join are given. */
+interface Join {
+    readonly caHash: pulumi.Input<string>;
+    readonly after: readonly pulumi.Resource[];
+}
+
+/** The other servers one by one. Gives the last one. */
+function joinServers(
+    context: StepContext,
+    hosts: Hosts,
+    { caHash, first, after }: Join & { readonly first: pulumi.Resource },
+): pulumi.Resource {
+    const { spec } = context;
+    // Each after all before it, not only the last one: of several that leave, no two may leave at the same time either.
+    const before = [first];
+    for (const { name } of servers(spec).filter((n) => n.name !== spec.founder))
+        before.push(server(context, hosts.of(name), { caHash, after: [...before, ...after, ...hosts.proxies] }));
+    return before.at(-1) as pulumi.Resource;
+}
+
+/** Agents side by side. */
+function joinAgents(context: StepContext, hosts: Hosts, join: Join): remote.Command[] {
+    return liveNodes(context.spec)
+        .filter((n) => n.role === "agent")
+        .map(({ name }) => agent(context, hosts.of(name), join));
+}
+
+/** Lost nodes stay in the program so that nothing is done to their hosts; nobody waits for them. */
+function keepLost(context: StepContext, hosts: Hosts, caHash: pulumi.Input<string>): void {
+    for (const { name, role } of context.spec.nodes.filter((n) => n.lost)) {
+        if (role === "server") server(context, hosts.of(name), { caHash, after: [] });
+        else agent(context, hosts.of(name), { caHash, after: [] });
     }
 }
 
@@ -203,7 +207,7 @@ export function clusterFacts(spec: ClusterSpec): {
     nodes: NodeInfo[];
     readiness: string;
 } {
-    const live = spec.nodes.filter((n) => !n.lost);
+    const live = liveNodes(spec);
     return {
         apiEndpoints: servers(spec).map((n) => `https://${urlHost(n.address)}:6443`),
         statsEndpoints: live.map((n) => `http://${statsEndpoint(spec, n)}/`),

@@ -4,7 +4,7 @@ import { KIT_DIR } from "../../components/model/paths";
 import { asRoot } from "../../components/remote/login-shell";
 import { sideBySide, withSessions } from "../ssh-sessions";
 import type { OutsideStack } from "../outside";
-import type { ClusterSpec, NodeSpec } from "../../components/model/cluster";
+import { liveNodes, type ClusterSpec, type NodeSpec } from "../../components/model/cluster";
 import { parseFindings, type Finding } from "./findings";
 
 /** What one host said, or why it could not be asked. */
@@ -31,7 +31,7 @@ export function question(spec: ClusterSpec, node: NodeSpec): string {
 
 /** Asks all live hosts. */
 export async function ask(folder: string, name: string, stack: OutsideStack): Promise<Answer[]> {
-    const nodes = stack.spec.nodes.filter((n) => !n.lost);
+    const nodes = liveNodes(stack.spec);
     const answers: Answer[] = [];
     await withSessions(folder, name, stack, (session) =>
         sideBySide(SIDE_BY_SIDE, nodes, async (node) => {

@@ -49,13 +49,10 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
         throw new Error(
             `the stack has pending operations (an up was cut off) on ${open.map((op) => op.resource.urn.split("::").at(-1)).join(", ")}: run pulumi up first, then look for drift again`,
         );
-    const ofCluster = new Map([
-        ["public-info-viewer", `${cluster}-public-info-viewer-patch`],
-        ["nodes-members", `${cluster}-nodes-members`],
-    ]);
+    const ofCluster = new Set(["public-info-viewer", "members"]);
     const wanted = new Map<string, string[]>();
     for (const { node, step, what } of findings) {
-        const name = ofCluster.get(step) ?? `${node}-${step}`;
+        const name = `${ofCluster.has(step) ? cluster : node}-${step}`;
         const names = step === "prepare" && lacksScripts(what) ? [`${node}-kit`, name] : [name];
         for (const each of names) wanted.set(each, [...(wanted.get(each) ?? []), what]);
     }
@@ -87,7 +84,7 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
 const lacksScripts = (what: string): boolean => what.startsWith(`${KIT_DIR}/`) || what === "/var/lib/k3s-ha is missing";
 
 /**
- * stdin is what every step has; the copy of the scripts has none, and comes again where its path differs; where it is secret (prepare, or k3s with encrypted settings), it is encrypted here and a command line
+ * stdin is what every step has; the copy of the scripts has none, and comes again where its path differs; where it is secret (prepare, or server and agent with encrypted settings), it is encrypted here and a command line
  * takes the mark: `update`, where there is one, since the founding master ignores `create`. Not `triggers`, which would replace the resource.
  */
 function withMark(values: Record<string, unknown> | undefined, lines: string): Record<string, unknown> | undefined {

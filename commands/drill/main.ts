@@ -11,7 +11,7 @@ import { scriptText } from "../../components/remote/kit";
 import { asRoot } from "../../components/remote/login-shell";
 import { sideBySide, withSessions, type Session } from "../ssh-sessions";
 import { readOutside } from "../outside";
-import { servers, type ClusterSpec, type NodeSpec } from "../../components/model/cluster";
+import { liveNodes, servers, type ClusterSpec, type NodeSpec } from "../../components/model/cluster";
 import { obstacles, parseLoss, parseView, type Loss, type View } from "./results";
 
 const FOLDER = join(__dirname, "../..");
@@ -26,7 +26,7 @@ class Drill {
         private readonly spec: ClusterSpec,
         private readonly session: Session,
     ) {
-        this.live = spec.nodes.filter((n) => !n.lost);
+        this.live = liveNodes(spec);
     }
 
     private run(node: NodeSpec, args: string, seconds: number): ReturnType<Session> {

@@ -1,7 +1,7 @@
 /** What the hosts say, as values. Pure. */
 import { readyCodes } from "../../components/model/readiness";
 import { serverName } from "../../components/model/proxy";
-import { servers, type ClusterSpec } from "../../components/model/cluster";
+import { liveNodes, servers, type ClusterSpec } from "../../components/model/cluster";
 
 /** What a host sees of the cluster. */
 export interface View {
@@ -31,7 +31,7 @@ export function obstacles(spec: ClusterSpec, views: ReadonlyMap<string, View | s
     const masters = servers(spec)
         .map((n) => n.name)
         .sort();
-    const live = spec.nodes.filter((n) => !n.lost);
+    const live = liveNodes(spec);
     const found: string[] = [];
     if (spec.server.datastore !== "etcd" || masters.length < 3)
         found.push(

@@ -9,16 +9,23 @@ import { fixedSettings } from "../model/change-rules";
 import type { Allowance, ClusterSpec } from "../model/cluster";
 import { isIPv6Address, parseK3sVersion } from "../values";
 
+/** A node, as the next `up` compares it. Absent properties are 0 and false. */
+export interface NodeFacts {
+    readonly role: string;
+    readonly address: string;
+    readonly rebuilt?: number;
+    readonly lost?: boolean;
+}
+
 /** What of a spec decides about the next one; plain data that is kept in the state and shown in previews. */
 export interface ClusterFacts {
     readonly version: string;
     readonly datastore: string;
     /** Its name; absent in what older versions of this program left. */
     readonly cluster?: string;
-    /** The server that speaks for it; see ClusterSpec. */
+    /** The first server; see ClusterSpec. */
     readonly founder?: string;
-    /** `role address` by name; ` rebuilt N` where it was raised, lost nodes with ` lost`. */
-    readonly nodes: Readonly<Record<string, string>>;
+    readonly nodes: Readonly<Record<string, NodeFacts>>;
     /** What k3s fixes at the founding and what the pods' network depends on (model/change-rules.ts); absent as above. */
     readonly settings?: Readonly<Record<string, string>>;
 }
@@ -31,21 +38,37 @@ export function factsOf(spec: ClusterSpec): ClusterFacts {
         cluster: spec.cluster,
         founder: spec.founder,
         nodes: Object.fromEntries(
-            spec.nodes.map((n) => {
-                const rebuilt = n.rebuilt > 0 ? ` rebuilt ${n.rebuilt}` : "";
-                return [n.name, `${n.role} ${n.address}${rebuilt}${n.lost ? " lost" : ""}`] as const;
-            }),
+            spec.nodes.map(({ name, role, address, rebuilt, lost }) => [
+                name,
+                { role, address, ...(rebuilt > 0 ? { rebuilt } : {}), ...(lost ? { lost } : {}) },
+            ]),
         ),
         settings: fixedSettings(spec),
     };
 }
 
-const isLost = (text: string): boolean => text.endsWith(" lost");
-const addressOf = (text: string): string => text.split(" ")[1] as string;
-const rebuiltOf = (text: string): number => Number(/ rebuilt (\d+)/.exec(text)?.[1] ?? 0);
+/** Facts as the state has them. Before 0.2 a node was a text: `server 10.0.0.1 rebuilt 2 lost`. */
+export function readFacts(kept: unknown): ClusterFacts {
+    const facts = kept as Omit<ClusterFacts, "nodes"> & {
+        readonly nodes: Readonly<Record<string, NodeFacts | string>>;
+    };
+    const nodes = Object.entries(facts.nodes).map(([name, node]) => [
+        name,
+        typeof node === "string" ? readNode(node) : node,
+    ]);
+    return { ...facts, nodes: Object.fromEntries(nodes) as ClusterFacts["nodes"] };
+}
 
-/** Masters that are lost without harm: the rest is still a majority. */
-const tolerance = (masters: number): number => Math.floor((masters - 1) / 2);
+function readNode(text: string): NodeFacts {
+    const [role = "", address = ""] = text.split(" ");
+    return { role, address, rebuilt: Number(/ rebuilt (\d+)/.exec(text)?.[1] ?? 0), lost: text.endsWith(" lost") };
+}
+
+const rebuiltOf = (node: NodeFacts): number => node.rebuilt ?? 0;
+const isServer = (node: NodeFacts | undefined): boolean => node?.role === "server";
+
+/** How many servers can be lost without harm: the rest is still a majority. */
+const tolerance = (servers: number): number => Math.floor((servers - 1) / 2);
 
 /** What stands in the way of going from one description to the other, minus what the user allows. */
 export function refusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
@@ -66,8 +89,8 @@ export function consequences(from: ClusterFacts, to: ClusterFacts): string[] {
 /** Those of the facts; of older ones what their nodes tell. */
 function settingsOf(facts: ClusterFacts): Readonly<Record<string, string>> {
     if (facts.settings !== undefined) return facts.settings;
-    const [server] = Object.values(facts.nodes).filter((text) => text.startsWith("server "));
-    return server === undefined ? {} : { "IP family": isIPv6Address(addressOf(server)) ? "IPv6" : "IPv4" };
+    const server = Object.values(facts.nodes).find(isServer);
+    return server === undefined ? {} : { "IP family": isIPv6Address(server.address) ? "IPv6" : "IPv4" };
 }
 
 /** What would found a second cluster beside the one that is there, or leave that one without a trace in the program. */
@@ -79,7 +102,6 @@ function clusterRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
             value: shown(to.cluster),
             message: `was ${from.cluster}, and a cluster keeps its name, which its secrets and its hosts know it by; another cluster is another stack`,
         });
-    const isServer = (text: string | undefined): boolean => text?.startsWith("server ") === true;
     const known = (name: string): boolean => Object.hasOwn(from.nodes, name) && isServer(from.nodes[name]);
     if (to.founder !== undefined && Object.values(from.nodes).some(isServer) && !known(to.founder))
         problems.push({
@@ -124,61 +146,66 @@ function nodeRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
             message: "cannot follow etcd: k3s moves data from SQLite to etcd and not back",
         });
     }
-    for (const [name, text] of Object.entries(to.nodes)) {
+    for (const [name, now] of Object.entries(to.nodes)) {
         // A node may be called constructor.
         const before = Object.hasOwn(from.nodes, name) ? from.nodes[name] : undefined;
-        if (before === undefined) {
-            const former = Object.keys(from.nodes).find(
-                (old) =>
-                    !Object.hasOwn(to.nodes, old) &&
-                    !isLost(from.nodes[old]!) &&
-                    addressOf(from.nodes[old]!) === addressOf(text),
-            );
-            if (former !== undefined)
-                problems.push({
-                    path: `k3s-ha:nodes (${name})`,
-                    message: `has the address of ${former}, and a host cannot change its name in place: take ${former} out of the stack file, pulumi up, then add it as ${name}`,
-                });
-            continue;
-        }
-        const [role, address] = text.split(" ") as [string, string];
-        const [oldRole, oldAddress] = before.split(" ") as [string, string];
-        if (role !== oldRole) {
-            problems.push({
-                path: `k3s-ha:nodes (${name}).role`,
-                value: shown(role),
-                message: `was ${oldRole}, and a host cannot change its role in place: take it out of the stack file, pulumi up, then add it with the new role`,
-            });
-        } else if (role === "server" && address !== oldAddress && !isLost(before)) {
-            problems.push({
-                path: `k3s-ha:nodes (${name}).address`,
-                value: shown(address),
-                message: `was ${oldAddress}, which the other etcd members know it by: take it out of the stack file, pulumi up, then add it with the new address`,
-            });
-        }
-        // None of its inputs differs from before the loss, so no step would run.
-        if (isLost(before) && !isLost(text) && rebuiltOf(text) <= rebuiltOf(before)) {
-            problems.push({
-                path: `k3s-ha:nodes (${name}).rebuilt`,
-                value: shown(rebuiltOf(text)),
-                message: `must be above ${rebuiltOf(before)}, which it was while the node was lost: the cluster has forgotten it, so its steps have to run again`,
-            });
-        }
+        problems.push(...(before === undefined ? nameRefusals(name, now, from, to) : hostRefusals(name, before, now)));
+    }
+    return problems;
+}
+
+/** A host under another name. */
+function nameRefusals(name: string, now: NodeFacts, from: ClusterFacts, to: ClusterFacts): Problem[] {
+    const [former] =
+        Object.entries(from.nodes).find(
+            ([old, node]) => !Object.hasOwn(to.nodes, old) && !node.lost && node.address === now.address,
+        ) ?? [];
+    if (former === undefined) return [];
+    return [
+        {
+            path: `k3s-ha:nodes (${name})`,
+            message: `has the address of ${former}, and a host cannot change its name in place: take ${former} out of the stack file, pulumi up, then add it as ${name}`,
+        },
+    ];
+}
+
+/** Changes of one node. */
+function hostRefusals(name: string, before: NodeFacts, now: NodeFacts): Problem[] {
+    const problems: Problem[] = [];
+    if (now.role !== before.role) {
+        problems.push({
+            path: `k3s-ha:nodes (${name}).role`,
+            value: shown(now.role),
+            message: `was ${before.role}, and a host cannot change its role in place: take it out of the stack file, pulumi up, then add it with the new role`,
+        });
+    } else if (isServer(now) && now.address !== before.address && !before.lost) {
+        problems.push({
+            path: `k3s-ha:nodes (${name}).address`,
+            value: shown(now.address),
+            message: `was ${before.address}, which the other etcd members know it by: take it out of the stack file, pulumi up, then add it with the new address`,
+        });
+    }
+    // None of its inputs differs from before the loss, so no step would run.
+    if (before.lost && !now.lost && rebuiltOf(now) <= rebuiltOf(before)) {
+        problems.push({
+            path: `k3s-ha:nodes (${name}).rebuilt`,
+            value: shown(rebuiltOf(now)),
+            message: `must be above ${rebuiltOf(before)}, which it was while the node was lost: the cluster has forgotten it, so its steps have to run again`,
+        });
     }
     return problems;
 }
 
 function sizeRefusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
-    const masters = (facts: ClusterFacts): string[] =>
-        Object.values(facts.nodes).filter((text) => text.startsWith("server"));
-    // A loss is not a choice: neither marking a master as lost is refused nor taking it out afterwards.
-    const [old, now] = [masters(from).filter((text) => !isLost(text)), masters(to)];
-    if (now.length >= old.length || tolerance(now.length) > 0 || tolerance(old.length) === 0) return [];
+    // A loss is not a choice: neither marking a server as lost is refused nor taking it out afterwards.
+    const old = Object.values(from.nodes).filter((node) => isServer(node) && !node.lost).length;
+    const now = Object.values(to.nodes).filter(isServer).length;
+    if (now >= old || tolerance(now) > 0 || tolerance(old) === 0) return [];
     if (allow.includes("lessTolerance")) return [];
     return [
         {
             path: "k3s-ha:nodes",
-            message: `would go from ${old.length} servers to ${now.length}: the cluster stands the loss of ${tolerance(old.length)} now and would stand none any more, since etcd needs a majority. Add the replacement first; where that is meant, k3s-ha:allow: [lessTolerance]`,
+            message: `would go from ${old} servers to ${now}. The cluster tolerates the loss of ${tolerance(old)} today; after this change it would tolerate none, since etcd needs a majority. Add the replacement first; where that is meant, k3s-ha:allow: [lessTolerance]`,
         },
     ];
 }

@@ -1,13 +1,13 @@
 /** Refusals: they stop the engine before a step is done, in the preview already. */
 import * as pulumi from "@pulumi/pulumi";
 import { SpecError } from "../config/problems";
-import { consequences, factsOf, refusals, type ClusterFacts } from "../config/transition";
+import { consequences, factsOf, readFacts, refusals } from "../config/transition";
 import type { ClusterSpec } from "../model/cluster";
 
 /** What to do about a step of a lost node that was never done: nothing is asked of that host, so it cannot be done now. */
 function lostAdvice(spec: ClusterSpec, name: string, urn: string): string | undefined {
     const node = spec.nodes.find(
-        (n) => n.lost && ["kit", "prepare", "haproxy", "stage", "k3s"].some((step) => name === `${n.name}-${step}`),
+        (n) => n.lost && ["kit", "prepare", "haproxy", "stage", n.role].some((step) => name === `${n.name}-${step}`),
     );
     return (
         node &&
@@ -32,7 +32,7 @@ export function transitionGuard(spec: ClusterSpec): pulumi.ResourceHook {
     return new pulumi.ResourceHook(
         `${spec.cluster}-transition`,
         (args) => {
-            const before = args.oldInputs?.["input"] as ClusterFacts;
+            const before = readFacts(args.oldInputs?.["input"]);
             const problems = refusals(before, factsOf(spec), spec.allow);
             if (problems.length > 0) throw new SpecError(problems);
             for (const text of consequences(before, factsOf(spec))) void pulumi.log.warn(text);

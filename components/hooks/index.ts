@@ -9,7 +9,7 @@ import { failureAdvice } from "./ssh-advice";
 export interface ClusterHooks {
     /** Of every remote command. */
     readonly command: pulumi.ResourceHookBinding;
-    /** Of an agent's step k3s. */
+    /** Of step agent. */
     readonly agent: pulumi.ResourceHookBinding;
     /** Of the resource whose input `input` is the cluster's description. */
     readonly description: pulumi.ResourceHookBinding;

@@ -84,12 +84,12 @@ public_role() {
 
 # Of Nodes that are there: one that was deleted is made again by its own k3s.
 node_marks() {
-    [ -f "$APPLIED/nodes" ] || { echo "nodes-members: nothing is known of what this step left"; return 0; }
+    [ -f "$APPLIED/members" ] || { echo "members: nothing is known of what this step left"; return 0; }
     ask_api "the Nodes" get nodes -o 'go-template={{range .items}}{{.metadata.name}} ,'"$MARKS"'{{"\n"}}{{end}}' >"$WORK/nodes" || return 1
     while read -r kind name mark; do
         marks=$(awk -v n="$name" '$1 == n { print $2 }' "$WORK/nodes")
-        case $marks in "" | *",$mark,"*) ;; *) echo "nodes-members: Node $name has no $kind $mark" ;; esac
-    done <"$APPLIED/nodes"
+        case $marks in "" | *",$mark,"*) ;; *) echo "members: Node $name has no $kind $mark" ;; esac
+    done <"$APPLIED/members"
 }
 
 if [ ! -d "$STATE" ]; then
@@ -97,7 +97,9 @@ if [ ! -d "$STATE" ]; then
     exit 0
 fi
 begin
-for step in prepare haproxy stage k3s; do differences "$step"; done
+k3s_step=server
+[ ! -f "$APPLIED/agent" ] || k3s_step=agent
+for step in prepare haproxy stage "$k3s_step"; do differences "$step"; done
 for also in "$@"; do
     case $also in
         --nodes) node_marks ;;

@@ -404,7 +404,8 @@ remember_k3s() {
         files /usr/local/bin/k3s-killall.sh "$CONF/token" "$CONF/agent-token" "$CONF/config.yaml" "$CONF/registries.yaml" "$CONF/authn.yaml" \
             "$REGISTRATION" "$S3_KEYS" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT" "$(setting proxy-ca)"
         echo "unit $UNIT"
-    } | remember k3s
+    } | remember "$ROLE"
+    rm -f "$STATE/applied/k3s"
 }
 
 remove_k3s() {

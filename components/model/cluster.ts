@@ -72,7 +72,12 @@ export interface ClusterSpec extends Readonly<Omit<OpenSettings, Formed>> {
     readonly timeouts: Readonly<Record<keyof OpenSettings["timeouts"], number>>;
 }
 
-/** The masters that are to be there: those that the proxies know. */
+/** The nodes that are not lost. */
+export function liveNodes(spec: ClusterSpec): NodeSpec[] {
+    return spec.nodes.filter((n) => !n.lost);
+}
+
+/** The servers that are to be there: those that the proxies know. */
 export function servers(spec: ClusterSpec): NodeSpec[] {
-    return spec.nodes.filter((n) => n.role === "server" && !n.lost);
+    return liveNodes(spec).filter((n) => n.role === "server");
 }

@@ -8,12 +8,10 @@ import { kit, kitFile, uploadPath } from "./kit";
 import { asRoot, inShell } from "./login-shell";
 import { withoutTraces } from "./traces";
 
-/** A step of a script in the node's kit. */
+/** What a step does beside running its script. */
 export interface NodeStep {
-    /** File name in the kit, such as `haproxy.sh`. */
-    readonly script: string;
-    /** What the script is told on its command line when the resource is made: never secret. */
-    readonly create: pulumi.Input<string>;
+    /** What the script is told on its command line when the resource is made: never secret. The default is nothing. */
+    readonly create?: pulumi.Input<string>;
     /** The same for later runs; the default is `create`. */
     readonly update?: pulumi.Input<string>;
     /** Ends the command as a comment: small facts whose change must run the step again (a secret's revision). */
@@ -58,39 +56,49 @@ export function remade(prepared: pulumi.Resource): pulumi.CustomResourceOptions 
     return { deleteBeforeReplace: true, replaceWith: [prepared] };
 }
 
-/** Makes `<node>-<what>`: one SSH session that runs one script of the kit with its data on stdin. */
+/**
+ * Makes `<owner>-<name>`: one SSH session on the node that runs `<name>.sh` of the kit with its data on stdin. The owner is the node, or the
+ * cluster. The step is called by this name everywhere: file, script, resource, errors, docs.
+ */
 export function nodeCommand(
+    owner: string,
     name: string,
     node: NodeSpec,
     access: SshAccess,
     step: NodeStep,
     opts: pulumi.CustomResourceOptions,
 ): remote.Command {
-    const path = `${KIT_DIR}/${step.script}`;
+    const script = `${name}.sh`;
+    const path = `${KIT_DIR}/${script}`;
     const as = asRoot(node.ssh);
     const line = (args: pulumi.Input<string>): pulumi.Output<string> =>
         pulumi
             .all([args, step.note])
             .apply(([a, note]) =>
-                inShell(
-                    `${as}sh ${path}${a === "" ? "" : ` ${a}`} # ${kit().digest(step.script)}${note ? ` ${note}` : ""}`,
-                ),
+                inShell(`${as}sh ${path}${a === "" ? "" : ` ${a}`} # ${kit().digest(script)}${note ? ` ${note}` : ""}`),
             );
     return rawCommand(
-        name,
+        `${owner}-${name}`,
         node,
         access,
         {
-            create: line(step.create),
+            create: line(step.create ?? ""),
             update: step.update === undefined ? undefined : line(step.update),
-            // A host that has lost its kit (reinstalled) has nothing to undo.
-            delete: step.remove && inShell(`test ! -e ${path} || ${as}sh ${path} ${step.remove}`),
+            delete: step.remove && inShell(removal(node, name, step.remove)),
             triggers: step.triggers,
             stdin: step.stdin,
             logging: step.logging ?? types.enums.remote.Logging.StdoutAndStderr,
         },
         opts,
     );
+}
+
+/**
+ * Runs the script's removal. A host that has no kit (reinstalled, or undone by step prepare before) has nothing to undo. A kit without the
+ * script is an error: its removal would be lost.
+ */
+export function removal(node: NodeSpec, name: string, what: string): string {
+    return `test ! -e ${KIT_DIR} || ${asRoot(node.ssh)}sh ${KIT_DIR}/${name}.sh ${what}`;
 }
 
 /** The same for a command that is not a script of the kit: the bootstrap that installs the kit. */

@@ -1,37 +1,39 @@
-/** k3s on one agent. */
+/** Step agent: k3s on one agent. */
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import { nodeCommand, remade } from "../remote/node-command";
-import { k3sData, type K3sNodeArgs } from "./k3s";
-import { stageBinary } from "./stage";
+import { formerName, k3sComponent, type StepContext } from "./context";
+import type { Host } from "./host";
+import { k3sData } from "./k3s";
 
 /**
- * Writes what Server writes, with k3s-agent.service. Joins through its own proxy and stays behind it; done when its Node is
+ * Writes what step server writes, with k3s-agent.service. k3s joins through its own proxy and stays behind it; done when its Node is
  * Ready and initialized by the cloud controller.
  */
-export class Agent extends pulumi.ComponentResource {
-    /** The binary lies on the host. */
-    public readonly staged: remote.Command;
-    /** The Node is Ready. */
-    public readonly running: remote.Command;
-
-    public constructor(name: string, args: K3sNodeArgs, opts?: pulumi.ComponentResourceOptions) {
-        super("k3s-ha:k3s:Agent", name, {}, opts);
-        const { spec, node, access, secrets, proxy, hooks } = args;
-        this.staged = stageBinary(name, args, this);
-        this.running = nodeCommand(
-            `${name}-k3s`,
-            node,
-            access,
-            {
-                script: "agent.sh",
-                create: pulumi.interpolate`apply --ca-hash=${args.caHash}`,
-                note: secrets.revision(secrets.agentToken),
-                stdin: k3sData(spec, node),
-                remove: "remove",
-            },
-            { parent: this, dependsOn: [proxy.running, this.staged, ...args.after], hooks, ...remade(proxy.prepared) },
-        );
-        this.registerOutputs({});
-    }
+export function agent(
+    context: StepContext,
+    host: Host,
+    args: { readonly caHash: pulumi.Input<string>; readonly after: readonly pulumi.Resource[] },
+): remote.Command {
+    const { spec, access, secrets, hooks, cluster } = context;
+    const { node } = host;
+    return nodeCommand(
+        node.name,
+        "agent",
+        node,
+        access,
+        {
+            create: pulumi.interpolate`apply --ca-hash=${args.caHash}`,
+            note: secrets.revision(secrets.agentToken),
+            stdin: k3sData(spec, node),
+            remove: "remove",
+        },
+        {
+            parent: host,
+            dependsOn: [host.haproxy, host.stage, ...args.after],
+            hooks: hooks.agent,
+            aliases: [formerName(cluster, { component: [k3sComponent(node), node.name], name: `${node.name}-k3s` })],
+            ...remade(host.prepare),
+        },
+    );
 }

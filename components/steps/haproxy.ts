@@ -1,8 +1,12 @@
-/** What step haproxy is given on a node, as values. */
+/** Step haproxy, as values and as a resource. */
+import type { remote } from "@pulumi/command";
+import type * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
 import { backendName, caFile, haproxyConfig, statsAddress } from "../model/proxy";
 import { readyCodes } from "../model/readiness";
-import type { Bundle } from "../remote/bundle";
+import { renderBundle, type Bundle } from "../remote/bundle";
+import { nodeCommand } from "../remote/node-command";
+import type { StepContext } from "./context";
 
 /** haproxy from the distribution's package, its configuration, and what must be true at the end. */
 export function haproxyBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
@@ -18,4 +22,30 @@ export function haproxyBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
         },
         files: [{ path: "/etc/haproxy/haproxy.cfg", mode: "0600", content: haproxyConfig(spec, node) }],
     };
+}
+
+/** Writes /etc/haproxy/haproxy.cfg. haproxy is reloaded when the file changed, and started when it was not running; it is never restarted. */
+export function haproxy(
+    { spec, access, secrets, hooks }: StepContext,
+    node: NodeSpec,
+    prepare: remote.Command,
+    parent: pulumi.Resource,
+): remote.Command {
+    const { statsPassword, statsSalt, metricsPassword } = secrets;
+    return nodeCommand(
+        node.name,
+        "haproxy",
+        node,
+        access,
+        {
+            create: "apply",
+            note: secrets.revision(statsPassword, statsSalt, ...(metricsPassword ? [metricsPassword] : [])),
+            stdin: renderBundle(haproxyBundle(spec, node)),
+            // A new readiness mode: both answers are accepted first, and the new one alone when all servers have changed,
+            // which is when the old resource is deleted. haproxy itself is removed by the step prepare.
+            triggers: [readyCodes(spec.readiness).join(",")],
+            remove: "settle",
+        },
+        { parent, dependsOn: [prepare], hooks: hooks.command, replaceWith: [prepare] },
+    );
 }

@@ -107,7 +107,7 @@ export function nodeLabels(node: NodeSpec): string[] {
 
 /**
  * What a Node is registered with. A file of its own: k3s reads it when the Node is made, later changes are made on the Node
- * itself (nodes.sh), so that a change of this file is no restart.
+ * itself (members.sh), so that a change of this file is no restart.
  */
 export function registration(node: NodeSpec): Record<string, string[]> {
     const own: Record<string, string[]> = {};

@@ -1,29 +1,11 @@
-/** What step k3s is given, on a server and on an agent. */
+/** What the steps server and agent are given, as values. */
 import { createHash } from "node:crypto";
 import * as pulumi from "@pulumi/pulumi";
 import { flannelBackend, takenFromServers } from "../model/change-rules";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
-import type { SshAccess } from "../model/credentials";
 import { backendName, caFile, serverName } from "../model/proxy";
 import { renderBundle, type Bundle } from "../remote/bundle";
-import type { ClusterSecrets } from "../secrets";
 import { filesReadAtStart, joinUrl, k3sFiles, k3sUnit } from "./k3s-files";
-import type { LocalProxy } from "./local-proxy";
-
-/** Arguments of Server and Agent. */
-export interface K3sNodeArgs {
-    readonly spec: ClusterSpec;
-    readonly node: NodeSpec;
-    readonly access: SshAccess;
-    readonly secrets: ClusterSecrets;
-    /** The node's own proxy, which it joins through. */
-    readonly proxy: LocalProxy;
-    /** SHA-256 of the cluster's CA; absent only for the master that founds the cluster. */
-    readonly caHash?: pulumi.Input<string>;
-    /** Steps of other nodes that come first. */
-    readonly after: readonly pulumi.Resource[];
-    readonly hooks?: pulumi.ResourceHookBinding;
-}
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
@@ -76,7 +58,7 @@ export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
     };
 }
 
-/** Data of step k3s: secret as a whole where one of its settings is encrypted in the stack file. */
+/** Data of the step: secret as a whole where one of its settings is encrypted in the stack file. */
 export function k3sData(spec: ClusterSpec, node: NodeSpec): pulumi.Input<string> {
     const text = renderBundle(k3sBundle(spec, node));
     return spec.confidential ? pulumi.secret(text) : text;

@@ -1,9 +1,6 @@
-/** The way into the cluster: its CA and kubeconfig, read from the founding master. */
+/** Step kubeconfig: the cluster's CA and kubeconfig, read from the founding server. */
 import { types, type remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import type { ClusterStepArgs } from "./cluster-step";
-import { renderBundle } from "../remote/bundle";
-import { nodeCommand } from "../remote/node-command";
 import {
     certificateEnd,
     endWarning,
@@ -12,62 +9,68 @@ import {
     stackKubeconfig,
     type LastRead,
 } from "../model/kubeconfig";
+import { clusterStep, type Place, type StepContext } from "./context";
 
-/** Arguments of {@link ClusterAccess}. */
-export interface ClusterAccessArgs extends ClusterStepArgs {
-    /** What the last `up` read. */
-    readonly last: pulumi.Input<LastRead>;
-    readonly now: Date;
+/** The way into the cluster. */
+export interface ClusterAccess {
+    /** SHA-256 of the cluster's CA, as k3s's tokens carry it; public. */
+    readonly caHash: pulumi.Output<string>;
+    /** Secret: it is the administrator's. */
+    readonly kubeconfig: pulumi.Output<string>;
+    /** When its certificate ends, in ISO 8601; empty where that cannot be read. */
+    readonly notAfter: pulumi.Output<string>;
+    /** The day on which it was last read again because its end was near; empty when it never was. */
+    readonly readAgain: pulumi.Output<string>;
+    readonly command: remote.Command;
 }
 
-/** Reads only. Runs again when the version changes, since a restart may have renewed the certificates, and when they end soon. */
-export class ClusterAccess extends pulumi.ComponentResource {
-    /** SHA-256 of the cluster's CA, as k3s's tokens carry it; public. */
-    public readonly caHash: pulumi.Output<string>;
-    /** Secret: it is the administrator's. */
-    public readonly kubeconfig: pulumi.Output<string>;
-    /** When its certificate ends, in ISO 8601; empty where that cannot be read. */
-    public readonly notAfter: pulumi.Output<string>;
-    /** The day on which it was last read again because its end was near; empty when it never was. */
-    public readonly readAgain: pulumi.Output<string>;
-    public readonly read: remote.Command;
-
-    public constructor(name: string, args: ClusterAccessArgs, opts?: pulumi.ComponentResourceOptions) {
-        super("k3s-ha:access:ClusterAccess", name, {}, opts);
-        const { spec, node, now } = args;
-        this.readAgain = pulumi.output(args.last).apply((last) => readAgain(last, now));
-        this.read = nodeCommand(
-            `${name}-kubeconfig`,
-            node,
-            args.access,
-            {
-                script: "kubeconfig.sh",
-                create: "",
-                note: this.readAgain.apply((day) => day && `the certificate ends soon, read again on ${day}`),
-                stdin: renderBundle({
-                    settings: {
-                        node: node.name,
-                        version: spec.version,
-                        rebuilt: node.rebuilt || undefined,
-                        renew: spec.rotate.certificates || undefined,
-                    },
-                    files: [],
-                }),
-                logging: types.enums.remote.Logging.None,
-            },
-            { parent: this, dependsOn: [...args.after], additionalSecretOutputs: ["stdout"], hooks: args.hooks },
-        );
-        const parts = pulumi.secret(this.read.stdout).apply(parseAccess);
-        this.caHash = pulumi.unsecret(parts.apply((p) => p.caHash));
-        this.kubeconfig = parts.apply((p) => stackKubeconfig(p.k3sYaml, spec));
-        this.notAfter = pulumi.unsecret(
-            pulumi.all([parts, this.readAgain]).apply(async ([{ k3sYaml }, readOn]) => {
+/**
+ * Reads only. Runs again when the version changes, since a restart may have renewed the certificates, and when they end soon.
+ * `last` is what the last `up` read.
+ */
+export function readKubeconfig(
+    context: StepContext,
+    last: pulumi.Input<LastRead>,
+    now: Date,
+    place: Place,
+): ClusterAccess {
+    const { spec, cluster } = context;
+    const { on } = place;
+    const again = pulumi.output(last).apply((read) => readAgain(read, now));
+    const settings = {
+        node: on.name,
+        version: spec.version,
+        rebuilt: on.rebuilt || undefined,
+        renew: spec.rotate.certificates || undefined,
+    };
+    const command = clusterStep(
+        context,
+        "kubeconfig",
+        place,
+        { settings, files: [] },
+        {
+            component: ["k3s-ha:access:ClusterAccess", `${spec.cluster}-access`],
+            name: `${spec.cluster}-access-kubeconfig`,
+        },
+        {
+            note: again.apply((day) => day && `the certificate ends soon, read again on ${day}`),
+            logging: types.enums.remote.Logging.None,
+        },
+        { additionalSecretOutputs: ["stdout"] },
+    );
+    const parts = pulumi.secret(command.stdout).apply(parseAccess);
+    return {
+        command,
+        readAgain: again,
+        caHash: pulumi.unsecret(parts.apply((p) => p.caHash)),
+        kubeconfig: parts.apply((p) => stackKubeconfig(p.k3sYaml, spec)),
+        notAfter: pulumi.unsecret(
+            pulumi.all([parts, again]).apply(async ([{ k3sYaml }, readOn]) => {
                 const end = certificateEnd(k3sYaml);
-                const warning = endWarning(end, now, readOn, node.name);
-                if (warning !== undefined) await pulumi.log.warn(warning, this);
+                const warning = endWarning(end, now, readOn, on.name);
+                if (warning !== undefined) await pulumi.log.warn(warning, cluster);
                 return end?.toISOString() ?? "";
             }),
-        );
-        this.registerOutputs({});
-    }
+        ),
+    };
 }

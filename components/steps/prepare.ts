@@ -1,8 +1,15 @@
-/** What step prepare is given on a node, as values. */
+/** Step prepare, as values and as a resource. */
+import { types, type remote } from "@pulumi/command";
+import * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
 import { networksOf } from "../model/networks";
 import { isIPv6Address, parseK3sVersion } from "../values";
-import type { Bundle, BundleFile } from "../remote/bundle";
+import { renderBundle, type Bundle, type BundleFile } from "../remote/bundle";
+import { bootstrapCommand } from "../remote/kit";
+import { START_FILES, inShell } from "../remote/login-shell";
+import { rawCommand, removal } from "../remote/node-command";
+import type { ClusterSecrets } from "../secrets";
+import type { StepContext } from "./context";
 
 /** Facts checked, scripts and secrets brought, sysctl, packages and files of the user. The secrets themselves are added as files. */
 export function prepareBundle(
@@ -57,4 +64,58 @@ function refusesCgroupV1(spec: ClusterSpec, node: NodeSpec): boolean {
         .filter((found) => found !== null)
         .at(-1);
     return argument ? argument[1] !== "false" : spec.kubelet["failCgroupV1"] !== false;
+}
+
+/** What is secret on a node, by the file's name. */
+function secretFiles(node: NodeSpec, secrets: ClusterSecrets): Record<string, pulumi.Output<string>> {
+    const files: Record<string, pulumi.Output<string>> = {
+        "agent-token": secrets.agentToken,
+        "stats-password": secrets.statsPassword,
+        "stats-salt": secrets.statsSalt,
+    };
+    if (node.role === "server" && secrets.s3) {
+        files["s3-access-key"] = secrets.s3.accessKey;
+        files["s3-secret-key"] = secrets.s3.secretKey;
+    }
+    if (secrets.metricsPassword) files["metrics-password"] = secrets.metricsPassword;
+    // Only a server may have what opens the whole cluster.
+    if (node.role === "server") files["server-token"] = secrets.token;
+    return files;
+}
+
+/** Installs the kit from the upload; writes secrets and state, packages, sysctl and the user's files. Its removal empties the host. */
+export function prepare(
+    { spec, access, secrets, hooks }: StepContext,
+    node: NodeSpec,
+    sent: pulumi.Resource,
+    parent: pulumi.Resource,
+): remote.Command {
+    const stdin = pulumi
+        .all([secrets.clusterId, pulumi.output(secretFiles(node, secrets))])
+        .apply(([id, values]) => renderBundle(prepareBundle(spec, node, id, values)));
+    return rawCommand(
+        `${node.name}-prepare`,
+        node,
+        access,
+        {
+            create: inShell(bootstrapCommand(node)),
+            delete: inShell(removal(node, "prepare", "remove")),
+            stdin: pulumi.secret(stdin),
+            logging: types.enums.remote.Logging.None,
+        },
+        { parent, dependsOn: [sent], hooks: hooks.command, deleteBeforeReplace: true },
+    );
+}
+
+/**
+ * What step prepare said of a host's etcd data, whatever start files printed beside it.
+ * @throws when it said nothing: the session ended well without it
+ */
+export function etcdData(node: NodeSpec, stdout: string | undefined, urn: string): string {
+    const said = /etcd-data: (\S+)$/m.exec(stdout ?? "")?.[1];
+    if (said === undefined && stdout !== undefined && !node.lost)
+        throw new Error(
+            `node ${node.name}, step prepare: nothing was done on the host. ${START_FILES}. Then: pulumi up --replace '${urn}'`,
+        );
+    return said ?? "unknown";
 }

@@ -1,21 +1,14 @@
-/** The snapshot that the stack file asks for. */
-import * as pulumi from "@pulumi/pulumi";
-import { clusterStep, type ClusterStepArgs } from "./cluster-step";
+/** Step snapshot: the one that the stack file asks for. */
+import type * as pulumi from "@pulumi/pulumi";
+import { clusterStep, type Place, type StepContext } from "./context";
 
-/** An etcd snapshot on demand; another name takes another one. */
-export class Snapshot extends pulumi.ComponentResource {
-    /** Path and host. */
-    public readonly place: pulumi.Output<string>;
-
-    public constructor(
-        name: string,
-        args: ClusterStepArgs & { readonly snapshot: string },
-        opts?: pulumi.ComponentResourceOptions,
-    ) {
-        super("k3s-ha:k3s:Snapshot", name, {}, opts);
-        const bundle = { settings: { node: args.node.name, name: args.snapshot }, files: [] };
-        const taken = clusterStep(`${name}-taken`, "snapshot.sh", "", bundle, args, this);
-        this.place = taken.stdout.apply((out) => /^snapshot: (.*)$/m.exec(out ?? "")?.[1] ?? "");
-        this.registerOutputs({});
-    }
+/** Takes an etcd snapshot; another name takes another one. Gives its path and host. */
+export function snapshot(context: StepContext, name: string, place: Place): pulumi.Output<string> {
+    const { cluster } = context.spec;
+    const data = { settings: { node: place.on.name, name }, files: [] };
+    const taken = clusterStep(context, "snapshot", place, data, {
+        component: ["k3s-ha:k3s:Snapshot", `${cluster}-snapshot`],
+        name: `${cluster}-snapshot-taken`,
+    });
+    return taken.stdout.apply((out) => /^snapshot: (.*)$/m.exec(out ?? "")?.[1] ?? "");
 }

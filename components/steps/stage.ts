@@ -1,10 +1,10 @@
-/** The k3s binary on one node. */
+/** Step stage: the k3s binary on one node. */
 import type { remote } from "@pulumi/command";
 import type * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
 import { renderBundle, type Bundle } from "../remote/bundle";
 import { nodeCommand, remade } from "../remote/node-command";
-import type { K3sNodeArgs } from "./k3s";
+import { formerName, k3sComponent, type StepContext } from "./context";
 
 /** The k3s binary: which, from where, and what it must be. Restarts nothing. */
 export function stageBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
@@ -25,18 +25,20 @@ export function stageBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
     };
 }
 
-/** Brings the verified binary to a node, beside the proxy's installation. */
-export function stageBinary(name: string, args: K3sNodeArgs, parent: pulumi.Resource): remote.Command {
+/** Brings the verified binary to a node, while haproxy is installed. */
+export function stage(
+    { spec, access, hooks, cluster }: StepContext,
+    node: NodeSpec,
+    prepare: remote.Command,
+    parent: pulumi.Resource,
+): remote.Command {
+    const was = formerName(cluster, { component: [k3sComponent(node), node.name] });
     return nodeCommand(
-        `${name}-stage`,
-        args.node,
-        args.access,
-        {
-            script: "stage.sh",
-            create: "apply",
-            stdin: renderBundle(stageBundle(args.spec, args.node)),
-            remove: "remove",
-        },
-        { parent, dependsOn: [args.proxy.prepared], hooks: args.hooks, ...remade(args.proxy.prepared) },
+        node.name,
+        "stage",
+        node,
+        access,
+        { create: "apply", stdin: renderBundle(stageBundle(spec, node)), remove: "remove" },
+        { parent, dependsOn: [prepare], hooks: hooks.command, aliases: [was], ...remade(prepare) },
     );
 }

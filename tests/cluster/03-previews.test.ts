@@ -52,7 +52,7 @@ const changes: readonly {
         name: "haproxy-line",
         change: (config) => void (config["k3s-ha:proxy"] = { check: { interval: "2s" } }),
         shows: [/- +default-server inter 1s/, /\+ +default-server inter 2s/, /5 to update/],
-        hides: [/-k3s/, /-stage/, /-prepare/, /agent-1-kit/],
+        hides: [/-\d-(server|agent)/, /-stage/, /-prepare/, /agent-1-kit/],
     },
     {
         name: "agent-added",
@@ -63,8 +63,8 @@ const changes: readonly {
                 address: `${NET}.23`,
                 ssh: { hostKey: `ssh-ed25519 ${"A".repeat(68)}` },
             } as Nodes[number]),
-        shows: [/agent-3-kit/, /agent-3-prepare/, /agent-3-haproxy/, /agent-3-k3s/, /7 to create/],
-        hides: [/(master|agent)-[12]-(kit|prepare|haproxy|stage|k3s)/],
+        shows: [/agent-3-kit/, /agent-3-prepare/, /agent-3-haproxy/, /agent-3-agent/, /6 to create/],
+        hides: [/(master|agent)-[12]-(kit|prepare|haproxy|stage|server|agent)/],
     },
     {
         name: "master-removed",
@@ -72,8 +72,8 @@ const changes: readonly {
             config["k3s-ha:nodes"] = (config["k3s-ha:nodes"] as Nodes).filter((n) => n.name !== "master-3");
             config["k3s-ha:allow"] = ["lessTolerance"];
         },
-        shows: [/- +server master-3 10\.90\.0\.13:6443/, /master-3-k3s/, /7 to delete/],
-        hides: [/agent-[12]-k3s/, /master-2-(k3s|stage|prepare|kit)/],
+        shows: [/- +server master-3 10\.90\.0\.13:6443/, /master-3-server/, /6 to delete/],
+        hides: [/agent-[12]-agent/, /master-2-(server|stage|prepare|kit)/],
     },
     {
         name: "version-bump",

@@ -63,11 +63,11 @@ describe("drift: what was changed by hand is found, and the next up repairs just
         assert.equal(lines.length, 5, lines.join("\n"));
         assert.deepEqual(lines.slice(0, 3), [
             "agent-1 haproxy /etc/haproxy/haproxy.cfg was changed",
-            "agent-1 k3s /usr/local/bin/k3s is another binary",
+            "agent-1 agent /usr/local/bin/k3s is another binary",
             "agent-2 haproxy haproxy.service is inactive",
         ]);
         // Seen by the cluster's speaker, which other scenarios change.
-        assert.match(lines[3] ?? "", /^master-\d nodes-members Node agent-2 has no label site=a$/);
+        assert.match(lines[3] ?? "", /^master-\d members Node agent-2 has no label site=a$/);
         assert.match(lines[4] ?? "", /^master-\d public-info-viewer .*"\/version"/);
 
         const preview = mainStack().pulumi(["preview", "--diff"]).stdout;
@@ -75,11 +75,11 @@ describe("drift: what was changed by hand is found, and the next up repairs just
             (m) => m[1],
         );
         const expected = [
+            "agent-1-agent",
             "agent-1-haproxy",
-            "agent-1-k3s",
             "agent-2-haproxy",
-            "dev-nodes-members",
-            "dev-public-info-viewer-patch",
+            "dev-members",
+            "dev-public-info-viewer",
         ];
         assert.deepEqual(updates.sort(), expected, preview);
         assert.doesNotMatch(preview, /\((create|replace|delete)\)/);

@@ -47,26 +47,48 @@ const nameOf = (urn: string): string => urn.slice(urn.lastIndexOf("::") + 2);
 /** What depends on the kubeconfig: when that is read again, no preview knows what it will be. */
 const READ_AGAIN: Changes = {
     "dev-ca": "update: input",
-    "dev-public-info-viewer-patch": "update",
+    "dev-public-info-viewer": "update",
     "dev-public-info-viewer-provider": "update: kubeconfig",
 };
+
+/** Names that resources had before 0.2, and have now. */
+const RENAMED: Readonly<Record<string, string>> = {
+    "agent-1-k3s": "agent-1-agent",
+    "dev-access-kubeconfig": "dev-kubeconfig",
+    "dev-anonymous-surface-proof": "dev-anonymous-check",
+    "dev-fence-lost": "dev-lost-nodes",
+    "dev-nodes-members": "dev-members",
+    "dev-public-info-viewer-patch": "dev-public-info-viewer",
+    "master-1-k3s": "master-1-server",
+};
+
+/** Components that held them, which go. */
+const DISSOLVED = [
+    "k3s-ha:access:AnonymousSurface::dev-anonymous-surface",
+    "k3s-ha:access:ClusterAccess::dev-access",
+    "k3s-ha:access:PublicInfoViewer::dev-public-info-viewer",
+    "k3s-ha:k3s:Agent::agent-1",
+    "k3s-ha:k3s:Fence::dev-fence",
+    "k3s-ha:k3s:Nodes::dev-nodes",
+    "k3s-ha:k3s:Server::master-1",
+];
 
 /** What changes because the scripts have changed since: the kit is sent again, and a step whose script has changed runs again. */
 function scriptChanges(resources: readonly Resource[]): Changes {
     const changes: Record<string, string> = {};
     for (const { urn, inputs } of resources) {
-        const name = nameOf(urn);
+        const name = RENAMED[nameOf(urn)] ?? nameOf(urn);
         const [, script, digest] = /\/(\w[\w-]*\.sh)\b[^#]* # ([0-9a-f]{12})\b/.exec(inputs?.create ?? "") ?? [];
         if (name.endsWith("-kit")) {
             if (inputs?.source?.hash !== kit().sum) changes[name] = "update: remotePath, source";
         } else if (name.endsWith("-prepare")) {
             if (!inputs?.create?.includes(kit().sum)) changes[name] = "update: create";
-        } else if (script !== undefined && kit().digest(script) !== digest) {
+        } else if (script !== undefined && !kit().digests.includes(`# ${script} ${digest}\n`)) {
             // Of two commands only the one for later runs: a cluster is founded once.
             changes[name] = inputs?.update === undefined ? "update: create" : "update: update";
         }
     }
-    return "dev-access-kubeconfig" in changes ? { ...changes, ...READ_AGAIN } : changes;
+    return "dev-kubeconfig" in changes ? { ...changes, ...READ_AGAIN } : changes;
 }
 
 /** As {@link Changes} has it. */
@@ -86,26 +108,41 @@ function together(some: Changes, more: Changes): Changes {
 /** haproxy.cfg got remarks over its parts: haproxy.sh writes them without a reload. */
 const REMARKS: Changes = { "agent-1-haproxy": "update: stdin", "master-1-haproxy": "update: stdin" };
 
-/** Step prepare is told the pods' and services' networks, which no route of a host may lead into. */
+/** Step prepare is given the pods' and services' networks, which no route of a host may lead into. */
 const ROUTES: Changes = { "agent-1-prepare": "update: stdin", "master-1-prepare": "update: stdin" };
+
+/** A removal whose script is missing is an error now, where it was a success without a word. */
+const REMOVALS: Changes = {
+    "agent-1-agent": "update: delete",
+    "agent-1-haproxy": "update: delete",
+    "agent-1-prepare": "update: delete",
+    "agent-1-stage": "update: delete",
+    "master-1-haproxy": "update: delete",
+    "master-1-prepare": "update: delete",
+    "master-1-server": "update: delete",
+    "master-1-stage": "update: delete",
+};
+
+/** Nodes are objects in it, and were texts. */
+const FACTS: Changes = { description: "update: input" };
 
 /** On every host the scripts are sent as a file and run from there, and a command has another form. */
 const SCRIPTS_AS_FILE: Changes = {
     "agent-1-haproxy": "update: create, delete",
-    "agent-1-k3s": "update: create, delete",
+    "agent-1-agent": "update: create, delete",
     "agent-1-kit": "create",
     "agent-1-prepare": "update: create, delete, stdin",
     "agent-1-stage": "update: create, delete",
-    "dev-access-kubeconfig": "update: create",
+    "dev-kubeconfig": "update: create",
     ...READ_AGAIN,
-    "dev-anonymous-surface-proof": "update: create",
-    "dev-fence-lost": "update: create",
-    "dev-nodes-members": "update: create",
+    "dev-anonymous-check": "update: create",
+    "dev-lost-nodes": "update: create",
+    "dev-members": "update: create",
     // It notes more of what is fixed at the founding.
     description: "update: input",
     "master-1-haproxy": "update: create, delete",
     // Never the command that founds a cluster, which is `create`.
-    "master-1-k3s": "update: delete, update",
+    "master-1-server": "update: delete, update",
     "master-1-kit": "create",
     "master-1-prepare": "update: create, delete, stdin",
     "master-1-stage": "update: create, delete",
@@ -116,9 +153,13 @@ const KEPT: readonly { readonly commit: string; readonly was: string; readonly c
     {
         commit: "5a9f976",
         was: "scripts in the secret stdin of step prepare",
-        changes: together(together(SCRIPTS_AS_FILE, REMARKS), ROUTES),
+        changes: [SCRIPTS_AS_FILE, REMARKS, ROUTES, REMOVALS, FACTS].reduce(together),
     },
-    { commit: "2f23793", was: "haproxy.cfg without remarks", changes: together(REMARKS, ROUTES) },
+    {
+        commit: "2f23793",
+        was: "haproxy.cfg without remarks",
+        changes: [REMARKS, ROUTES, REMOVALS, FACTS].reduce(together),
+    },
 ];
 
 describe("states: a stack of an older commit is taken over", function () {
@@ -163,12 +204,15 @@ describe("states: a stack of an older commit is taken over", function () {
             const preview = pulumi("preview", "--json", "--stack", STACK, "--config-file", settings);
             const { steps, changeSummary } = JSON.parse(preview) as Preview;
             const seen: Record<string, string> = {};
+            const gone: string[] = [];
             for (const { urn, op, diffReasons } of steps)
-                if (op !== "same") seen[nameOf(urn)] = told(op, diffReasons ?? []);
+                if (op === "delete") gone.push(urn.slice(urn.lastIndexOf("$") + 1));
+                else if (op !== "same") seen[nameOf(urn)] = told(op, diffReasons ?? []);
+            assert.deepEqual(gone.sort(), DISSOLVED);
             assert.deepEqual(seen, together(scriptChanges(deployment.resources), changes));
             // The engine's own providers are not counted.
             const old = deployment.resources.filter(({ urn }) => !/^default(_|$)/.test(nameOf(urn)));
-            const same = old.length - Object.values(seen).filter((change) => change !== "create").length;
+            const same = old.length - gone.length - Object.values(seen).filter((change) => change !== "create").length;
             assert.equal(changeSummary.same, same, "resources that stay the same");
         });
 });

@@ -15,7 +15,7 @@ import {
 
 /** k3s's own variable for the life of what it signs; the stand-in knows it too. */
 const SHORT = "CATTLE_NEW_SIGNED_CERT_EXPIRATION_DAYS=30";
-const KUBECONFIG = "dev-access-kubeconfig";
+const KUBECONFIG = "dev-kubeconfig";
 const [founder] = MASTERS;
 /** The founder's certificates are made anew, with this life. */
 const shorten = (): void =>
@@ -52,7 +52,7 @@ describe("certificates: of the last 60 days, renewed by rotate.certificates", fu
     it("the next up reads the kubeconfig again, and says that the host has no newer one; once a day", () => {
         const preview = mainStack().preview(mainStack().file).stdout;
         assert.match(preview, new RegExp(`the certificate ends soon, read again on ${today()}`));
-        assert.match(preview, /~ 1 to update|dev-access-kubeconfig/);
+        assert.match(preview, /~ 1 to update|dev-kubeconfig/);
         const up = mainStack().up();
         assert.match(up.stdout + up.stderr, new RegExp(`${founder}, which was asked again today, has no newer one`));
         assert.equal(mainStack().output("kubeconfigReadAgain").trim(), today());

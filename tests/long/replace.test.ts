@@ -12,7 +12,7 @@ describe("replace: steps that Pulumi is told to make anew", function () {
 
     it("k3s on an agent joins again under its Node", async () => {
         const pid = pidOf("agent-1", "k3s-agent");
-        await underLoad("replaced agent", () => replace("agent-1-k3s"), { notReady: ["agent-1"] }, [
+        await underLoad("replaced agent", () => replace("agent-1-agent"), { notReady: ["agent-1"] }, [
             "agent-2",
             "master-3",
         ]);
@@ -22,7 +22,7 @@ describe("replace: steps that Pulumi is told to make anew", function () {
     });
 
     it("k3s on a master leaves etcd and joins again", async () => {
-        await underLoad("replaced master", () => replace("master-2-k3s"), { notReady: ["master-2"] }, [
+        await underLoad("replaced master", () => replace("master-2-server"), { notReady: ["master-2"] }, [
             "agent-2",
             "master-3",
         ]);

@@ -5,7 +5,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { LastRead } from "../../components/model/kubeconfig";
 import type { ClusterSpec } from "../../components/model/cluster";
 import { checkSpec } from "../../components/config/check";
-import { settings, spec } from "./helpers/settings";
+import { NO_HOOKS, settings, spec } from "./helpers/settings";
 
 const SECRET_SIG = "4dabf18193072939515e22adb298388d";
 const TOKEN = "tok-SECRET-server-0001";
@@ -57,7 +57,7 @@ async function build(
                 done.add(args.name);
                 const out: Record<string, unknown> = { ...args.inputs };
                 if (args.type === "command:remote:Command") {
-                    out["stdout"] = args.name === "dev-access-kubeconfig" ? K3S_YAML : "etcd-data: none\n";
+                    out["stdout"] = args.name === "dev-kubeconfig" ? K3S_YAML : "etcd-data: none\n";
                     out["stderr"] = "";
                 }
                 if (args.type === "pulumi:index:Stash") out["output"] = args.inputs["input"];
@@ -78,6 +78,7 @@ async function build(
         access: { privateKey: pulumi.secret(KEY) },
         lastRead: last,
         now: new Date("2026-11-30T12:00:00Z"),
+        hooks: NO_HOOKS,
         given: {
             token: pulumi.secret(TOKEN),
             agentToken: pulumi.secret(AGENT_TOKEN),
@@ -120,47 +121,47 @@ describe("cluster under mocks", () => {
         const { resources } = await build(spec());
         const commands = [...resources.values()].filter((r) => r.type === "command:remote:Command").map((r) => r.name);
         const expected = spec()
-            .nodes.flatMap((n) => ["prepare", "haproxy", "stage", "k3s"].map((w) => `${n.name}-${w}`))
-            .concat("dev-access-kubeconfig", "dev-anonymous-surface-proof", "dev-fence-lost", "dev-nodes-members");
+            .nodes.flatMap((n) => ["prepare", "haproxy", "stage", n.role].map((w) => `${n.name}-${w}`))
+            .concat("dev-kubeconfig", "dev-anonymous-check", "dev-lost-nodes", "dev-members");
         assert.deepEqual([...commands].sort(), expected.sort());
-        assert.ok(resources.has("dev-public-info-viewer-patch"));
+        assert.ok(resources.has("dev-public-info-viewer"));
     });
 
     const order: readonly (readonly [hold: string, waits: string[], goesOn: string[]])[] = [
         [
             "master-1-prepare",
-            ["master-1-haproxy", "master-1-stage", "master-1-k3s"],
+            ["master-1-haproxy", "master-1-stage", "master-1-server"],
             ["master-2-haproxy", "agent-1-haproxy", "agent-2-stage"],
         ],
         [
             "master-2-prepare",
-            ["master-2-haproxy", "master-1-k3s", "dev-access-kubeconfig"],
+            ["master-2-haproxy", "master-1-server", "dev-kubeconfig"],
             ["master-1-haproxy", "master-1-stage"],
         ],
-        ["master-1-haproxy", ["master-1-k3s", "master-2-k3s", "agent-1-k3s"], ["master-1-stage", "master-2-haproxy"]],
+        [
+            "master-1-haproxy",
+            ["master-1-server", "master-2-server", "agent-1-agent"],
+            ["master-1-stage", "master-2-haproxy"],
+        ],
         [
             "agent-1-stage",
-            ["agent-1-k3s"],
-            ["master-3-k3s", "agent-2-k3s", "dev-public-info-viewer-patch", "dev-anonymous-surface-proof"],
+            ["agent-1-agent"],
+            ["master-3-server", "agent-2-agent", "dev-public-info-viewer", "dev-anonymous-check"],
         ],
         [
-            "master-1-k3s",
-            ["dev-access-kubeconfig", "master-2-k3s", "agent-1-k3s", "dev-public-info-viewer-patch"],
+            "master-1-server",
+            ["dev-kubeconfig", "master-2-server", "agent-1-agent", "dev-public-info-viewer"],
             ["agent-1-haproxy", "agent-1-stage"],
         ],
-        ["dev-access-kubeconfig", ["master-2-k3s", "agent-1-k3s"], ["agent-1-stage"]],
-        ["master-2-k3s", ["master-3-k3s", "agent-1-k3s", "dev-nodes-members"], ["dev-public-info-viewer-patch"]],
+        ["dev-kubeconfig", ["master-2-server", "agent-1-agent"], ["agent-1-stage"]],
+        ["master-2-server", ["master-3-server", "agent-1-agent", "dev-members"], ["dev-public-info-viewer"]],
         ["description", ["master-1-kit", "master-1-prepare", "agent-2-kit", "agent-2-prepare"], []],
-        ["agent-1-kit", ["agent-1-prepare", "agent-1-haproxy"], ["agent-2-prepare", "master-1-k3s"]],
+        ["agent-1-kit", ["agent-1-prepare", "agent-1-haproxy"], ["agent-2-prepare", "master-1-server"]],
         // Proxies everywhere know a master before it joins; the founder is the first of all.
-        ["agent-2-haproxy", ["master-2-k3s"], ["master-1-k3s", "dev-fence-lost"]],
-        ["dev-fence-lost", ["master-2-k3s", "agent-1-k3s"], ["dev-public-info-viewer-patch"]],
-        [
-            "agent-1-k3s",
-            ["dev-nodes-members"],
-            ["agent-2-k3s", "dev-public-info-viewer-patch", "dev-anonymous-surface-proof"],
-        ],
-        ["dev-public-info-viewer-patch", ["dev-anonymous-surface-proof"], ["agent-1-k3s"]],
+        ["agent-2-haproxy", ["master-2-server"], ["master-1-server", "dev-lost-nodes"]],
+        ["dev-lost-nodes", ["master-2-server", "agent-1-agent"], ["dev-public-info-viewer"]],
+        ["agent-1-agent", ["dev-members"], ["agent-2-agent", "dev-public-info-viewer", "dev-anonymous-check"]],
+        ["dev-public-info-viewer", ["dev-anonymous-check"], ["agent-1-agent"]],
     ];
     for (const [hold, waits, goesOn] of order) {
         it(`while ${hold} is under way ${waits.join(", ") || "nothing"} waits and ${goesOn.join(", ") || "nothing"} does not`, async () => {
@@ -192,7 +193,7 @@ describe("cluster under mocks", () => {
             );
             assert.ok(command.endsWith(kit().digests));
             let bytes = 0;
-            for (const step of ["kit", "prepare", "haproxy", "stage", "k3s"]) {
+            for (const step of ["kit", "prepare", "haproxy", "stage", name.startsWith("master") ? "server" : "agent"]) {
                 const text = JSON.stringify(resources.get(`${name}-${step}`)?.inputs);
                 for (const line of script.split("\n").filter((l) => /^\w+\(\)/.test(l)))
                     assert.ok(!text.includes(JSON.stringify(line).slice(1, -1)), `${name}-${step} holds ${line}`);
@@ -205,7 +206,7 @@ describe("cluster under mocks", () => {
     it("hides the data of step k3s where one of its settings is encrypted", async () => {
         const auth = { configs: { "r.example": { auth: { username: "u", password: "of-the-registry" } } } };
         const stdinOf = async (s: ClusterSpec): Promise<unknown> =>
-            (await build(s)).resources.get("agent-1-k3s")?.inputs["stdin"];
+            (await build(s)).resources.get("agent-1-agent")?.inputs["stdin"];
         const open = { mirrors: { "r.example": { endpoint: ["https://of-the-registry.example"] } } };
         assert.match(JSON.stringify(await stdinOf(spec({ registries: open }))), /^"node: agent-1[^]*of-the-registry/);
         const hidden = checkSpec(settings({ registries: auth }), { encrypted: new Set(["registries", "token"]) }).spec;
@@ -244,12 +245,12 @@ describe("cluster under mocks", () => {
         const { resources } = await build(spec());
         const create = (name: string): string => resources.get(name)?.inputs["create"] as string;
         assert.match(
-            create("master-1-k3s"),
+            create("master-1-server"),
             /^\/bin\/sh -c 'sh \/usr\/local\/lib\/k3s-ha\/server\.sh found --others=master-2@10\.90\.0\.12=none,master-3@10\.90\.0\.13=none # [0-9a-f]{12} [0-9a-f]{8}'$/,
         );
-        assert.match(resources.get("master-1-k3s")?.inputs["update"] as string, /server\.sh apply # /);
-        assert.match(create("master-2-k3s"), new RegExp(`server\\.sh apply --ca-hash=${CA_HASH} # `));
-        assert.match(create("agent-1-k3s"), new RegExp(`agent\\.sh apply --ca-hash=${CA_HASH} # `));
+        assert.match(resources.get("master-1-server")?.inputs["update"] as string, /server\.sh apply # /);
+        assert.match(create("master-2-server"), new RegExp(`server\\.sh apply --ca-hash=${CA_HASH} # `));
+        assert.match(create("agent-1-agent"), new RegExp(`agent\\.sh apply --ca-hash=${CA_HASH} # `));
     });
 
     it("never uses environment or the previous output, triggers only for the proxy's readiness, and pins every host", async () => {
@@ -298,7 +299,7 @@ describe("cluster under mocks", () => {
 
     it("reads the kubeconfig again when the last one ends soon, and leaves the command as it is else", async () => {
         const commandFor = async (last: LastRead): Promise<string> =>
-            (await build(spec(), undefined, last)).resources.get("dev-access-kubeconfig")?.inputs["create"] as string;
+            (await build(spec(), undefined, last)).resources.get("dev-kubeconfig")?.inputs["create"] as string;
         const first = await commandFor({});
         assert.match(first, /kubeconfig\.sh # [0-9a-f]{12}'$/);
         assert.equal(await commandFor({ notAfter: "2027-11-30T12:00:00.000Z", readAgain: "" }), first);

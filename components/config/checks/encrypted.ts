@@ -2,13 +2,13 @@
 import { SECRET_SETTINGS, type Report } from "../problems";
 import type { StackSettings } from "../../settings";
 
-/** Settings that become the files of step k3s. */
+/** Settings that become the files of the steps server and agent. */
 const K3S_SETTINGS = ["registries", "kubelet", "server", "agent", "authentication"] as const;
 
 /** Settings whose values reach the hosts within secret inputs when they are encrypted: as files of k3s, or of prepare. */
 export const MAY_BE_ENCRYPTED: ReadonlySet<string> = new Set([...K3S_SETTINGS, "host"]);
 
-/** Whether the data of step k3s hold something that is encrypted in the stack file; of host.files they hold the digests. */
+/** Whether the data of those steps hold something that is encrypted in the stack file; of host.files they hold the digests. */
 export function isConfidential({ host }: StackSettings, encrypted: ReadonlySet<string> | undefined): boolean {
     if (K3S_SETTINGS.some((key) => encrypted?.has(key))) return true;
     return encrypted?.has("host") === true && (host.files?.length ?? 0) > 0;

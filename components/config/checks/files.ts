@@ -16,7 +16,7 @@ const WRITTEN: readonly (readonly [RegExp, string])[] = [
     [/^\/etc\/sysctl\.d\/90-k3s-ha\.conf$/, "is written from k3s-ha:host.sysctl"],
     [
         /^\/etc\/systemd\/system\/(k3s|k3s-agent)\.service$|^\/usr\/local\/bin\/(k3s|k3s-killall\.sh)$/,
-        "is written by the step k3s",
+        "is written by the step server or agent",
     ],
     [
         /^\/etc\/systemd\/system\/(k3s|k3s-agent)\.service\.env$/,
@@ -28,7 +28,10 @@ const WRITTEN: readonly (readonly [RegExp, string])[] = [
     ],
     [/^\/etc\/rancher\/k3s\/registries\.yaml$/, "is written from k3s-ha:registries"],
     [/^\/etc\/rancher\/k3s\/authn\.yaml$/, "is written in readiness scoped; use k3s-ha:authentication"],
-    [/^\/etc\/rancher\/(k3s\/(token|agent-token|k3s\.yaml)|node\/.*)$/, "is written by the step k3s or by k3s itself"],
+    [
+        /^\/etc\/rancher\/(k3s\/(token|agent-token|k3s\.yaml)|node\/.*)$/,
+        "is written by the step server or agent, or by k3s itself",
+    ],
     [
         new RegExp(`^${K3S}/server/manifests/(${PACKAGED})$`),
         "is written by k3s at every start; turn it off by server.config.disable, and give yours another name",

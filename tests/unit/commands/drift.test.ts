@@ -22,12 +22,9 @@ const exported = (pending: unknown[] = []): Deployment =>
                 command("agent-1-prepare", { create: "boot\n", stdin: secret }),
                 command("agent-1-haproxy", { create: "sh haproxy.sh", stdin: "node: agent-1\n" }),
                 command("agent-2-haproxy", { create: "sh haproxy.sh", stdin: "node: agent-2\n" }),
-                command("prod-nodes-members", { create: "sh nodes.sh converge", stdin: "node: master-1\n" }),
+                command("prod-members", { create: "sh nodes.sh converge", stdin: "node: master-1\n" }),
                 {
-                    urn: urn(
-                        "kubernetes:rbac.authorization.k8s.io/v1:ClusterRolePatch",
-                        "prod-public-info-viewer-patch",
-                    ),
+                    urn: urn("kubernetes:rbac.authorization.k8s.io/v1:ClusterRolePatch", "prod-public-info-viewer"),
                     type: "kubernetes:rbac.authorization.k8s.io/v1:ClusterRolePatch",
                     inputs: { rules: [] },
                     outputs: { rules: [], __inputs: { rules: [] } },
@@ -46,8 +43,8 @@ describe("drift", () => {
         assert.deepEqual(parseFindings("agent-1", "haproxy: haproxy.service is inactive\n"), [
             finding("agent-1", "haproxy", "haproxy.service is inactive"),
         ]);
-        assert.deepEqual(parseFindings("master-1", "nodes-members: Node agent-1 has no label site=a\n"), [
-            finding("master-1", "nodes-members", "Node agent-1 has no label site=a"),
+        assert.deepEqual(parseFindings("master-1", "members: Node agent-1 has no label site=a\n"), [
+            finding("master-1", "members", "Node agent-1 has no label site=a"),
         ]);
         assert.deepEqual(parseFindings("agent-1", ""), []);
         assert.throws(() => parseFindings("agent-1", "sudo: a lecture\n"), /no finding/);
@@ -60,14 +57,14 @@ describe("drift", () => {
             [
                 finding("agent-1", "haproxy", "haproxy.cfg was changed"),
                 finding("agent-1", "haproxy", "two\nlines"),
-                finding("master-1", "nodes-members", "Node agent-1 has no label site=a"),
+                finding("master-1", "members", "Node agent-1 has no label site=a"),
                 finding("master-1", "public-info-viewer", "differs"),
-                finding("agent-9", "k3s", "x"),
+                finding("agent-9", "agent", "x"),
             ],
             "prod",
         );
-        assert.deepEqual(marked, ["agent-1-haproxy", "prod-nodes-members", "prod-public-info-viewer-patch"]);
-        assert.deepEqual(unknown, ["agent-9-k3s"]);
+        assert.deepEqual(marked, ["agent-1-haproxy", "prod-members", "prod-public-info-viewer"]);
+        assert.deepEqual(unknown, ["agent-9-agent"]);
         const [was, is] = [before.deployment.resources!, deployment.deployment.resources!];
         const stdin = "node: agent-1\n# drift: haproxy.cfg was changed\n# drift: two lines\n";
         assert.deepEqual(is[1], {
@@ -90,9 +87,9 @@ describe("drift", () => {
     it("marks the line of updates where stdin is encrypted and the first one is ignored", () => {
         const create = "sh server.sh found";
         const state = exported();
-        const [resource] = [command("master-1-k3s", { create, update: "sh server.sh apply", stdin: secret })];
+        const [resource] = [command("master-1-server", { create, update: "sh server.sh apply", stdin: secret })];
         (state.deployment.resources as unknown[]).unshift(resource);
-        const { inputs } = mark(state, [finding("master-1", "k3s", "config.yaml was changed")], "prod").deployment
+        const { inputs } = mark(state, [finding("master-1", "server", "config.yaml was changed")], "prod").deployment
             .deployment.resources![0]!;
         assert.deepEqual(inputs, {
             triggers: ["200"],

@@ -25,7 +25,8 @@ import { renderBundle, type Bundle } from "../../../components/remote/bundle";
 import { haproxyBundle } from "../../../components/steps/haproxy";
 import { haproxyConfig } from "../../../components/model/proxy";
 import { prepareBundle } from "../../../components/steps/prepare";
-import { fenceBundle, nodesBundle } from "../../../components/steps/nodes";
+import { lostNodesBundle } from "../../../components/steps/lost-nodes";
+import { membersBundle } from "../../../components/steps/members";
 import { k3sBundle } from "../../../components/steps/k3s";
 import { stageBundle } from "../../../components/steps/stage";
 import { nodeConfig, quotedYaml, registration } from "../../../components/steps/k3s-files";
@@ -46,7 +47,7 @@ import {
     type Path,
     type Place,
 } from "../helpers/hostile";
-import { node } from "../helpers/settings";
+import { NO_HOOKS, node } from "../helpers/settings";
 
 const LIB = join(__dirname, "../../../components/host/lib.sh");
 
@@ -164,7 +165,11 @@ const TRAPS: readonly (readonly [what: string, text: string, meant: RegExp | ((s
     [
         "a node called constructor",
         "k3s-ha:nodes: [{ name: constructor, role: server, address: 10.0.0.1, ssh: { hostKey: ssh-ed25519 AAAA } }]",
-        (s) => assert.deepEqual(refusals({ ...factsOf(s), nodes: { a: "agent 10.0.0.9" } }, factsOf(s), []), []),
+        (s) =>
+            assert.deepEqual(
+                refusals({ ...factsOf(s), nodes: { a: { role: "agent", address: "10.0.0.9" } } }, factsOf(s), []),
+                [],
+            ),
     ],
     [
         "a label that the kubelet would die of",
@@ -224,8 +229,8 @@ function planOf(spec: ClusterSpec): Bundle[] {
             stageBundle(spec, n),
             k3sBundle(spec, n),
         ]),
-        fenceBundle(spec, founder),
-        nodesBundle(spec, founder),
+        lostNodesBundle(spec, founder),
+        membersBundle(spec, founder),
     ];
 }
 
@@ -656,7 +661,7 @@ async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
         false,
     );
     const { Cluster } = await import("../../../components/cluster");
-    new Cluster("dev", { spec, access: {}, given: {}, lastRead: {}, now: new Date() });
+    new Cluster("dev", { spec, access: {}, given: {}, lastRead: {}, now: new Date(), hooks: NO_HOOKS });
     // Quiet means that nothing more comes, not that a busy machine has not begun.
     for (let quiet = 0, before = -1; quiet < 20; quiet = count > 0 && count === before ? quiet + 1 : 0) {
         before = count;

@@ -53,8 +53,8 @@ describe("k3s-lib.sh", () => {
     it("the binary is noted for drift with the sum that it was compared with, and not read again", async () => {
         const sum = "ab".repeat(32);
         const { text } = await shell(
-            `BIN=$STATE/k3s; chmod 0755 "$BIN"; sha256sum() { while read -r line; do [ "$line" != "the binary" ] || echo "read again" >&2; done; echo x -; }
-remember_k3s; grep k3s "$STATE/applied/k3s" | sed "s|$STATE|STATE|"`,
+            `ROLE=server; BIN=$STATE/k3s; chmod 0755 "$BIN"; sha256sum() { while read -r line; do [ "$line" != "the binary" ] || echo "read again" >&2; done; echo x -; }
+remember_k3s; grep k3s "$STATE/applied/server" | sed "s|$STATE|STATE|"`,
             { k3s: "the binary\n", "bin/v1/sha256": `${sum}\n`, "work/set.version": "v1\n" },
         );
         assert.match(text, new RegExp(`^file 755 ${sum} STATE/k3s$`, "m"));

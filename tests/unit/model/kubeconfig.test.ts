@@ -155,16 +155,16 @@ missing_flannel() { :; }; wait_for_node`,
         assert.match(text, /restarts for: the pod network's interface flannel\.1 is missing or down\n1\n$/);
     });
 
-    it("that is gone is drift of step k3s, on masters and agents", async () => {
+    it("that is gone is drift of step server or agent, on masters and agents", async () => {
         const drift = stepShell("../host/drift.sh", 'if [ ! -d "$STATE" ]');
         for (const [unit, links, found] of [
-            ["k3s.service", "", "k3s: the pod network's interface flannel.1 is missing or down\n"],
-            ["k3s-agent.service", "", "k3s: the pod network's interface flannel.1 is missing or down\n"],
+            ["k3s.service", "", "server: the pod network's interface flannel.1 is missing or down\n"],
+            ["k3s-agent.service", "", "server: the pod network's interface flannel.1 is missing or down\n"],
             ["k3s-agent.service", "flannel.1", ""],
         ] as const) {
             const { text } = await drift(
-                `${stubs(links)}touch $FLANNEL_CONF; APPLIED=$STATE/applied; differences k3s`,
-                { "net-conf.json": conf("vxlan"), "applied/k3s": `unit ${unit}\n` },
+                `${stubs(links)}touch $FLANNEL_CONF; APPLIED=$STATE/applied; differences server`,
+                { "net-conf.json": conf("vxlan"), "applied/server": `unit ${unit}\n` },
             );
             assert.equal(text, found);
         }

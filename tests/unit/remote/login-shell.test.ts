@@ -7,7 +7,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseAccess } from "../../../components/model/kubeconfig";
-import { etcdData } from "../../../components/steps/local-proxy";
+import { etcdData } from "../../../components/steps/prepare";
 import { bootstrapCommand, kit, uploadPath } from "../../../components/remote/kit";
 import { START_FILES, inMarkedShell, inShell, markedOutput, shellWord } from "../../../components/remote/login-shell";
 import type { NodeSpec } from "../../../components/model/cluster";

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { parse } from "yaml";
 import { anonymousSurface } from "../../../components/model/readiness";
 import { authenticationConfig, k3sFiles, k3sUnit, nodeConfig, quotedYaml } from "../../../components/steps/k3s-files";
-import { fenceBundle, nodesBundle } from "../../../components/steps/nodes";
+import { lostNodesBundle } from "../../../components/steps/lost-nodes";
+import { membersBundle } from "../../../components/steps/members";
 import { k3sBundle } from "../../../components/steps/k3s";
 import { stageBundle } from "../../../components/steps/stage";
 import { haproxyBundle } from "../../../components/steps/haproxy";
@@ -196,14 +197,17 @@ describe("k3s plan", () => {
         });
         const live = of(s, "master-2");
         assert.doesNotMatch(renderBundle(haproxyBundle(s, live)), /10\.90\.0\.11/);
-        assert.equal(renderBundle(fenceBundle(s, live)), "node: master-2\nlost: agent-1\nlost: master-1\nend: yes\n");
         assert.equal(
-            renderBundle(nodesBundle(s, live)),
+            renderBundle(lostNodesBundle(s, live)),
+            "node: master-2\nlost: agent-1\nlost: master-1\nend: yes\n",
+        );
+        assert.equal(
+            renderBundle(membersBundle(s, live)),
             "node: master-2\nleave-seconds: 300\nmember: agent-2 agent\nmember: master-2 server\nlabel: agent-2 c=d\ntaint: agent-2 k=v:NoSchedule\nend: yes\n",
         );
         assert.notEqual(
-            renderBundle(nodesBundle(spec({ nodes: [node("a", "server", "10.0.0.1", { rebuilt: 1 })] }), live)),
-            renderBundle(nodesBundle(spec({ nodes: [node("a", "server", "10.0.0.1")] }), live)),
+            renderBundle(membersBundle(spec({ nodes: [node("a", "server", "10.0.0.1", { rebuilt: 1 })] }), live)),
+            renderBundle(membersBundle(spec({ nodes: [node("a", "server", "10.0.0.1")] }), live)),
             "a rebuilt host has a new Node, which is marked anew",
         );
     });

@@ -1,8 +1,8 @@
-/** nodes.sh: a Node that leaves, in moments that a running lab seldom has. */
+/** members.sh: a Node that leaves, in moments that a running lab seldom has. */
 import assert from "node:assert/strict";
 import { stepShell, type Run } from "../helpers/step-shell";
 
-const shell = stepShell("nodes.sh", "\nbegin\nunpack");
+const shell = stepShell("members.sh", "\nbegin\nunpack\n");
 
 /** Lets agent-9, which was a member and is none, leave. `there`: whether its Node is, when the drain has failed. */
 const leave = (drain: string, there: string): Promise<Run> =>
@@ -11,9 +11,9 @@ const leave = (drain: string, there: string): Promise<Run> =>
         { "work/nodes": "agent-9|true||||True|,\n", "work/members-wanted": "agent-1 agent\n" },
     );
 
-describe("nodes.sh", () => {
+describe("members.sh", () => {
     it("drains and deletes a Node that leaves", async () => {
-        assert.match((await leave("true", "return 1")).text, /^agent-9 deleted\nnodes: agent-9 drained\nover$/m);
+        assert.match((await leave("true", "return 1")).text, /^agent-9 deleted\nmembers: agent-9 drained\nover$/m);
     });
 
     it("says why its pods do not leave, and keeps the Node", async () => {

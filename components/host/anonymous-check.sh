@@ -1,5 +1,5 @@
 #!/bin/sh
-# Step surface: proves what an anonymous client gets from every master, by asking. Read only.
+# Step anonymous-check: checks what an anonymous client gets from every master, by asking. Read only.
 # Each line `expect: PATH CODE` of the data is tried against each `master: NAME ADDRESS`.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 CA=/var/lib/rancher/k3s/server/tls/server-ca.crt

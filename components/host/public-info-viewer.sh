@@ -1,5 +1,5 @@
 #!/bin/sh
-# Step viewer: ClusterRole system:public-info-viewer by server-side apply on a master, for a deployer that cannot reach the API.
+# Step public-info-viewer: ClusterRole system:public-info-viewer by server-side apply on a master, for a deployer that cannot reach the API.
 # stdin holds the role; the apply is the same as the Kubernetes provider's patch.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 begin

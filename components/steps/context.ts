@@ -1,0 +1,67 @@
+/** What all steps are made with, and the ones that are made once for a cluster. */
+import type { remote } from "@pulumi/command";
+import * as pulumi from "@pulumi/pulumi";
+import type { ClusterSpec, NodeSpec } from "../model/cluster";
+import type { SshAccess } from "../model/credentials";
+import { renderBundle, type Bundle } from "../remote/bundle";
+import { nodeCommand, type NodeStep } from "../remote/node-command";
+import type { ClusterSecrets } from "../secrets";
+
+/** What every step of a cluster is made with. */
+export interface StepContext {
+    readonly spec: ClusterSpec;
+    readonly access: SshAccess;
+    readonly secrets: ClusterSecrets;
+    /** What the engine calls back: of every step's command, and of an agent's. See components/hooks. */
+    readonly hooks: { readonly command: pulumi.ResourceHookBinding; readonly agent: pulumi.ResourceHookBinding };
+    /** The component that the steps belong to. */
+    readonly cluster: pulumi.Resource;
+}
+
+/** Where a step of the cluster runs, and after which others. */
+export interface Place {
+    /** The server whose host it runs on. */
+    readonly on: NodeSpec;
+    readonly after: readonly pulumi.Resource[];
+}
+
+/**
+ * Makes `<cluster>-<step>`: a step that the cluster has once. Its script is `<step>.sh`. `was` is the component that held it, and the name
+ * that it had there, in stacks made before 0.2.
+ */
+export function clusterStep(
+    context: StepContext,
+    step: string,
+    { on, after }: Place,
+    data: Bundle,
+    was: FormerName,
+    more: Partial<NodeStep> = {},
+    opts: pulumi.CustomResourceOptions = {},
+): remote.Command {
+    const { spec, access, hooks, cluster } = context;
+    return nodeCommand(
+        spec.cluster,
+        step,
+        on,
+        access,
+        { stdin: renderBundle(data), ...more },
+        { parent: cluster, dependsOn: [...after], hooks: hooks.command, aliases: [formerName(cluster, was)], ...opts },
+    );
+}
+
+/** The component that held a resource in stacks made before 0.2, by type and name, and the resource's own name. */
+export interface FormerName {
+    readonly component: readonly [type: string, name: string];
+    /** Absent where it is the same today. */
+    readonly name?: string;
+}
+
+/** Keeps the engine from making the resource anew in such a stack. */
+export function formerName(cluster: pulumi.Resource, { component, name }: FormerName): pulumi.Alias {
+    const parent = pulumi.createUrn(component[1], component[0], cluster);
+    return name === undefined ? { parent } : { name, parent };
+}
+
+/** The component that held a node's steps stage and k3s in such a stack. */
+export const k3sComponent = (node: NodeSpec): string =>
+    node.role === "server" ? "k3s-ha:k3s:Server" : "k3s-ha:k3s:Agent";

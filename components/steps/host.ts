@@ -1,0 +1,44 @@
+/** One host: the scripts on it, and the steps that wait for no other host. */
+import type { remote } from "@pulumi/command";
+import * as pulumi from "@pulumi/pulumi";
+import type { NodeSpec } from "../model/cluster";
+import { sendKit } from "../remote/node-command";
+import type { StepContext } from "./context";
+import { haproxy } from "./haproxy";
+import { etcdData, prepare } from "./prepare";
+import { stage } from "./stage";
+
+/** All steps of a node belong to it. */
+export class Host extends pulumi.ComponentResource {
+    /** Host checked, scripts and secrets in place. */
+    public readonly prepare: remote.Command;
+    /** haproxy listens. */
+    public readonly haproxy: remote.Command;
+    /** The k3s binary is on the host. */
+    public readonly stage: remote.Command;
+    /** `none`, or the id of the cluster whose etcd data the host held when it was prepared. */
+    public readonly etcdData: pulumi.Output<string>;
+
+    /** `after` is what must be allowed before the host is touched. */
+    public constructor(
+        context: StepContext,
+        public readonly node: NodeSpec,
+        after: readonly pulumi.Resource[],
+    ) {
+        const { cluster, access, hooks } = context;
+        // LocalProxy: in stacks made before 0.2.
+        super("k3s-ha:index:Host", node.name, {}, { parent: cluster, aliases: [{ type: "k3s-ha:proxy:LocalProxy" }] });
+        const kit = sendKit(`${node.name}-kit`, node, access, {
+            parent: this,
+            dependsOn: [...after],
+            hooks: hooks.command,
+        });
+        this.prepare = prepare(context, node, kit, this);
+        this.haproxy = haproxy(context, node, this.prepare, this);
+        this.stage = stage(context, node, this.prepare, this);
+        this.etcdData = pulumi
+            .all([this.prepare.stdout, this.prepare.urn])
+            .apply(([out, urn]) => etcdData(node, out, urn));
+        this.registerOutputs({ etcdData: this.etcdData });
+    }
+}

@@ -20,7 +20,7 @@ const facts = clusterFacts(spec);
 
 /** Secret: the administrator's kubeconfig. `pulumi stack output kubeconfig --show-secrets > FILE` (mode 600). */
 export const kubeconfig = cluster.kubeconfig;
-/** Where the API answers, one per master. */
+/** Where the API answers, one per server. */
 export const apiEndpoints = facts.apiEndpoints;
 /** haproxy's stats page, one per node. */
 export const statsEndpoints = facts.statsEndpoints;
@@ -32,7 +32,7 @@ export const metricsPassword = cluster.metricsPassword ?? pulumi.secret("");
 export const prometheusTargets = facts.prometheusTargets;
 /** Name, role, address and k3s version of every node. */
 export const nodes = facts.nodes;
-/** How the proxies tell that a master is ready. */
+/** How the proxies tell that a server is ready. */
 export const readiness = facts.readiness;
 /** Where the etcd snapshot of `snapshots.now` lies; else empty. */
 export const snapshot = cluster.snapshot ?? "";

@@ -5,7 +5,7 @@
 import { execFileSync } from "node:child_process";
 import { checkSpec, type CheckedSpec } from "../components/config/check";
 import { SECRET_SETTINGS, SpecError } from "../components/config/problems";
-import type { Problem } from "../components/haproxy/model";
+import type { Problem } from "../components/haproxy/problem";
 import { fileText, namedFile, settingOf } from "../components/config/source";
 
 /** A stack as a command outside of Pulumi sees it. */

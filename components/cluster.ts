@@ -53,12 +53,12 @@ export interface PrometheusTarget {
 }
 
 /**
- * Order: every host prepared, its haproxy started and the binary staged, side by side → the founding master → its CA read,
- * lost nodes forgotten → the other masters one by one → agents side by side → labels, taints and drains of the Nodes → removed nodes
- * uninstalled. public-info-viewer as soon as the founding master serves, the proof of the anonymous surface after it and the last master.
+ * Order: every host prepared, its haproxy started and the binary staged, side by side → the founding server → its CA read,
+ * lost nodes forgotten → the other servers one by one → agents side by side → labels, taints and drains of the Nodes → removed nodes
+ * uninstalled. public-info-viewer as soon as the founding server serves, the proof of the anonymous surface after it and the last server.
  */
 export class Cluster extends pulumi.ComponentResource {
-    /** Secret. Contexts: the chosen one, and one per master. */
+    /** Secret. Contexts: the chosen one, and one per server. */
     public readonly kubeconfig: pulumi.Output<string>;
     /** When the kubeconfig's certificate ends. */
     public readonly kubeconfigNotAfter: pulumi.Output<string>;

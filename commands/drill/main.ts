@@ -1,7 +1,7 @@
 /**
- * npm run drill -- --stack NAME [--yes]: stops k3s on one master after the other as planned, for ten seconds each, while every node opens
+ * npm run drill -- --stack NAME [--yes]: stops k3s on one server after the other as planned, for ten seconds each, while every node opens
  * new connections to the API through its own proxy, and prints what they lost. Looks first, changes nothing unless all is well, and asks.
- * Exit code 0: nothing was lost. 2: something was. 1: not begun, or a master did not come back.
+ * Exit code 0: nothing was lost. 2: something was. 1: not begun, or a server did not come back.
  */
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
@@ -33,7 +33,7 @@ class Drill {
         return this.session(node, `${asRoot(node.ssh)}sh -s -- ${args}`, seconds * 1000, SCRIPT);
     }
 
-    /** What stands in the way of stopping a master. */
+    /** What stands in the way of stopping a server. */
     public async look(): Promise<string[]> {
         const views = new Map<string, View | string>();
         await sideBySide(10, this.live, async (node) => {
@@ -43,8 +43,8 @@ class Drill {
         return obstacles(this.spec, views);
     }
 
-    /** Stops one master; what each node lost. */
-    public async stop(master: NodeSpec): Promise<Map<string, Loss>> {
+    /** Stops one server; what each node lost. */
+    public async stop(server: NodeSpec): Promise<Map<string, Loss>> {
         const losses = new Map<string, Loss>();
         const asking = this.live.map(async (node) => {
             const { stdout, error } = await this.run(node, `ask ${ASKED} ${this.spec.proxy.port}`, ASKED + 60);
@@ -52,22 +52,22 @@ class Drill {
             losses.set(node.name, parseLoss(this.spec, stdout));
         });
         await new Promise((resolve) => setTimeout(resolve, BEFORE * 1000));
-        const { error } = await this.run(master, `stop ${STOPPED}`, 60);
+        const { error } = await this.run(server, `stop ${STOPPED}`, 60);
         const ended = await Promise.allSettled(asking);
-        if (error !== undefined) throw new Error(`k3s on ${master.name} could not be stopped: ${error}`);
+        if (error !== undefined) throw new Error(`k3s on ${server.name} could not be stopped: ${error}`);
         for (const end of ended) if (end.status === "rejected") throw end.reason;
         return losses;
     }
 
     /** Until the cluster is as it was. */
-    public async whole(master: NodeSpec): Promise<void> {
+    public async whole(server: NodeSpec): Promise<void> {
         const end = Date.now() + this.spec.timeouts.server * 1000;
         for (;;) {
             const left = await this.look();
             if (left.length === 0) return;
             if (Date.now() > end)
                 throw new Error(
-                    `after the stop of ${master.name} the cluster is not whole again, and no other master is stopped:\n${list(left)}\nnext: journalctl -u k3s on ${master.name}`,
+                    `after the stop of ${server.name} the cluster is not whole again, and no other server is stopped:\n${list(left)}\nnext: journalctl -u k3s on ${server.name}`,
                 );
         }
     }
@@ -93,26 +93,26 @@ async function main(): Promise<number> {
     const { spec } = stack;
     return withSessions(FOLDER, name, stack, async (session) => {
         const drill = new Drill(spec, session);
-        const masters = servers(spec);
+        const all = servers(spec);
         const found = await drill.look();
         if (found.length > 0) throw new Error(`nothing was stopped, since not all is well:\n${list(found)}`);
         console.log(
-            `${spec.nodes.length} nodes, all proxies see all masters, all Nodes Ready, all masters etcd voters.\nk3s stops for ${STOPPED} s on each of: ${masters.map((n) => n.name).join(", ")}`,
+            `${spec.nodes.length} nodes, all proxies see all servers, all Nodes Ready, all servers etcd voters.\nk3s stops for ${STOPPED} s on each of: ${all.map((n) => n.name).join(", ")}`,
         );
         if (values.yes !== true && !(await confirmed(`Type the stack's name to go on: `, name))) {
             console.log("nothing was stopped");
             return 1;
         }
         let lost = 0;
-        for (const master of masters) {
-            const losses = await drill.stop(master);
-            console.log(`\n${master.name} stopped: new connections through each node's own proxy`);
+        for (const server of all) {
+            const losses = await drill.stop(server);
+            console.log(`\n${server.name} stopped: new connections through each node's own proxy`);
             for (const node of [...losses.keys()].sort()) {
                 const { asked, failed, longestGap } = losses.get(node) as Loss;
                 lost += failed;
                 console.log(`  ${node.padEnd(20)} ${failed} of ${asked} failed, longest gap ${longestGap} ms`);
             }
-            await drill.whole(master);
+            await drill.whole(server);
         }
         console.log(`\nwhole again; ${lost === 0 ? "nothing" : `${lost} connections`} lost`);
         return lost === 0 ? 0 : 2;

@@ -6,7 +6,7 @@ import { liveNodes, servers, type ClusterSpec } from "../../components/model/clu
 /** What a host sees of the cluster. */
 export interface View {
     readonly up: readonly string[];
-    /** Of a master: its unit, and what its API says. */
+    /** Of a server: its unit, and what its API says. */
     readonly unit?: string;
     readonly voters: readonly string[];
     readonly ready: readonly string[];
@@ -26,16 +26,16 @@ export function parseView(stdout: string): View {
 const names = (list: readonly string[]): string => list.join(", ") || "none";
 const equal = (a: readonly string[], b: readonly string[]): boolean => names(a) === names(b);
 
-/** Why no master may be stopped now; empty when every one may. `views` has what each live node sees, or why it says nothing. */
+/** Why no server may be stopped now; empty when every one may. `views` has what each live node sees, or why it says nothing. */
 export function obstacles(spec: ClusterSpec, views: ReadonlyMap<string, View | string>): string[] {
-    const masters = servers(spec)
+    const voters = servers(spec)
         .map((n) => n.name)
         .sort();
     const live = liveNodes(spec);
     const found: string[] = [];
-    if (spec.server.datastore !== "etcd" || masters.length < 3)
+    if (spec.server.datastore !== "etcd" || voters.length < 3)
         found.push(
-            `${masters.length} masters on ${spec.server.datastore}: etcd survives the stop of one only where there are three or more`,
+            `${voters.length} servers on ${spec.server.datastore}: etcd survives the stop of one only where there are three or more`,
         );
     for (const { name, role } of live) {
         const view = views.get(name);
@@ -51,15 +51,15 @@ export function obstacles(spec: ClusterSpec, views: ReadonlyMap<string, View | s
             found.push(`${name}: its proxy sees up ${names(view.up)} and not ${names(inProxies)}`);
         if (role !== "server") continue;
         if (view.unit !== "active") found.push(`${name}: k3s is ${view.unit ?? "not there"}`);
-        if (!equal(view.voters, masters))
-            found.push(`${name}: etcd's voters are ${names(view.voters)} and not ${names(masters)}`);
+        if (!equal(view.voters, voters))
+            found.push(`${name}: etcd's voters are ${names(view.voters)} and not ${names(voters)}`);
         const missing = live.map((n) => n.name).filter((n) => !view.ready.includes(n));
         if (missing.length > 0) found.push(`${name}: Nodes that are not Ready: ${names(missing)}`);
     }
     return found;
 }
 
-/** What one node lost while a master was stopped. */
+/** What one node lost while a server was stopped. */
 export interface Loss {
     readonly asked: number;
     readonly failed: number;

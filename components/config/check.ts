@@ -13,7 +13,7 @@ import { checkAdoption, warnAboutTrust } from "./checks/trust";
 import { checkVersion } from "./checks/version";
 import { checkWaits } from "./checks/waits";
 import { SpecError, configPath, isSecretKey, problemsOf, shown } from "./problems";
-import type { Problem } from "../haproxy/model";
+import type { Problem } from "../haproxy/problem";
 import { fill, nodeSpec, type Surroundings } from "./fill";
 import { stackSchema, type WrittenSettings } from "../settings";
 import type { ClusterSpec } from "../model/cluster";

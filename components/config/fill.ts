@@ -98,9 +98,9 @@ function proxySpec(proxy: StackSettings["proxy"], networks: string[]): ClusterSp
         ...proxy,
         stats: {
             ...stats,
-            address: stats.address ?? (proxy.preset === "seed" ? "0.0.0.0" : "node"),
+            address: stats.address ?? (proxy.preset === "ansible-role" ? "0.0.0.0" : "node"),
             allowedNetworks: stats.allowedNetworks ?? networks,
-            admin: stats.admin ?? proxy.preset === "seed",
+            admin: stats.admin ?? proxy.preset === "ansible-role",
         },
     };
 }

@@ -1,6 +1,6 @@
 /** Changes of settings that k3s fixes at the founding, or that split the pods' network: refused, or allowed at a cost. Pure. */
 import { shown } from "./problems";
-import type { Problem } from "../haproxy/model";
+import type { Problem } from "../haproxy/problem";
 import { CHANGE_RULES, type ChangeKind, type ChangeRule } from "../model/change-rules";
 import type { Allowance } from "../model/cluster";
 

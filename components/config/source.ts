@@ -3,7 +3,7 @@ import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";
 import { shown } from "./problems";
-import type { Problem } from "../haproxy/model";
+import type { Problem } from "../haproxy/problem";
 import { TEXT_SETTINGS } from "../settings";
 
 /** The value of a setting, from the text that Pulumi's configuration has of it. */

@@ -3,7 +3,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { GivenSecrets, SshAccess } from "../model/credentials";
 import { checkSpec, type CheckedSpec } from "./check";
 import { SECRET_SETTINGS, SpecError } from "./problems";
-import type { Problem } from "../haproxy/model";
+import type { Problem } from "../haproxy/problem";
 import { stackSchema } from "../settings";
 import { fileText, settingOf } from "./source";
 

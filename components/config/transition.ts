@@ -3,7 +3,7 @@
  * are refused in the preview, before any host is touched. Pure.
  */
 import { shown } from "./problems";
-import type { Problem } from "../haproxy/model";
+import type { Problem } from "../haproxy/problem";
 import { settingConsequences, settingRefusals, unknownSettings } from "./founding";
 import { fixedSettings } from "../model/change-rules";
 import type { Allowance, ClusterSpec } from "../model/cluster";

@@ -1,4 +1,4 @@
-import type { HaproxyConfig } from "./model";
+import type { HaproxyConfig } from "./schema";
 
 type Section<K extends "listen" | "frontend" | "backend"> = NonNullable<HaproxyConfig[K]>[number];
 type AnySection = Partial<Section<"listen"> & Section<"frontend"> & Section<"backend">>;

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import { address, bool, count, duration, matching, networks, port } from "../values/forms";
-import { haproxyConfigSchema } from "./model";
+import { haproxyConfigSchema } from "./schema";
 
 /** What of a check depends on the answer that is expected, 200 or 401: between two checks while the state changes, and for the answer. */
 export const CHECK_TIMES = {
@@ -24,7 +24,7 @@ const stats = z.strictObject({
         .optional()
         .meta({
             description: "address of the stats page; `node` is each node's VPN address",
-            otherwise: "`node`; `0.0.0.0` with preset `seed`",
+            otherwise: "`node`; `0.0.0.0` with preset `ansible-role`",
         }),
     allowedNetworks: networks.optional().meta({
         description: "networks that may read stats and metrics, besides the host itself",
@@ -34,7 +34,7 @@ const stats = z.strictObject({
     admin: bool.optional().meta({
         // Any page in a browser there can press them (CSRF).
         description: "buttons on the stats page, from the host itself; every run warns",
-        otherwise: "false; true with preset `seed`",
+        otherwise: "false; true with preset `ansible-role`",
     }),
 });
 
@@ -57,7 +57,7 @@ const check = z.strictObject({
 });
 
 const timeouts = z.strictObject({
-    // How long a new connection waits for a silent master before it is given to another one. It also bounds the connect (up to haproxy 2.2
+    // How long a new connection waits for a silent server before it is given to another one. It also bounds the connect (up to haproxy 2.2
     // whatever check.interval is) and the TLS handshake of a check: raise both together.
     connect: duration.default("1s").describe("haproxy's `timeout connect`"),
     // Before both sides are connected only; then `tunnel` holds.
@@ -73,17 +73,19 @@ const timeouts = z.strictObject({
 
 export const proxySettings = z.strictObject({
     preset: z
-        .enum(["recommended", "seed"], { error: "must be recommended or seed" })
+        .enum(["recommended", "ansible-role", "seed"], { error: "must be recommended or ansible-role" })
         .default("recommended")
-        .describe("`recommended`, or `seed`: the lines of the [Ansible role](from-ansible.md)"),
+        // Its name before 0.2.
+        .transform((preset) => (preset === "seed" ? "ansible-role" : preset))
+        .describe("`recommended`, or `ansible-role`: the lines of the [Ansible role](from-ansible.md)"),
     port: port.default(16443).describe("port of the API on 127.0.0.1"),
     // `localhost` may resolve to it first.
     ipv6: bool.default(true).describe("the API on `[::1]` as well"),
     stats: stats.prefault({}).describe("the stats page, `/metrics` and `/healthz`"),
     check: check.prefault({}).describe("the health check of the servers"),
-    // Of ten masters drawn the one with the fewest connections, in effect leastconn: a silent master keeps its connections, so new ones go
-    // elsewhere. leastconn itself lets a refused connection wait 1 s before it is given to another master (haproxy before 3.0,
-    // back_handle_st_cer), and cuts it when the dead master is marked down meanwhile.
+    // Of ten servers drawn the one with the fewest connections, in effect leastconn: a silent server keeps its connections, so new ones go
+    // elsewhere. leastconn itself lets a refused connection wait 1 s before it is given to another server (haproxy before 3.0,
+    // back_handle_st_cer), and cuts it when the dead server is marked down meanwhile.
     balance: matching(
         /^(leastconn|roundrobin|source|first|random(\([1-9][0-9]?\))?)$/,
         "leastconn, roundrobin, random, random(1) to random(99), source or first",

@@ -3,7 +3,7 @@
 # seconds before it is ready. So the proxies look for a file that k3s serves to anybody (/static/): without it they send nothing
 # new to this master and leave alone what is open, and k3s is told to end when all have seen it gone.
 # begin NODE ADDRESS BACKEND: before a stop. end ADDRESS: ready. absent: not ready yet.
-# A proxy that does not look for the file (proxy.preset seed) is made to see a closed port by an iptables rule instead, which
+# A proxy that does not look for the file (proxy.preset ansible-role) is made to see a closed port by an iptables rule instead, which
 # refuses new connections only. Never in the way of a stop: without iptables or a proxy it does nothing.
 set -u
 LC_ALL=C

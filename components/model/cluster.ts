@@ -36,7 +36,7 @@ export interface ProxySpec extends Readonly<Omit<ProxySettings, "stats">> {
     readonly stats: Readonly<StatsSettings>;
 }
 
-/** How changes that restart k3s go through the cluster; masters always go one at a time. */
+/** How changes that restart k3s go through the cluster; servers always go one at a time. */
 export interface RolloutSpec extends Readonly<OpenSettings["rollout"]> {
     /** Seconds that the pods of a node may take to leave it before its k3s is restarted; absent: they stay. */
     readonly drainSeconds?: number;
@@ -54,7 +54,7 @@ export interface ClusterSpec extends Readonly<Omit<OpenSettings, Formed>> {
     /** In the order of their names, so that the order in the stack file changes nothing. */
     readonly nodes: readonly NodeSpec[];
     /**
-     * The master that founds the cluster on its first day and speaks for it later: the first listed one that is neither lost nor
+     * The server that founds the cluster on its first day and speaks for it later: the first listed one that is neither lost nor
      * rebuilt. Which one it is makes no difference for what it is.
      */
     readonly founder: string;

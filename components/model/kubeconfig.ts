@@ -1,4 +1,4 @@
-/** The cluster's kubeconfig as its users need it, made from the one k3s writes on a master. Pure. */
+/** The cluster's kubeconfig as its users need it, made from the one k3s writes on a server. Pure. */
 import { X509Certificate } from "node:crypto";
 import { parse, stringify } from "yaml";
 import { servers, type ClusterSpec } from "./cluster";
@@ -54,14 +54,14 @@ export function readAgain(last: LastRead, now: Date): string {
     return /^\d{4}-\d\d-\d\d$/.exec(last.readAgain ?? "")?.[0] ?? "";
 }
 
-/** What to say of a certificate that ends soon; `readOn` is the day of {@link readAgain}, `master` whose kubeconfig was read. */
-export function endWarning(end: Date | undefined, now: Date, readOn: string, master: string): string | undefined {
+/** What to say of a certificate that ends soon; `readOn` is the day of {@link readAgain}, `server` whose kubeconfig was read. */
+export function endWarning(end: Date | undefined, now: Date, readOn: string, server: string): string | undefined {
     if (end === undefined || !endIsNear(end, now)) return undefined;
     const noNewer =
         readOn === now.toISOString().slice(0, 10)
-            ? `, and ${master}, which was asked again today, has no newer one`
+            ? `, and ${server}, which was asked again today, has no newer one`
             : "";
-    return `the administrator's certificate in the kubeconfig ${end < now ? "ended" : "ends"} at ${end.toISOString()}${noNewer}. k3s's other certificates end about then too: raise k3s-ha:rotate.certificates, which renews them on all nodes, masters one by one, and reads the kubeconfig again`;
+    return `the administrator's certificate in the kubeconfig ${end < now ? "ended" : "ends"} at ${end.toISOString()}${noNewer}. k3s's other certificates end about then too: raise k3s-ha:rotate.certificates, which renews them on all nodes, servers one by one, and reads the kubeconfig again`;
 }
 
 interface K3sYaml {
@@ -71,14 +71,14 @@ interface K3sYaml {
 
 /**
  * The kubeconfig of the stack: context `<context>` at the chosen server, the current one, and a context
- * `<context>-<master>` for each master, so that any of them can be asked when one is away.
+ * `<context>-<server>` for each server, so that any of them can be asked when one is away.
  */
 export function stackKubeconfig(k3sYaml: string, spec: ClusterSpec): string {
     const source = parse(k3sYaml) as K3sYaml | null;
     const cluster = source?.clusters?.[0]?.cluster;
     const user = source?.users?.[0]?.user;
     if (!cluster?.["certificate-authority-data"] || !user?.["client-certificate-data"]) {
-        throw new Error("the master's k3s.yaml has no certificate authority or client certificate");
+        throw new Error("the server's k3s.yaml has no certificate authority or client certificate");
     }
     const { context } = spec.kubeconfig;
     const places = [

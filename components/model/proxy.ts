@@ -7,7 +7,7 @@ import {
     merge,
     recommended,
     renderHaproxy,
-    seed,
+    ansibleRole,
     type HaproxyConfig,
     type ProxyParams,
 } from "../haproxy";
@@ -38,7 +38,7 @@ export function proxyParams(spec: ClusterSpec, node: NodeSpec): ProxyParams {
         ...proxy,
         cluster: spec.cluster,
         backend: backendName(spec),
-        masters: servers(spec).map((n) => ({ name: n.name, address: n.address, port: 6443 })),
+        apiServers: servers(spec).map((n) => ({ name: n.name, address: n.address, port: 6443 })),
         frontend: { port: proxy.port, ipv6: proxy.ipv6 },
         stats: {
             ...proxy.stats,
@@ -54,11 +54,11 @@ export function proxyParams(spec: ClusterSpec, node: NodeSpec): ProxyParams {
 /** A node's haproxy configuration as data: the preset, with the user's own sections over it. */
 export function haproxyModel(spec: ClusterSpec, node: NodeSpec): HaproxyConfig {
     const params = proxyParams(spec, node);
-    const base = spec.proxy.preset === "seed" ? seed(params) : recommended(params);
+    const base = spec.proxy.preset === "ansible-role" ? ansibleRole(params) : recommended(params);
     return spec.proxy.haproxy ? merge(base, spec.proxy.haproxy) : base;
 }
 
-/** What the proxies call a master: an own backend of the API may have names of its own (config/checks/api-backend.ts). */
+/** What the proxies call a server: an own backend of the API may have names of its own (config/checks/api-backend.ts). */
 export function serverName(spec: ClusterSpec, node: NodeSpec): string {
     const backend = spec.proxy.haproxy?.backend?.find(({ name }) => name === backendName(spec));
     const here = (listen: string): boolean =>
@@ -66,10 +66,10 @@ export function serverName(spec: ClusterSpec, node: NodeSpec): string {
     return backend?.server?.find(({ listen }) => here(listen))?.name ?? node.name;
 }
 
-/** haproxy.cfg of a node as it is meant to be; secrets are placeholders that the host fills in. The seed stays to the letter. */
+/** haproxy.cfg of a node as it is meant to be; secrets are placeholders that the host fills in. Those of preset ansible-role stay to the letter. */
 export function haproxyConfig(spec: ClusterSpec, node: NodeSpec): string {
     const text = renderHaproxy(haproxyModel(spec, node));
-    return spec.proxy.preset === "seed" ? text : explain(text);
+    return spec.proxy.preset === "ansible-role" ? text : explain(text);
 }
 
 /** host:port as Prometheus and people write it. */

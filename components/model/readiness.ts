@@ -15,7 +15,7 @@ interface Mode {
     readonly authenticationFile: boolean;
     /** ClusterRole system:public-info-viewer is cut down to the public paths. */
     readonly cutsPublicRole: boolean;
-    /** HTTP code of the public paths on a ready master without credentials: what the proxies expect of /readyz. */
+    /** HTTP code of the public paths on a ready server without credentials: what the proxies expect of /readyz. */
     readonly open: number;
     /** HTTP code of every other path without credentials. */
     readonly closed: number;
@@ -24,7 +24,7 @@ interface Mode {
 }
 
 /**
- * How the proxies tell that a master is ready, one row for both sides:
+ * How the proxies tell that a server is ready, one row for both sides:
  * - `unauthorized`: k3s unmodified, 401 expected; sees that the process is up, not that etcd answers.
  * - `anonymous`: anonymous-auth plus a ClusterRole that leaves the three health paths; 200 expected.
  * - `scoped`: an AuthenticationConfiguration that opens the three health paths only; 200 expected.
@@ -67,7 +67,7 @@ export const PUBLIC_PATHS: readonly string[] = ["/healthz", "/livez", "/readyz"]
 /** Paths that must not be, as samples of all others. */
 const CLOSED_PATHS: readonly string[] = ["/version", "/api", "/metrics", "/api/v1/namespaces/kube-system/secrets"];
 
-/** HTTP codes that a ready master gives an anonymous GET /readyz. */
+/** HTTP codes that a ready server gives an anonymous GET /readyz. */
 export function readyCodes(readiness: Readiness): number[] {
     return [READINESS[readiness].open];
 }

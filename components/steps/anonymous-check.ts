@@ -11,7 +11,7 @@ export function anonymousCheck(context: StepContext, place: Place): remote.Comma
         node: place.on.name,
         version: spec.version,
         readiness: spec.readiness,
-        master: servers(spec).map((n) => `${n.name} ${n.address}`),
+        server: servers(spec).map((n) => `${n.name} ${n.address}`),
         expect: anonymousSurface(spec.readiness).map(([path, code]) => `${path} ${code}`),
     };
     const was = {

@@ -17,7 +17,7 @@ export function haproxyBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
             listen: [`127.0.0.1 ${spec.proxy.port}`, `${statsAddress(spec, node)} ${spec.proxy.stats.port}`],
             backend: backendName(spec),
             expect: readyCodes(spec.readiness).join(","),
-            "ca-file": spec.proxy.check.verify && spec.proxy.preset !== "seed" ? caFile(spec) : undefined,
+            "ca-file": spec.proxy.check.verify && spec.proxy.preset !== "ansible-role" ? caFile(spec) : undefined,
             "vpn-unit": spec.vpn.unit,
         },
         files: [{ path: "/etc/haproxy/haproxy.cfg", mode: "0600", content: haproxyConfig(spec, node) }],

@@ -204,16 +204,16 @@ export function filesReadAtStart(spec: ClusterSpec, node: NodeSpec): ClusterSpec
 
 /**
  * The unit k3s's own installer would write, named as it names it, and started after the proxy and the VPN. The line ExecStop tells the
- * scripts on the host, too, what the proxies call this master (proxy_name in k3s-lib.sh).
+ * scripts on the host, too, what the proxies call this server (proxy_name in k3s-lib.sh).
  */
 export function k3sUnit(spec: ClusterSpec, node: NodeSpec, proxyName: string = node.name): BundleFile {
     const name = node.role === "server" ? "k3s" : "k3s-agent";
     const before = ["network-online.target", "haproxy.service", ...(spec.vpn.unit ? [spec.vpn.unit] : [])].join(" ");
     // A VPN that is restarted makes its interface anew, and flannel's, which only k3s makes, goes with the old one. So k3s stops before it (a
-    // master is drained while the VPN still carries), and starts with it.
+    // server is drained while the VPN still carries), and starts with it.
     const partOf = spec.vpn.unit ? `PartOf=${spec.vpn.unit}\n` : "";
     const vpn = spec.vpn.unit ? ` ${spec.vpn.unit}` : "";
-    // A master that stops as planned gets no new connections from then until it is ready again; see drain.sh.
+    // A server that stops as planned gets no new connections from then until it is ready again; see drain.sh.
     const script = `-/bin/sh ${KIT_DIR}/drain.sh`;
     const serverOnly =
         node.role === "server"

@@ -47,11 +47,11 @@ export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
             ...waits(spec, node),
             "flannel-backend": flannelBackend(spec) === "vxlan" ? undefined : flannelBackend(spec),
             "from-servers": node.role === "agent" ? takenFromServers(spec) : undefined,
-            // Counts on all nodes: masters one by one, then agents.
+            // Counts on all nodes: servers one by one, then agents.
             renew: spec.rotate.certificates || undefined,
             "drain-seconds": spec.rollout.drainSeconds,
             backend: backendName(spec),
-            "proxy-ca": spec.proxy.check.verify && spec.proxy.preset !== "seed" ? caFile(spec) : undefined,
+            "proxy-ca": spec.proxy.check.verify && spec.proxy.preset !== "ansible-role" ? caFile(spec) : undefined,
             "wait-seconds": node.role === "server" ? spec.timeouts.server : spec.timeouts.agent,
         },
         files: [...k3sFiles(spec, node), k3sUnit(spec, node, serverName(spec, node))],

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
-import { renderHaproxy, seed } from "../../components/haproxy";
+import { renderHaproxy, ansibleRole } from "../../components/haproxy";
 import { MASTERS, NET, OLD_VERSION, Stack, eventually, lab, mastersUp, nodeOf, on, pidOf, underLoad } from "./support";
 
 const TOKEN = "the-token-of-the-old-cluster";
@@ -25,9 +25,9 @@ const ADDRESS: Record<string, string> = {
 
 function install(host: string, role: "server" | "agent", config: Record<string, unknown>): void {
     const proxy = renderHaproxy(
-        seed({
+        ansibleRole({
             cluster: "old",
-            masters: MASTERS.map((name) => ({ name, address: ADDRESS[name] as string, port: 6443 })),
+            apiServers: MASTERS.map((name) => ({ name, address: ADDRESS[name] as string, port: 6443 })),
             frontend: { port: 16443, ipv6: false },
             stats: { address: "127.0.0.1", port: 1936, allowedNetworks: [], metricsPassword: false, admin: false },
             expect: [200],

@@ -20,7 +20,7 @@ import {
     proxySettings,
     recommended,
     renderHaproxy,
-    seed,
+    ansibleRole,
     type HaproxyConfig,
     type ProxyParams,
 } from "../../components/haproxy";
@@ -50,7 +50,7 @@ function params(node: Node, extra: Partial<ProxyParams> = {}): ProxyParams {
     return {
         ...DEFAULTS,
         cluster: "test",
-        masters: MASTERS,
+        apiServers: MASTERS,
         frontend: { port: 16443, ipv6: true },
         stats: { address: NODE, port: 1936, allowedNetworks: ["10.90.0.0/24"], metricsPassword: true, admin: false },
         expect: [200],
@@ -394,7 +394,7 @@ for (const [index, binary] of binaries().entries()) {
 
             it("a master that is new in the file gets nothing before it is up, and its being down cuts nothing", async () => {
                 const all = params(node);
-                const without = { ...all, masters: all.masters.slice(0, 2) };
+                const without = { ...all, apiServers: all.apiServers.slice(0, 2) };
                 await applied(recommended(without), "reloaded; 2 of 2 masters up");
                 await masters[2]?.kill();
                 const end = await load(network, 200, 6);
@@ -509,7 +509,7 @@ for (const [index, binary] of binaries().entries()) {
         describe("the seed's configuration", () => {
             it("runs, with one warning, and is as open as the seed says", async () => {
                 await answers(401);
-                const config = seed(
+                const config = ansibleRole(
                     params(node, { expect: [401], stats: { ...params(node).stats, address: "0.0.0.0" } }),
                 );
                 const run = await applied(config, "reloaded; 3 of 3 masters up");

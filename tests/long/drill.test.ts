@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { renderHaproxy, seed } from "../../components/haproxy";
+import { renderHaproxy, ansibleRole } from "../../components/haproxy";
 import {
     Client,
     HOSTS,
@@ -75,9 +75,9 @@ const SEED_PIDFILE = "/run/seed-haproxy.pid";
 /** The seed's proxy beside ours on a host: other ports, another socket, and the role's error files left out. */
 function startSeed(host: string): void {
     const text = renderHaproxy(
-        seed({
+        ansibleRole({
             cluster: "seed",
-            masters: MASTERS.map((name, i) => ({ name, address: `${NET}.1${i + 1}`, port: 6443 })),
+            apiServers: MASTERS.map((name, i) => ({ name, address: `${NET}.1${i + 1}`, port: 6443 })),
             frontend: { port: SEED_PORT, ipv6: false },
             stats: { address: "127.0.0.1", port: 21936, allowedNetworks: [], metricsPassword: false, admin: false },
             expect: [200],

@@ -1,6 +1,6 @@
 /**
- * An own backend in the place of the API's. The steps count masters by what the proxies see of this backend's servers: before a master is
- * restarted, the others must be up. So it has to have the masters, all of them and nothing else, and to check them.
+ * An own backend in the place of the API's. The steps count servers by what the proxies see of this backend: before a server is
+ * restarted, the others must be up. So it has to have all of them and nothing else, and to check them.
  */
 import { backendName, listenPlaces, type HaproxyConfig, type Problem } from "../../haproxy";
 import { servers, type ClusterSpec } from "../../model/cluster";
@@ -31,14 +31,15 @@ function ofBackend(spec: ClusterSpec, backend: Backend, path: string): Problem[]
     const wanted = `they are, whatever their names: ${servers(spec)
         .map((n) => `${urlHost(n.address)}:6443`)
         .join(", ")}`;
-    const why = "the steps count the masters that are up by this backend before they restart one";
+    const why = "the steps count the servers that are up by this backend before they restart one";
     backend.server?.forEach((server, i) => {
         const at = `${path}.server[${i}].listen`;
         const [place] = listenPlaces(server.listen);
         const address = canonicalAddress(place?.address ?? "");
         if (place?.from === 6443 && place.to === 6443 && missing.delete(address)) return;
-        const master = servers(spec).find((n) => canonicalAddress(n.address) === address);
-        const reason = master && place?.from === 6443 ? "is a master that is listed twice" : "is no master";
+        const known = servers(spec).find((n) => canonicalAddress(n.address) === address);
+        const reason =
+            known && place?.from === 6443 ? "is a server that is listed twice" : "is no server of this cluster";
         problems.push({ path: at, message: `"${server.listen}" ${reason}: ${why}; ${wanted}` });
     });
     if (missing.size > 0 && backend.server_dynamic === undefined)
@@ -49,7 +50,7 @@ function ofBackend(spec: ClusterSpec, backend: Backend, path: string): Problem[]
     if (backend.server_template !== undefined)
         problems.push({
             path: `${path}.server_template`,
-            message: `cannot take the place of the masters' server lines: ${why}; ${wanted}`,
+            message: `cannot replace the lines that lead to the servers: ${why}; ${wanted}`,
         });
     const checked = (params: readonly string[] | undefined): boolean =>
         /(^|\s)check(\s|$)/.test((params ?? []).join(" "));
@@ -59,7 +60,7 @@ function ofBackend(spec: ClusterSpec, backend: Backend, path: string): Problem[]
     if (unchecked.length > 0)
         problems.push({
             path: `${path}.server`,
-            message: `does not check ${unchecked.map((s) => s.name).join(", ")}, so no proxy knows whether that master is up; add check to param, or to default_server_params`,
+            message: `does not check ${unchecked.map((s) => s.name).join(", ")}, so no proxy knows whether that server is up; add check to param, or to default_server_params`,
         });
     return problems;
 }

@@ -1,6 +1,6 @@
 /** Nodes: names, addresses, labels, how many servers. */
 import { configPath, shown, type Report } from "../problems";
-import type { Problem } from "../../haproxy/model";
+import type { Problem } from "../../haproxy/problem";
 import { isKubeletLabel } from "../kubelet-labels";
 import type { NodeSettings } from "../../settings";
 import { canonicalAddress, isIPv6Address } from "../../values";
@@ -73,7 +73,7 @@ export function checkNodes(nodes: readonly NodeSettings[], report: Report, warni
                     "is a label that a kubelet may not give its own Node, and it would not start: in kubernetes.io and k8s.io only node.kubernetes.io/… and a few others are open to it. Use a name of your own, or kubectl label",
                 );
         if (node.throughProxy !== undefined && node.role === "server")
-            report(["nodes", i, "throughProxy"], node.throughProxy, "is for agents; a master asks its own API");
+            report(["nodes", i, "throughProxy"], node.throughProxy, "is for agents; a server asks its own API");
         if (node.externalAddress !== undefined && isIPv6Address(node.externalAddress) !== isIPv6Address(node.address)) {
             report(
                 ["nodes", i, "externalAddress"],

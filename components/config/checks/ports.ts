@@ -6,7 +6,7 @@
 import { listenPlaces, type HaproxyConfig, type Place } from "../../haproxy";
 import { backendName, haproxyModel, proxyParams } from "../../model/proxy";
 import { configPath, shown, type Report } from "../problems";
-import type { Problem } from "../../haproxy/model";
+import type { Problem } from "../../haproxy/problem";
 import { listOf, overlap, parseNetwork } from "../../model/networks";
 import type { NodeSettings, StackSettings } from "../../settings";
 import type { ClusterSpec, K3sConfig, NodeSpec } from "../../model/cluster";
@@ -18,7 +18,7 @@ const K3S_PORTS: Readonly<Record<number, string>> = {
     2380: "etcd (peers)",
     2381: "etcd (metrics)",
     2382: "etcd (HTTP)",
-    6443: "the API of a master",
+    6443: "the API of a server",
     6444: "k3s (the API behind it, or an agent's balancer)",
     10010: "containerd",
     10248: "the kubelet (health)",
@@ -273,7 +273,7 @@ function placeProblems(spec: ClusterSpec, model: HaproxyConfig, all: readonly Bi
                 own < 0
                     ? configPath(["proxy", "haproxy", key])
                     : configPath(["proxy", "haproxy", key, own, "default_backend"]),
-            message: `must be ${backendName(spec)} for what listens at 127.0.0.1:${spec.proxy.port} (${key} ${section}): nodes join by it, and the steps count and drain the masters there`,
+            message: `must be ${backendName(spec)} for what listens at 127.0.0.1:${spec.proxy.port} (${key} ${section}): nodes join by it, and the steps count and drain the servers there`,
         });
     }
     const { address, port } = proxyParams(spec, spec.nodes[0] as NodeSpec).stats;

@@ -1,23 +1,23 @@
 /** The proxies: what goes with a preset, and the user's own sections beside it. */
 import { checkReferences, inlineSecrets, placeholders } from "../../haproxy";
 import { haproxyModel } from "../../model/proxy";
-import type { Problem } from "../../haproxy/model";
+import type { Problem } from "../../haproxy/problem";
 import type { Report } from "../problems";
 import type { WrittenSettings } from "../../settings";
 import type { ClusterSpec, NodeSpec } from "../../model/cluster";
 import { apiBackendProblems } from "./api-backend";
 import { haproxySecrets } from "./secrets";
 
-/** The seed's values are to the letter, so what would change them is refused and not left out in silence. */
+/** The values of preset ansible-role are the role's, so what would change them is refused and not left out in silence. */
 export function checkSeed({ proxy }: WrittenSettings, report: Report): void {
-    if (proxy?.preset !== "seed") return;
+    if (proxy?.preset !== "ansible-role") return;
     const refuse = (section: object | undefined, path: readonly string[], used: readonly string[]): void => {
         for (const [key, value] of Object.entries(section ?? {}))
             if (!used.includes(key) && value !== undefined)
                 report(
                     ["proxy", ...path, key],
                     undefined,
-                    "has no effect with proxy.preset: seed, whose values are the role's; leave it out, write it in an own section of proxy.haproxy, or take the preset recommended",
+                    "has no effect with proxy.preset: ansible-role, whose values are the role's; leave it out, write it in an own section of proxy.haproxy, or take the preset recommended",
                 );
     };
     refuse(proxy, [], ["preset", "port", "stats", "haproxy"]);

@@ -5,7 +5,7 @@
  */
 import type { HaproxyConfig } from "../../haproxy";
 import { configPath, isSecretKey, type Report } from "../problems";
-import type { Problem } from "../../haproxy/model";
+import type { Problem } from "../../haproxy/problem";
 import type { StackSettings } from "../../settings";
 import type { K3sConfig } from "../../model/cluster";
 

@@ -8,7 +8,7 @@ export function checkAdoption(settings: StackSettings, report: Report): void {
         report(
             ["caHash"],
             undefined,
-            "is missing, and k3s-ha:allow: [adopt] takes over only the cluster that it names: sed 's/^K10//; s/::.*//' /var/lib/rancher/k3s/server/token on a master",
+            "is missing, and k3s-ha:allow: [adopt] takes over only the cluster that it names: sed 's/^K10//; s/::.*//' /var/lib/rancher/k3s/server/token on a server",
         );
     }
 }
@@ -30,13 +30,13 @@ export function warnAboutTrust(settings: StackSettings, warnings: string[]): voi
             warnings.push(
                 `k3s-ha:server.config.${key} is true: whoever answers at the bucket's endpoint receives the snapshots.`,
             );
-    if (!settings.proxy.check.verify || settings.proxy.preset === "seed") {
+    if (!settings.proxy.check.verify || settings.proxy.preset === "ansible-role") {
         warnings.push(
-            "The proxies do not verify the masters' certificates (check-ssl verify none): a health check can be answered by anybody on the path.",
+            "The proxies do not verify the servers' certificates (check-ssl verify none): a health check can be answered by anybody on the path.",
         );
     }
     const { stats } = settings.proxy;
-    if (settings.proxy.preset === "seed" || stats.allowedNetworks?.some((n) => n.endsWith("/0")) === true) {
+    if (settings.proxy.preset === "ansible-role" || stats.allowedNetworks?.some((n) => n.endsWith("/0")) === true) {
         warnings.push(
             "The metrics on the stats port are open to every network that reaches the hosts, without a password; guard the port with a firewall.",
         );

@@ -58,7 +58,7 @@ describe("drill on a real cluster", () => {
             one,
             new Map([["master-1", { up: ["master-1"], unit: "active", voters: ["master-1"], ready: ["master-1"] }]]),
         );
-        assert.match(lines.join("\n"), /^1 masters on etcd: /);
+        assert.match(lines.join("\n"), /^1 servers on etcd: /);
     });
 
     it("reads what a host sees, and counts what it lost", () => {

@@ -179,13 +179,13 @@ const refused: readonly Refusal[] = [
     ["stats on the SSH port", { proxy: { stats: { port: 22 } } }, /is also the SSH port of nodes\[0\]/],
     [
         "a balancing that the seed does not have",
-        { proxy: { preset: "seed", balance: "leastconn" } },
-        /^k3s-ha:proxy\.balance: has no effect with proxy\.preset: seed/,
+        { proxy: { preset: "ansible-role", balance: "leastconn" } },
+        /^k3s-ha:proxy\.balance: has no effect with proxy\.preset: ansible-role/,
     ],
     [
         "a password for the seed's metrics",
-        { proxy: { preset: "seed", stats: { port: 1937, metricsPassword: true } } },
-        /^k3s-ha:proxy\.stats\.metricsPassword: has no effect with proxy\.preset: seed/,
+        { proxy: { preset: "ansible-role", stats: { port: 1937, metricsPassword: true } } },
+        /^k3s-ha:proxy\.stats\.metricsPassword: has no effect with proxy\.preset: ansible-role/,
     ],
     ["a NodePort", { proxy: { port: 30443 } }, /lies in the range of NodePort/],
     [

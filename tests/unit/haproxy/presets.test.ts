@@ -11,7 +11,7 @@ import {
     proxySettings,
     recommended,
     renderHaproxy,
-    seed,
+    ansibleRole,
     type HaproxyConfig,
     type PresetParams,
     type ProxyParams,
@@ -24,7 +24,7 @@ const params: ProxyParams = {
     ...defaults,
     check: { ...check, verify: undefined },
     cluster: "k8s-de1",
-    masters,
+    apiServers: masters,
     frontend: { port: 16443, ipv6: true },
     stats: {
         address: "10.90.0.21",
@@ -35,9 +35,9 @@ const params: ProxyParams = {
     },
     expect: [200],
 };
-const seedParams: PresetParams = {
+const roleParams: PresetParams = {
     ...params,
-    masters: [3, 1, 2].map((n) => ({ name: `k8s-de1-master-${n}`, address: `master-${n}`, port: 6443 })),
+    apiServers: [3, 1, 2].map((n) => ({ name: `k8s-de1-master-${n}`, address: `master-${n}`, port: 6443 })),
     stats: { ...params.stats, address: "0.0.0.0" },
     expect: [401],
 };
@@ -50,18 +50,18 @@ function section(text: string, title: string): string[] {
     return lines.slice(start + 1, end).map((line) => line.trim());
 }
 
-describe("haproxy: preset seed", () => {
-    it("renders the seed's values line by line", () => {
-        assertGolden(renderHaproxy(seed(seedParams)), "haproxy-seed.cfg");
+describe("haproxy: preset ansible-role", () => {
+    it("renders the role's values line by line", () => {
+        assertGolden(renderHaproxy(ansibleRole(roleParams)), "haproxy-ansible-role.cfg");
     });
 
-    it("agrees with the seed's own YAML, parsed by the schema", () => {
-        const role = parse(readFileSync(goldenPath("haproxy-seed.yaml"), "utf8")) as Record<string, unknown>;
+    it("agrees with the role's own YAML, parsed by the schema", () => {
+        const role = parse(readFileSync(goldenPath("haproxy-ansible-role.yaml"), "utf8")) as Record<string, unknown>;
         const pasted = Object.fromEntries(
             Object.entries(role).map(([key, value]) => [key.replace(/^haproxy_/, ""), value]),
         );
         const config = haproxyConfigSchema.parse(pasted);
-        const expected = readFileSync(goldenPath("haproxy-seed.cfg"), "utf8");
+        const expected = readFileSync(goldenPath("haproxy-ansible-role.cfg"), "utf8");
         const rendered = renderHaproxy(config);
         for (const title of ["frontend kubernetes_master_kube_api", "backend k8s-de1-kube-api"])
             assert.deepEqual(section(rendered, title), section(expected, title));
@@ -72,13 +72,13 @@ describe("haproxy: preset seed", () => {
             ),
         );
         assert.deepEqual(inlineSecrets(config), ["listen[0].stats.auth[0].passwd"]);
-        assert.deepEqual(inlineSecrets(seed(seedParams)), []);
+        assert.deepEqual(inlineSecrets(ansibleRole(roleParams)), []);
     });
 
     it("follows the readiness mode and nothing else of the tunables", () => {
-        const tuned: ProxyParams = { ...params, ...seedParams, balance: "leastconn", maxconn: 7, observe: true };
-        const text = renderHaproxy(seed({ ...tuned, expect: [200] }));
-        const expected = readFileSync(goldenPath("haproxy-seed.cfg"), "utf8").replace(
+        const tuned: ProxyParams = { ...params, ...roleParams, balance: "leastconn", maxconn: 7, observe: true };
+        const text = renderHaproxy(ansibleRole({ ...tuned, expect: [200] }));
+        const expected = readFileSync(goldenPath("haproxy-ansible-role.cfg"), "utf8").replace(
             "expect status 401",
             "expect status 200",
         );
@@ -95,7 +95,7 @@ describe("haproxy: preset recommended", () => {
         const other: ProxyParams = {
             cluster: "c",
             backend: "api",
-            masters: [{ name: "m", address: "fd00::11", port: 7443 }],
+            apiServers: [{ name: "m", address: "fd00::11", port: 7443 }],
             frontend: { port: 7000, ipv6: false },
             stats: {
                 address: "fd00::21",
@@ -180,15 +180,15 @@ describe("haproxy: preset recommended", () => {
     it("holds placeholders instead of secrets, and references that exist", () => {
         assert.deepEqual(inlineSecrets(recommended(params)), []);
         assert.deepEqual(checkReferences(recommended(params)), []);
-        assert.deepEqual(checkReferences(seed(seedParams)), []);
+        assert.deepEqual(checkReferences(ansibleRole(roleParams)), []);
     });
 
     it("refuses to be made without a master", () => {
-        assert.throws(() => recommended({ ...params, masters: [] }), /at least one master/);
+        assert.throws(() => recommended({ ...params, apiServers: [] }), /at least one server/);
     });
 
     it("is accepted by its own schema unchanged", () => {
-        for (const config of [recommended(params), seed(seedParams)])
+        for (const config of [recommended(params), ansibleRole(roleParams)])
             assert.deepEqual(haproxyConfigSchema.parse(config), config);
     });
 });

@@ -14,7 +14,7 @@ const params: ProxyParams = {
     ...defaults,
     check: { ...check, verify: undefined },
     cluster: "k8s-de1",
-    masters: [1, 2, 3].map((n) => ({ name: `master-${n}`, address: `10.90.0.1${n}`, port: 6443 })),
+    apiServers: [1, 2, 3].map((n) => ({ name: `master-${n}`, address: `10.90.0.1${n}`, port: 6443 })),
     frontend: { port: 16443, ipv6: true },
     stats: {
         address: "10.90.0.21",

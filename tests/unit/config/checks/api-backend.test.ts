@@ -14,7 +14,7 @@ const line = (n: number, address = `10.90.0.1${n}:6443`) => ({
 /** The role's own example, for this stack. */
 const pasted = (server: object[], more: object = {}) => ({
     proxy: {
-        preset: "seed",
+        preset: "ansible-role",
         haproxy: { backend: [{ name: "dev-kube-api", balance: "roundrobin", mode: "tcp", server, ...more }] },
     },
 });
@@ -23,26 +23,30 @@ const THREE = [line(1), line(2), line(3)];
 describe("an own backend of the API", () => {
     for (const [what, settings, refused] of [
         [
-            "a master less",
+            "a server less",
             pasted([line(1), line(2)]),
             /backend\[0\]\.server: lacks master-3 \(10\.90\.0\.13\): the steps count/,
         ],
         [
-            "a server that is no master",
+            "a server that is none of the cluster",
             pasted([...THREE, line(4)]),
-            /server\[3\]\.listen: "10\.90\.0\.14:6443" is no master/,
+            /server\[3\]\.listen: "10\.90\.0\.14:6443" is no server of this cluster/,
         ],
         [
-            "a master twice",
+            "a server twice",
             pasted([...THREE, { ...line(1), name: "again" }]),
-            /server\[3\].*is a master that is listed twice/,
+            /server\[3\].*is a server that is listed twice/,
         ],
         [
             "names that only a DNS knows",
             pasted([line(1, "master-1:6443"), line(2), line(3)]),
-            /"master-1:6443" is no master/,
+            /"master-1:6443" is no server of this cluster/,
         ],
-        ["another port", pasted([line(1, "10.90.0.11:16443"), line(2), line(3)]), /"10\.90\.0\.11:16443" is no master/],
+        [
+            "another port",
+            pasted([line(1, "10.90.0.11:16443"), line(2), line(3)]),
+            /"10\.90\.0\.11:16443" is no server of this cluster/,
+        ],
         [
             "servers that nobody checks",
             pasted(THREE.map((s) => ({ ...s, param: [] }))),
@@ -51,7 +55,7 @@ describe("an own backend of the API", () => {
         [
             "a template",
             pasted(THREE, { server_template: { name: "m", num: "3", fqdn: "masters.example.com", port: 6443 } }),
-            /server_template: cannot take the place/,
+            /server_template: cannot replace the lines/,
         ],
     ] as const)
         it(`is refused with ${what}`, () => {

@@ -55,6 +55,10 @@ test-long: deps ## scenarios that make test has no time for; ONLY= as above: buc
 drill: deps ## fail-over measured in the lab: masters stopped, killed, frozen, cut off, beside two baselines; prints a table
 	ONLY=drill: node tests/run.mjs setup long
 
+.PHONY: status
+status: node_modules ## how the cluster of a stack is, node by node; STACK=name, ARGS=--watch or --json
+	@npm run --silent status -- --stack "$(STACK)" $(ARGS)
+
 .PHONY: drift
 drift: node_modules ## what differs on the hosts of a stack from what its steps left; STACK=name, ARGS=--mark
 	npm run --silent drift -- --stack "$(STACK)" $(ARGS)

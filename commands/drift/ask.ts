@@ -19,14 +19,16 @@ const SIDE_BY_SIDE = 10;
 /** A whole session, in ms: it hashes the k3s binary twice. */
 const LIMIT = 120_000;
 
+/** What drift.sh is told on a node: the first server looks at what is the cluster's, too. */
+export function driftArguments(spec: ClusterSpec, node: NodeSpec): string {
+    if (node.name !== spec.founder) return "";
+    return ` --nodes${READINESS[spec.readiness].cutsPublicRole ? ` --public=${PUBLIC_PATHS.join(",")}` : ""}`;
+}
+
 /** The command line on a host: a kit that is not there is drift of the step that brings it. */
 export function question(spec: ClusterSpec, node: NodeSpec): string {
     const script = `${KIT_DIR}/drift.sh`;
-    const ofCluster =
-        node.name === spec.founder
-            ? ` --nodes${READINESS[spec.readiness].cutsPublicRole ? ` --public=${PUBLIC_PATHS.join(",")}` : ""}`
-            : "";
-    return `if test -e ${script}; then ${asRoot(node.ssh)}sh ${script}${ofCluster}; else echo "prepare: ${script} is missing"; fi`;
+    return `if test -e ${script}; then ${asRoot(node.ssh)}sh ${script}${driftArguments(spec, node)}; else echo "prepare: ${script} is missing"; fi`;
 }
 
 /** Asks all live hosts. */

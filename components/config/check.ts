@@ -2,6 +2,7 @@
 import { checkAuthentication } from "./checks/authentication";
 import { checkEncrypted, checkSecrets, isConfidential } from "./checks/encrypted";
 import { checkFiles } from "./checks/files";
+import { warnAboutHttpProxy } from "./checks/http-proxy";
 import { checkDatastore, checkK3sConfig } from "./checks/k3s-config";
 import { checkNetworks } from "./checks/networks";
 import { checkNodes, relationsOfParts } from "./checks/nodes";
@@ -68,6 +69,7 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     if (!settings.nodes.some((n) => n.role === "server" && n.lost !== true)) throw new SpecError(problems);
 
     const spec = fill(settings, nodes, isConfidential(settings, around.encrypted));
+    warnAboutHttpProxy(spec, warnings);
     if (spec.vpn.networks.length > 50)
         problems.push({
             path: "k3s-ha:vpn.networks",

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
 import type { LastRead } from "../../components/model/kubeconfig";
@@ -125,6 +125,25 @@ describe("cluster under mocks", () => {
             .concat("dev-kubeconfig", "dev-anonymous-check", "dev-lost-nodes", "dev-members");
         assert.deepEqual([...commands].sort(), expected.sort());
         assert.ok(resources.has("dev-public-info-viewer"));
+    });
+
+    it("every setting that a step is given is read by a script", async () => {
+        const host = join(__dirname, "../../components/host");
+        const scripts = readdirSync(host)
+            .map((name) => readFileSync(join(host, name), "utf8"))
+            .join("\n");
+        // `setting "$kind"` and `setting "no-$1"`; the frame of a bundle.
+        const otherwise = new Set(["label", "taint", "no-node-ready", "node", "file", "end"]);
+        const { resources } = await build(spec());
+        let seen = 0;
+        for (const { name, inputs } of resources.values()) {
+            const data = plain(inputs["stdin"]);
+            for (const [, key = ""] of String(data ?? "").matchAll(/^([a-z][a-z0-9-]*): /gm)) {
+                seen++;
+                assert.ok(otherwise.has(key) || new RegExp(`setting ${key}\\b`).test(scripts), `${name}: ${key}`);
+            }
+        }
+        assert.ok(seen > 50, String(seen));
     });
 
     const order: readonly (readonly [hold: string, waits: string[], goesOn: string[]])[] = [

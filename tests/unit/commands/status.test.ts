@@ -1,0 +1,281 @@
+/** npm run status: what hosts say, what needs care, and the table. */
+import assert from "node:assert/strict";
+import { parseFacts, type HostFacts } from "../../../commands/status/facts";
+import { findings, type Answer } from "../../../commands/status/findings";
+import { duration, table } from "../../../commands/status/table";
+import type { ClusterSpec } from "../../../components/model/cluster";
+import { node, spec } from "../helpers/settings";
+
+const NOW = new Date("2026-11-30T12:00:00Z");
+const seconds = (iso: string): number => Date.parse(iso) / 1000;
+const status = (id: string, more: object = {}): string =>
+    JSON.stringify({ header: { member_id: id }, version: "3.6.14", dbSize: "20971520", leader: "11", ...more });
+const SEES = ["master-1", "master-2", "master-3"].map((name) => `sees ${name} UP L7OK 200 3 60`);
+
+/** What a host prints; `more` replaces lines of the same kind. */
+function host(name: string, more: readonly string[] = []): string {
+    const master = /^master-(\d)$/.exec(name)?.[1];
+    const lines = [
+        "proxy active 600 0",
+        ...SEES,
+        "k3s active 590 0",
+        `version ${spec().version}`,
+        `certificate ${seconds("2027-11-29T00:00:00Z")} /var/lib/rancher/k3s/agent/client-kubelet.crt`,
+        ...(master === undefined
+            ? []
+            : [
+                  "ready yes",
+                  `etcd ${status(`1${master}`)}`,
+                  `snapshot ${seconds("2026-11-30T00:00:05Z")} /var/lib/rancher/k3s/server/db/snapshots/a b`,
+              ]),
+        ...(master !== "1"
+            ? []
+            : [
+                  `members ${JSON.stringify({ members: [1, 2, 3].map((n) => ({ ID: `1${n}`, name: `master-${n}-0123abcd` })) })}`,
+                  ...spec().nodes.map((n) => `node ${n.name} True ${spec().version} no`),
+              ]),
+    ];
+    const kinds = new Set(more.map((line) => (/^unknown (\S+)/.exec(line) ?? /^(\S+)/.exec(line))?.[1]));
+    return [...lines.filter((line) => !kinds.has(line.split(" ")[0])), ...more, "end", ""].join("\n");
+}
+
+/** Answers of all hosts; `more` has other lines, or an error. */
+function answers(
+    more: Readonly<Record<string, readonly string[] | string>> = {},
+    s: ClusterSpec = spec(),
+): Map<string, Answer> {
+    return new Map(
+        s.nodes.map(({ name }) => {
+            const other = more[name] ?? [];
+            return [name, typeof other === "string" ? { error: other } : parseFacts(host(name, other))];
+        }),
+    );
+}
+
+const of = (more: Readonly<Record<string, readonly string[] | string>>): string[] =>
+    findings(spec(), answers(more), "prod", NOW).map((f) => `${f.severity} ${f.about}: ${f.what}`);
+
+describe("status", () => {
+    it("reads what a host says", () => {
+        const facts = parseFacts(
+            host("master-1", ["sees m NOLB * - 7 4", "unknown drift no kit", "drift haproxy: x y"]),
+        );
+        assert.deepEqual(facts.sees, [{ server: "m", status: "NOLB", check: "", code: undefined, ms: 7, seconds: 4 }]);
+        assert.deepEqual(facts.proxy, { state: "active", seconds: 600, restarts: 0 });
+        assert.deepEqual(facts.etcd, {
+            id: "11",
+            leader: "11",
+            learner: false,
+            size: 20 * 1024 ** 2,
+            quota: 2 * 1024 ** 3,
+            errors: [],
+        });
+        assert.equal(facts.members?.[2]?.name, "master-3");
+        assert.deepEqual(facts.snapshot, {
+            taken: "2026-11-30T00:00:05.000Z",
+            file: "/var/lib/rancher/k3s/server/db/snapshots/a b",
+        });
+        assert.deepEqual([facts.drift, facts.unknown], [["haproxy: x y"], { drift: "no kit" }]);
+    });
+
+    it("takes no half answer, and no line that it does not know", () => {
+        assert.throws(() => parseFacts("proxy active 1 0\n"), /not whole/);
+        assert.throws(() => parseFacts("wat 1\nend\n"), /no fact: "wat 1"/);
+    });
+
+    it("finds nothing where all is well", () => assert.deepEqual(of({}), []));
+
+    const down = (name: string): string[] =>
+        SEES.map((line) => line.replace(`${name} UP L7OK 200`, `${name} DOWN L4TOUT -`));
+    const cases: readonly (readonly [
+        what: string,
+        more: Readonly<Record<string, readonly string[] | string>>,
+        found: RegExp[],
+    ])[] = [
+        [
+            "a host that does not answer",
+            { "agent-1": "no route to host" },
+            [/^warning agent-1: could not be asked: no route to host$/],
+        ],
+        [
+            "a stopped proxy",
+            { "agent-1": ["proxy inactive 5 0", "drift haproxy: haproxy.service is inactive"] },
+            [/^warning agent-1: haproxy is inactive$/],
+        ],
+        ["a stopped k3s", { "agent-1": ["k3s failed 5 3"] }, [/^warning agent-1: k3s is failed$/]],
+        [
+            "an API that is not ready",
+            { "master-2": ["unknown ready etcd failed"] },
+            [/^warning master-2: the API is not ready: etcd failed$/],
+        ],
+        [
+            "another release",
+            { "agent-2": ["version v1.30.1+k3s1"] },
+            [/^warning agent-2: runs v1\.30\.1\+k3s1, the stack file has /],
+        ],
+        [
+            "a server that one proxy does not have up",
+            { "agent-1": down("master-2") },
+            [/^warning master-2: agent-1 do not have it up \(DOWN, L4TOUT\)$/],
+        ],
+        [
+            "a server that no proxy has up",
+            Object.fromEntries(spec().nodes.map((n) => [n.name, down("master-2")])),
+            [/^warning master-2: no proxy has it up \(DOWN, L4TOUT\)$/],
+        ],
+        [
+            "a proxy without any server",
+            { "agent-1": SEES.map((line) => line.replace("UP L7OK 200", "DOWN L4CON -")) },
+            [
+                /^critical agent-1: its proxy has no server up$/,
+                /^warning master-1/,
+                /^warning master-2/,
+                /^warning master-3/,
+            ],
+        ],
+        [
+            "one voter of three that is away",
+            { "master-3": "timed out" },
+            [
+                /^critical cluster: 2 of 3 voters follow a leader: the loss of one more ends the API$/,
+                /^warning master-3: could not be asked/,
+            ],
+        ],
+        [
+            "a majority that is away",
+            { "master-2": "timed out", "master-3": [`etcd ${status("13", { leader: "0" })}`] },
+            [
+                /^critical master-3: its etcd has no leader$/,
+                /^critical cluster: 1 of 3 voters follow a leader, a majority is 2$/,
+                /^warning master-2/,
+            ],
+        ],
+        [
+            "a learner, and a member that nobody knows",
+            {
+                "master-1": [
+                    `members ${JSON.stringify({
+                        members: [
+                            { ID: "11", name: "master-1-0123abcd" },
+                            { ID: "12", name: "master-2-0123abcd" },
+                            { ID: "13", name: "master-3-0123abcd", isLearner: true },
+                            { ID: "19", name: "old-0123abcd", isLearner: true },
+                        ],
+                    })}`,
+                ],
+            },
+            [/^warning master-3: is a learner of etcd/, /^warning cluster: etcd has a member old that/],
+        ],
+        [
+            "an alarm and a large database",
+            { "master-1": [`etcd ${status("11", { dbSize: "1900000000", errors: ["memberID:11 alarm:NOSPACE"] })}`] },
+            [
+                /^critical master-1: etcd reports memberID:11 alarm:NOSPACE$/,
+                /^warning master-1: etcd's database has 1812 MiB of 2048 MiB$/,
+            ],
+        ],
+        [
+            "certificates that end",
+            {
+                "agent-1": [`certificate ${seconds("2027-01-10T00:00:00Z")} /a.crt`],
+                "agent-2": [`certificate ${seconds("2026-12-01T00:00:00Z")} /b.crt`],
+            },
+            [/^critical agent-2: \/b\.crt ends on 2026-12-01$/, /^warning agent-1: \/a\.crt ends on 2027-01-10$/],
+        ],
+        [
+            "old snapshots, and a bucket that cannot be read",
+            { "master-1": [`snapshot ${seconds("2026-11-28T00:00:00Z")} /s`, "unknown bucket AccessDenied"] },
+            [
+                /^warning master-1: its newest snapshot is of 2026-11-28/,
+                /^warning cluster: the bucket .* AccessDenied$/,
+            ],
+        ],
+        [
+            "Nodes: not Ready, cordoned, missing, unknown",
+            {
+                "master-1": [
+                    "node master-1 True v yes",
+                    "node master-2 Unknown v no",
+                    "node master-3 True v no",
+                    "node agent-1 True v no",
+                    "node old True v no",
+                ],
+            },
+            [
+                /^warning master-1: its Node is cordoned/,
+                /^warning master-2: its Node is not Ready$/,
+                /^warning agent-2: has no Node$/,
+                /^warning cluster: there is a Node old that/,
+            ],
+        ],
+        [
+            "drift",
+            { "agent-1": ["drift haproxy: x was changed"] },
+            [/^warning agent-1: differs from the stack: haproxy: x was changed$/],
+        ],
+        [
+            "drift that is not known",
+            { "agent-1": ["unknown drift sh: 1"] },
+            [/^warning agent-1: drift is not known: sh: 1$/],
+        ],
+    ];
+    for (const [what, more, expected] of cases)
+        it(`finds ${what}, and says what to do`, () => {
+            const found = of(more);
+            assert.equal(found.length, expected.length, found.join("\n"));
+            for (const pattern of expected)
+                assert.ok(
+                    found.some((line) => pattern.test(line)),
+                    `${pattern}: ${found.join("\n")}`,
+                );
+            for (const { next } of findings(spec(), answers(more), "prod", NOW)) assert.ok(next.length > 10, next);
+            const firstWarning = found.findIndex((line) => line.startsWith("warning"));
+            assert.ok(
+                !found.slice(firstWarning).some((line) => firstWarning >= 0 && line.startsWith("critical")),
+                "critical first",
+            );
+        });
+
+    it("a schedule of one's own may be as rare as it likes", () => {
+        const rare = spec({ snapshots: { schedule: "0 0 * * 0" } });
+        const old = answers({ "master-1": [`snapshot ${seconds("2026-11-25T00:00:00Z")} /s`] });
+        assert.deepEqual(findings(rare, old, "prod", NOW), []);
+    });
+
+    it("prints a table that fits 100 columns, in colour only where there is a terminal", () => {
+        const long = "a-name-of-a-node-that-is-as-long-as-dns-allows-it-in-one-label";
+        const s = spec({
+            nodes: [...spec().nodes.map((n) => node(n.name, n.role, n.address)), node(long, "agent", "10.90.0.99")],
+        });
+        const all = answers({ [long]: "timed out" }, s);
+        const found = findings(s, all, "prod", NOW);
+        const plain = table(s, all, found, NOW, (text) => text);
+        for (const line of plain.filter((l) => !/^ {2}next: /.test(l) && !l.includes(long)))
+            assert.ok(line.length <= 100, line);
+        assert.match(plain.join("\n"), /^master-1 +server +up +active +active +3 of 3 +3-3 ms +Ready +same$/m);
+        assert.match(plain.join("\n"), /^master-1 +ready +leader +20 MiB +11 h ago +363 days left$/m);
+        const painted = table(s, all, found, NOW, (text, colour) => `<${colour}>${text}`).join("\n");
+        assert.match(painted, /^<yellow>warning /m);
+        assert.match(
+            table(spec(), answers(), [], NOW, (text, colour) => `<${colour}>${text}`).at(-1) as string,
+            /^<green>all is well$/,
+        );
+    });
+
+    it("says durations as people do", () => {
+        assert.deepEqual([5, 119, 125, 7199, 7200, 90000, 200000].map(duration), [
+            "5 s",
+            "119 s",
+            "2 min",
+            "119 min",
+            "2 h",
+            "25 h",
+            "2 d",
+        ]);
+    });
+
+    it("what is not read stays out", () => {
+        const facts: HostFacts = parseFacts("end\n");
+        assert.deepEqual(facts, { sees: [], drift: [], unknown: {} });
+    });
+});

@@ -96,20 +96,21 @@ function hostFindings(
             warning(name, `runs ${answer.version}, the stack file has ${spec.version}`, `pulumi up --stack ${stack}`),
         );
     found.push(...endFindings(name, answer, now), ...storeFindings(spec, name, answer, now));
-    // That a unit is stopped is told above.
+    found.push(...driftFindings(name, answer, stack));
+    return found;
+}
+
+/** What drift.sh found. */
+function driftFindings(name: string, { drift, unknown }: HostFacts, stack: string): Finding[] {
+    // That a unit is stopped is told by its own finding.
     const stopped = /^\S+: (?:haproxy|k3s|k3s-agent)\.service is (?!not |.*enabled)/;
-    for (const line of answer.drift.filter((text) => !stopped.test(text)))
-        found.push(
-            warning(
-                name,
-                `differs from the stack: ${line}`,
-                `npm run drift -- --stack ${stack} --mark, then pulumi up --stack ${stack}`,
-            ),
+    const next = `npm run drift -- --stack ${stack}`;
+    const found = drift
+        .filter((line) => !stopped.test(line))
+        .map((line) =>
+            warning(name, `differs from the stack: ${line}`, `${next} --mark, then pulumi up --stack ${stack}`),
         );
-    if (answer.unknown["drift"] !== undefined)
-        found.push(
-            warning(name, `drift is not known: ${answer.unknown["drift"]}`, `npm run drift -- --stack ${stack}`),
-        );
+    if (unknown["drift"] !== undefined) found.push(warning(name, `drift is not known: ${unknown["drift"]}`, next));
     return found;
 }
 

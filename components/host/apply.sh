@@ -14,73 +14,45 @@
 #   `# file PATH OWNER GROUP MODE`, `# | line`..., `# end of file`           ACL files, written to PATH
 # Left out too, with a word about it: the exporter on a build without it, error files that this distribution does not
 # have, addresses [::1] on a host without IPv6.
-set -eu
-umask 077
-LC_ALL=C
-PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
-export LC_ALL PATH
+KIT=${KIT:-$(cd "$(dirname "$0")" && pwd)}
+# lib.sh empties the environment; what the caller may set is noted before.
+for name in NODE_NAME BACKEND CA_FILE LISTEN SECRETS APPLIED STATE_FILE HAPROXY_BIN HAPROXY_CFG MASTER_SOCKET PIDFILE RELOAD START WAIT; do
+    eval "given_$name=\${$name-}"
+done
+. "$KIT/lib.sh"
 
-# What the caller may set:
-NODE_NAME=${NODE_NAME:-$(uname -n)}             # how messages call this host
-BACKEND=${BACKEND:-}                            # whose servers are counted; empty: none are
-CA_FILE=${CA_FILE:-}                            # the cluster's CA; empty: nothing is taken back
-LISTEN=${LISTEN:-}                              # lines `ADDRESS PORT` that must accept connections at the end
-SECRETS=${SECRETS:-/var/lib/k3s-ha/secrets}     # stats-password, stats-salt, metrics-password
-APPLIED=${APPLIED:-/var/lib/k3s-ha/haproxy.applied}     # sum of the file that haproxy was last seen to run
-STATE_FILE=${STATE_FILE:-/var/lib/k3s-ha/haproxy.servers}    # what the next worker is told of new servers
-HAPROXY_BIN=${HAPROXY_BIN:-haproxy}
-HAPROXY_CFG=${HAPROXY_CFG:-/etc/haproxy/haproxy.cfg}
-MASTER_SOCKET=${MASTER_SOCKET:-/run/haproxy-master.sock}
-PIDFILE=${PIDFILE:-/run/haproxy.pid}
-RELOAD=${RELOAD:-}                              # commands; empty: systemctl or rc-service
-START=${START:-}
-WAIT=${WAIT:-20}                                # seconds for a reload or start to be done
-
-WORK=""
-say() { printf '%s\n' "$*" >&2; }
-
-# fail STEP WHAT REMEDY
-fail() {
-    [ -z "${WORK-}" ] || : >"$WORK/told"
-    say "k3s-ha: FAILED on node $NODE_NAME, step haproxy ($1): $2"
-    say "  next: $3"
-    exit 1
+# shellcheck disable=SC2154
+{
+    NODE=${given_NODE_NAME:-$NODE}          # how messages call this host
+    BACKEND=$given_BACKEND                  # whose servers are counted; empty: none are
+    CA_FILE=$given_CA_FILE                  # the cluster's CA; empty: nothing is taken back
+    LISTEN=$given_LISTEN                    # lines `ADDRESS PORT` that must accept connections at the end
+    SECRETS=${given_SECRETS:-$SECRETS}      # stats-password, stats-salt, metrics-password
+    APPLIED=${given_APPLIED:-$STATE/haproxy.applied}         # sum of the file that haproxy was last seen to run
+    STATE_FILE=${given_STATE_FILE:-$STATE/haproxy.servers}   # what the next worker is told of new servers
+    HAPROXY_BIN=${given_HAPROXY_BIN:-haproxy}
+    HAPROXY_CFG=${given_HAPROXY_CFG:-/etc/haproxy/haproxy.cfg}
+    MASTER_SOCKET=${given_MASTER_SOCKET:-/run/haproxy-master.sock}
+    PIDFILE=${given_PIDFILE:-/run/haproxy.pid}
+    RELOAD=$given_RELOAD                    # commands; empty: systemctl or rc-service
+    START=$given_START
+    WAIT=${given_WAIT:-20}                  # seconds for a reload or start to be done
 }
+CFG_FOLDER=$(dirname "$HAPROXY_CFG")
+# What a failure has to take back: whether the new file is in place, and whether there was one before.
+replaced=no
+had_old=no
 
-now() { date +%s; }
-pause() { sleep 0.2 2>/dev/null || sleep 1; }
-
-# wait_for SECONDS COMMAND...
-wait_for() {
-    wait_end=$(($(now) + $1))
-    shift
-    until "$@"; do
-        [ "$(now)" -lt "$wait_end" ] || return 1
-        pause
-    done
-}
-
-# Literal replacement of every secret in stdin: haproxy's messages may quote a line of the file.
-mask() {
-    for file in "$SECRETS"/*password "$WORK"/*.hash; do [ ! -f "$file" ] || awk 1 "$file"; done >"$WORK/masks"
-    awk -v masks="$WORK/masks" '
-        BEGIN { while ((getline line < masks) > 0) if (length(line) > 3) secret[++n] = line }
-        {
-            text = $0
-            for (i = 1; i <= n; i++)
-                while ((at = index(text, secret[i])) > 0)
-                    text = substr(text, 1, at - 1) "[secret]" substr(text, at + length(secret[i]))
-            print text
-        }'
-}
+# phase NAME: what the step is at, for failures.
+phase() { STEP="haproxy ($1)"; }
 
 # --- rendering -----------------------------------------------------------------------------------------------------------
 
 # secret NAME: its file, which must hold one line of printable text.
 secret() {
-    [ -s "$SECRETS/$1" ] || fail render "the secret $1 is missing ($SECRETS/$1)" "run pulumi up again: the prepare step brings it"
+    [ -s "$SECRETS/$1" ] || fail "the secret $1 is missing ($SECRETS/$1)" "run pulumi up again: the prepare step brings it"
     if ! awk 'NR > 1 || /[\001-\037\177]/ { bad = 1 } END { exit bad }' "$SECRETS/$1"; then
-        fail render "the secret $1 is not one line of printable text" "choose another password in the stack config"
+        fail "the secret $1 is not one line of printable text" "choose another password in the stack config"
     fi
     printf '%s\n' "$SECRETS/$1"
 }
@@ -90,9 +62,9 @@ hash_secret() {
     file=$(secret "$1")
     salt_file=$(secret stats-salt)
     salt=$(cat "$salt_file")
-    case $salt in *[!A-Za-z0-9./]* | "") fail render "the stats salt has characters other than A-Z a-z 0-9 . /" "choose a salt of up to 16 of these" ;; esac
+    case $salt in *[!A-Za-z0-9./]* | "") fail "the stats salt has characters other than A-Z a-z 0-9 . /" "choose a salt of up to 16 of these" ;; esac
     openssl passwd -6 -salt "$salt" -stdin <"$file" >"$WORK/$1.hash" 2>"$WORK/openssl" ||
-        fail render "openssl could not hash $1: $(tail -n 1 "$WORK/openssl")" "install a current openssl (1.1.1 or newer)"
+        fail "openssl could not hash $1: $(tail -n 1 "$WORK/openssl")" "install a current openssl (1.1.1 or newer)"
 }
 
 # Fills in secrets, once each; a value with characters that haproxy interprets is put in single quotes.
@@ -190,6 +162,7 @@ acl_paths() { sed -n 's|^# file \(/[^ ]*\) [^ ]* [^ ]* [^ ]*$|\1|p' "$1"; }
 
 # haproxy -c opens them, so they come first; what stood there is kept until the new configuration runs.
 write_acl_files() {
+    phase "ACL files"
     sed -n 's|^# file /|/|p' "$1" >"$WORK/acl.list"
     while read -r path owner group mode; do
         saved=$WORK/acl.$(printf '%s' "$path" | tr / %)
@@ -201,7 +174,7 @@ write_acl_files() {
             on && /^# \| / { print substr($0, 5) }' "$1" >"$path.k3s-ha"
         chown -- "$owner:$group" "$path.k3s-ha" 2>"$WORK/chown" || {
             rm -f "$path.k3s-ha"
-            fail "ACL files" "$(cat "$WORK/chown")" "correct owner and group of $path in acl_files"
+            fail "$(cat "$WORK/chown")" "correct owner and group of $path in acl_files"
         }
         chmod "$mode" "$path.k3s-ha"
         mv -f "$path.k3s-ha" "$path"
@@ -254,13 +227,6 @@ service() {
     fi
 }
 
-# Last words of the service, without secrets.
-service_log() {
-    if [ -d /run/systemd/system ] && command -v journalctl >/dev/null 2>&1 && [ -z "$RELOAD" ]; then
-        journalctl -u haproxy.service -n 12 --no-pager -o cat 2>/dev/null | cut -c 1-300 | mask | sed 's/^/    /' >&2 || true
-    fi
-}
-
 # Path of the admin socket in a configuration.
 admin_socket() { sed -n 's|^ *stats socket \(/[^ ]*\).*|\1|p' "$1" 2>/dev/null | head -n 1; }
 
@@ -309,7 +275,7 @@ hand_over_states() {
 
 # put_states FILE: the state file is always there, since haproxy warns of one that is not.
 put_states() {
-    (umask 022 && mkdir -p "$(dirname "$STATE_FILE")")
+    folder "$(dirname "$STATE_FILE")"
     cat "$1" >"$STATE_FILE.new"
     mv -f "$STATE_FILE.new" "$STATE_FILE"
 }
@@ -351,7 +317,8 @@ listeners() {
 
 # haproxy -c does not bind. A reload that cannot bind stops the working listeners for a second or two, so ask first.
 check_listeners() {
-    command -v ss >/dev/null 2>&1 || fail "listeners" "the command ss is missing" "install iproute2 on the host"
+    phase listeners
+    command -v ss >/dev/null 2>&1 || fail "the command ss is missing" "install iproute2 on the host"
     master=$(main_pid)
     listeners "$1" >"$WORK/listeners"
     ss -Hltnp >"$WORK/sockets" 2>/dev/null || true
@@ -363,13 +330,13 @@ check_listeners() {
                 # transparent lets haproxy start without the address; what must answer at the end has to be there now.
                 if printf '%s\n' "$LISTEN" | grep -qxF "$address $port"; then flag=-; fi
                 if [ "$flag" != transparent ] && [ "$(cat "$nonlocal" 2>/dev/null)" != 1 ] && ! is_local "$address"; then
-                    fail "listeners" "$address, to which haproxy is to bind port $port, is not an address of this host" \
+                    fail "$address, to which haproxy is to bind port $port, is not an address of this host" \
                         "bring the VPN up on the host, or correct the node's address or k3s-ha:proxy.stats.address"
                 fi
                 ;;
         esac
         owner=$(socket_owner "$address" "$port" "$master")
-        [ -z "$owner" ] || fail "listeners" "port $port on $address is taken by $owner" \
+        [ -z "$owner" ] || fail "port $port on $address is taken by $owner" \
             "stop that program, or choose another port (k3s-ha:proxy.port, k3s-ha:proxy.stats.port)"
     done <"$WORK/listeners"
 }
@@ -446,12 +413,13 @@ checks_done() {
 }
 
 result() {
+    phase result
     if [ -z "$BACKEND" ]; then
         echo "haproxy: $1"
         return
     fi
     wait_for 10 checks_done || true
-    [ -s "$WORK/stat" ] || fail "result" "haproxy does not answer on its socket $(admin_socket "$HAPROXY_CFG")" \
+    [ -s "$WORK/stat" ] || fail "haproxy does not answer on its socket $(admin_socket "$HAPROXY_CFG")" \
         "keep a 'stats socket' of level admin in k3s-ha:proxy.haproxy.global.stats"
     awk -F, -v backend="$BACKEND" -v what="$1" '
         NR == 1 { sub(/^# /, ""); for (i = 1; i <= NF; i++) column[$i] = i; next }
@@ -468,7 +436,7 @@ make_socket_folder() {
             if [ -d /etc/tmpfiles.d ]; then echo "d $socket_folder 0755 haproxy haproxy -" >/etc/tmpfiles.d/k3s-ha-haproxy.conf; fi
             ;;
     esac
-    (umask 022 && mkdir -p "$socket_folder")
+    folder "$socket_folder"
 }
 
 # What haproxy is told: a configuration without its remarks.
@@ -486,51 +454,41 @@ runs_already() {
 
 # put_in_place FILE [no]: haproxy.cfg is replaced as a whole; with `no` a later failure does not bring the old one back.
 put_in_place() {
+    phase write
     chmod 0600 "$1"
-    cp "$1" "$folder/.k3s-ha.new" || fail "write" "haproxy.cfg could not be written ($(df -Pk "$folder" | awk 'NR == 2 { print $4 }') KiB free below $folder)" \
+    cp "$1" "$CFG_FOLDER/.k3s-ha.new" || fail "haproxy.cfg could not be written ($(free_space "$CFG_FOLDER"))" \
         "free some space on the host and run pulumi up again"
-    # Else a power cut may leave an empty file under the new name.
-    sync "$folder/.k3s-ha.new" 2>/dev/null || true
+    on_disk "$CFG_FOLDER/.k3s-ha.new"
     replaced=${2:-yes}
-    mv -f "$folder/.k3s-ha.new" "$HAPROXY_CFG"
+    mv -f "$CFG_FOLDER/.k3s-ha.new" "$HAPROXY_CFG"
 }
 
 # --- main ----------------------------------------------------------------------------------------------------------------
 
 apply() {
     template=$1
-    [ -s "$template" ] || fail render "there is no template $template" "run pulumi up again"
+    phase render
+    [ -s "$template" ] || fail "there is no template $template" "run pulumi up again"
     version=$("$HAPROXY_BIN" -v 2>/dev/null | sed -n 's/^HA-*Proxy version \([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
-    [ -n "$version" ] || fail render "haproxy does not run: $("$HAPROXY_BIN" -v 2>&1 | head -n 1)" "install the distribution's package haproxy"
-    command -v socat >/dev/null 2>&1 || fail render "the command socat is missing" "install the distribution's package socat"
+    [ -n "$version" ] || fail "haproxy does not run: $("$HAPROXY_BIN" -v 2>&1 | head -n 1)" "install the distribution's package haproxy"
+    command -v socat >/dev/null 2>&1 || fail "the command socat is missing" "install the distribution's package socat"
 
-    folder=$(dirname "$HAPROXY_CFG")
-    (umask 022 && mkdir -p "$folder")
-    WORK=$(mktemp -d "$folder/.k3s-ha.XXXXXX")
-    trap cleanup EXIT
-    trap 'exit 129' HUP
-    trap 'exit 141' PIPE
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    exec 8>"$folder/.k3s-ha.lock"
-    if command -v flock >/dev/null 2>&1 && ! flock -w 120 8; then
-        fail render "another run holds $folder/.k3s-ha.lock for more than 120 s" "wait until it has ended and run pulumi up again"
-    fi
-
-    for stale in "$folder"/.k3s-ha.??????; do
-        if [ "$stale" != "$WORK" ]; then rm -rf "$stale"; fi
-    done
+    folder "$CFG_FOLDER"
+    begin_with "$CFG_FOLDER/.k3s-ha."
+    lock_file "$CFG_FOLDER/.k3s-ha.lock" 120
+    # What an older version of this program left when it was killed.
+    rm -rf "$CFG_FOLDER"/.k3s-ha.??????
 
     # shellcheck disable=SC2086
     sed "s|@@state-file@@|$STATE_FILE|" "$template" | adapt $version >"$WORK/adapted"
     fill "$WORK/adapted" >"$WORK/new.cfg"
     if grep -q '@@[a-z-]*@@' "$WORK/new.cfg"; then
-        fail render "nothing is known for $(grep -o '@@[a-z-]*@@' "$WORK/new.cfg" | sort -u | tr '\n' ' ')" \
+        fail "nothing is known for $(grep -o '@@[a-z-]*@@' "$WORK/new.cfg" | sort -u | tr '\n' ' ')" \
             "use @@stats-password@@, @@stats-password-hash@@ or @@metrics-password-hash@@ in k3s-ha:proxy.haproxy"
     fi
-    [ -n "$(admin_socket "$WORK/new.cfg")" ] || fail render "the configuration has no stats socket, which drains and health reports need" \
+    [ -n "$(admin_socket "$WORK/new.cfg")" ] || fail "the configuration has no stats socket, which drains and health reports need" \
         "keep a 'stats socket' of level admin in k3s-ha:proxy.haproxy.global.stats"
-    if [ -f "$WORK/notes" ]; then sed "s/^/k3s-ha: $NODE_NAME: /" "$WORK/notes" >&2; fi
+    if [ -f "$WORK/notes" ]; then sed "s/^/k3s-ha: $NODE: /" "$WORK/notes" >&2; fi
 
     sum=$(sha256sum <"$WORK/new.cfg")
     OLD_MASTER=$(main_pid)
@@ -548,17 +506,17 @@ apply() {
         return
     fi
 
+    phase "haproxy -c"
     make_socket_folder "$WORK/new.cfg"
     hand_over_states "$WORK/new.cfg"
     if ! "$HAPROXY_BIN" -c -f "$WORK/new.cfg" >"$WORK/check" 2>&1; then
         mask <"$WORK/check" | sed "s|$WORK/new.cfg|haproxy.cfg|; s/^/    /" | grep -E 'ALERT|WARNING|rror' | tail -n 20 >&2 || true
-        fail "haproxy -c" "haproxy refuses the new configuration; the old one stays" \
+        fail "haproxy refuses the new configuration; the old one stays" \
             "correct k3s-ha:proxy in the stack config; the lines are those of the file that 'pulumi preview --diff' shows"
     fi
     if grep -q WARNING "$WORK/check"; then grep WARNING "$WORK/check" | mask | sed "s|$WORK/new.cfg|haproxy.cfg|; s/^/k3s-ha: /" >&2; fi
     check_listeners "$WORK/new.cfg"
 
-    had_old=no
     if [ -f "$HAPROXY_CFG" ]; then
         had_old=yes
         cp -p "$HAPROXY_CFG" "$WORK/old.cfg"
@@ -567,29 +525,30 @@ apply() {
     put_in_place "$WORK/new.cfg"
 
     if [ -n "$OLD_MASTER" ]; then action=reload done=reloaded; else action=start done=started; fi
-    if ! service "$action" >"$WORK/service" 2>&1 8>&- 9>&-; then
+    phase "$action"
+    # Its last words are part of a failure from here on.
+    if [ -z "$RELOAD" ]; then UNIT=haproxy.service; fi
+    if ! service "$action" >"$WORK/service" 2>&1 9>&-; then
         mask <"$WORK/service" | sed 's/^/    /' >&2
-        service_log
-        fail "$action" "haproxy did not $action; the old configuration is back" "look at 'journalctl -u haproxy' on the host"
+        fail "haproxy did not $action; the old configuration is back" "look at 'journalctl -u haproxy' on the host"
     fi
     wait_for "$WAIT" new_worker_or_gone || true
     # It was about to stop when it was told to reload.
     if [ "$action" = reload ] && [ -z "$(main_pid)" ]; then
         action=start done=started
-        service start >"$WORK/service" 2>&1 8>&- 9>&- || true
+        phase start
+        service start >"$WORK/service" 2>&1 9>&- || true
     fi
     if ! wait_for "$WAIT" new_worker; then
-        service_log
-        fail "$action" "no new worker within $WAIT s${OLD_WORKER:+ (worker $OLD_WORKER still serves)}; the old configuration is back" \
+        fail "no new worker within $WAIT s${OLD_WORKER:+ (worker $OLD_WORKER still serves)}; the old configuration is back" \
             "look at 'journalctl -u haproxy' on the host"
     fi
     if ! wait_for "$WAIT" all_accept; then
-        service_log
-        fail "$action" "nothing accepts connections at $(cat "$WORK/deaf"); the old configuration is back" \
+        fail "nothing accepts connections at $(cat "$WORK/deaf"); the old configuration is back" \
             "compare the addresses in k3s-ha:proxy with the bind lines of k3s-ha:proxy.haproxy"
     fi
     bad=$(failed_reloads)
-    [ -z "$bad" ] || fail "$action" "haproxy counts $bad failed reloads; the old configuration is back" "look at 'journalctl -u haproxy' on the host"
+    [ -z "$bad" ] || fail "haproxy counts $bad failed reloads; the old configuration is back" "look at 'journalctl -u haproxy' on the host"
 
     replaced=no
     forget_states
@@ -600,36 +559,27 @@ apply() {
     result "$done"
 }
 
-# Whatever ended the run: without a confirmed new configuration the old one is in place and runs.
-cleanup() {
-    status=$?
-    trap - EXIT
-    trap '' PIPE
-    if [ "$status" != 0 ] && [ ! -e "$WORK/told" ]; then
-        say "k3s-ha: FAILED on node $NODE_NAME, step haproxy: a command ended with status $status ($(df -Pk "$folder" 2>/dev/null | awk 'NR == 2 { print $4 }') KiB free below $folder)"
-        say "  next: see the lines above; if no space is free, make some; then run pulumi up again"
-    fi
-    if [ "$status" != 0 ] && [ -s "$WORK/states" ]; then forget_states; fi
+# undo STATUS: whatever ended the run, without a confirmed new configuration the old one is in place and runs (lib.sh calls it).
+undo() {
+    if [ "$1" != 0 ] && [ -s "$WORK/states" ]; then forget_states; fi
     restore_acl_files
-    if [ "${replaced:-no}" = yes ]; then
+    if [ "$replaced" = yes ]; then
         if [ "$had_old" = yes ]; then
-            cp -p "$WORK/old.cfg" "$folder/.k3s-ha.new"
-            mv -f "$folder/.k3s-ha.new" "$HAPROXY_CFG"
+            cp -p "$WORK/old.cfg" "$CFG_FOLDER/.k3s-ha.new"
+            mv -f "$CFG_FOLDER/.k3s-ha.new" "$HAPROXY_CFG"
             # The master of a failed reload runs on without a configuration of its own; the old one brings it back.
-            if [ -n "$OLD_MASTER" ]; then service reload >/dev/null 2>&1 8>&- 9>&- || true; fi
+            if [ -n "$OLD_MASTER" ]; then service reload >/dev/null 2>&1 9>&- || true; fi
         else
             rm -f "$HAPROXY_CFG"
         fi
     fi
-    rm -rf "$WORK"
-    rm -f "$folder/.k3s-ha.new"
-    exit "$status"
+    rm -f "$CFG_FOLDER/.k3s-ha.new"
 }
 
 remove() {
     if [ -f "$HAPROXY_CFG" ]; then acl_paths "$HAPROXY_CFG" | while read -r path; do rm -f "$path"; done; fi
-    rm -f "$APPLIED" "$STATE_FILE" /etc/tmpfiles.d/k3s-ha-haproxy.conf "$(dirname "$HAPROXY_CFG")/.k3s-ha.lock"
-    rm -rf "$(dirname "$HAPROXY_CFG")"/.k3s-ha.??????
+    rm -f "$APPLIED" "$STATE_FILE" /etc/tmpfiles.d/k3s-ha-haproxy.conf "$CFG_FOLDER/.k3s-ha.lock"
+    rm -rf "$CFG_FOLDER"/.k3s-ha.*.?????? "$CFG_FOLDER"/.k3s-ha.??????
 }
 
 case ${1-} in

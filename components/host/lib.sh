@@ -50,8 +50,9 @@ say() { printf '%s\n' "$*" >&2; }
 
 # Replaces every known secret in stdin; literal text, no patterns.
 mask() {
-    cat "$SECRETS"/* /etc/rancher/k3s/token /etc/rancher/k3s/agent-token /var/lib/rancher/k3s/server/token 2>/dev/null |
-        awk 'length($0) >= 8' >"$WORK/masks"
+    for mask_file in "$SECRETS"/* "$WORK"/*.hash /etc/rancher/k3s/token /etc/rancher/k3s/agent-token /var/lib/rancher/k3s/server/token; do
+        [ ! -f "$mask_file" ] || awk 'length($0) >= 4' "$mask_file"
+    done >"$WORK/masks" 2>/dev/null
     awk -v masks="$WORK/masks" '
         BEGIN { while ((getline line < masks) > 0) secret[++n] = line }
         {
@@ -94,6 +95,9 @@ remove_stale() {
     done
 }
 
+# undo STATUS: what a script has to take back at its end, whatever ended it; that script defines its own.
+undo() { :; }
+
 # ended STATUS: whatever ends the run, nothing is left behind, and no failure is without its host and step.
 ended() {
     trap '' PIPE
@@ -101,20 +105,24 @@ ended() {
     if [ "$1" != 0 ] && [ -n "$WORK" ] && [ ! -e "$WORK/told" ]; then
         case $1 in
             129 | 130 | 141 | 143) say "k3s-ha: FAILED on node $NODE, step $STEP: the run was cut off" ;;
-            *) say "k3s-ha: FAILED on node $NODE, step $STEP: a command ended with status $1 ($(free_space "$STATE"))" ;;
+            *) say "k3s-ha: FAILED on node $NODE, step $STEP: a command ended with status $1 ($(free_space "${WORK%/*}"))" ;;
         esac
         say "  next: see the lines above; if no space is free, make some; then run pulumi up again"
     fi
+    undo "$1"
     rm -rf "$WORK"
     exit "$1"
 }
 
 # begin: a private folder for this run, removed at its end.
-begin() {
+begin() { begin_with "$STATE/run."; }
+
+# begin_with PREFIX: the same as PREFIX<pid>.* elsewhere.
+begin_with() {
     [ "$(id -u)" -eq 0 ] || { say "k3s-ha: $STEP must run as root"; exit 1; }
-    remove_stale "$STATE/run."
-    { mkdir -p "$STATE" "$SECRETS" && WORK=$(mktemp -d "$STATE/run.$$.XXXXXX"); } ||
-        fail "nothing can be written ($(free_space "${STATE%/*}"))" "free some space on the host and run pulumi up again"
+    remove_stale "$1"
+    { mkdir -p "${1%/*}" "$SECRETS" && WORK=$(mktemp -d "$1$$.XXXXXX"); } ||
+        fail "nothing can be written ($(free_space "$(dirname "${1%/*}")"))" "free some space on the host and run pulumi up again"
     # kubectl keeps a cache in its home.
     HOME=$WORK
     export HOME
@@ -127,10 +135,13 @@ begin() {
 }
 
 # lock NAME SECONDS: steps that touch the same thing wait for each other (a killed `up` may have left one running).
-lock() {
-    exec 9>"$STATE/$1.lock"
+lock() { lock_file "$STATE/$1.lock" "$2"; }
+
+# lock_file FILE SECONDS: the same with a file elsewhere.
+lock_file() {
+    exec 9>"$1"
     if command -v flock >/dev/null 2>&1 && ! flock -w "$2" 9; then
-        fail "another run of this step holds $STATE/$1.lock for more than $2 s" "wait until it has ended (ps -ef | grep k3s-ha) and run pulumi up again"
+        fail "another run of this step holds $1 for more than $2 s" "wait until it has ended (ps -ef | grep k3s-ha) and run pulumi up again"
     fi
 }
 

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# What `npm run drill` asks of a host; read by sh from stdin, so that nothing is written there.
+# What `npm run drill` asks of a host; read by sh from stdin after show-stat.sh, so that nothing is written there.
 # look BACKEND: read-only: lines `up NAME` (masters that its proxy sees up), on a master `unit STATE`, `voter NAME`, `ready NODE`.
 # ask SECONDS PORT: opens a new connection to the API through the local proxy ten times a second; a line `BEGIN END CODE` each, in
 #   ms since the epoch, code 000 when there was no answer within 15 s.
@@ -13,8 +13,7 @@ export LC_ALL PATH
 kubectl_admin() { HOME=/nonexistent timeout 20 k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --cache-dir=/dev/null --request-timeout=10s "$@"; }
 
 look() {
-    echo "show stat" | socat -t 3 - /run/haproxy/admin.sock |
-        awk -F, -v be="$1" '$1 == be && $2 != "BACKEND" && $18 ~ /^UP/ { print "up", $2 }'
+    local_servers_up "$1" | sed 's/^/up /'
     [ -s /etc/rancher/k3s/k3s.yaml ] || return 0
     echo "unit $(systemctl show -p ActiveState --value k3s)"
     # shellcheck disable=SC2016

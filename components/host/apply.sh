@@ -20,6 +20,7 @@ for name in NODE_NAME BACKEND CA_FILE LISTEN SECRETS APPLIED STATE_FILE HAPROXY_
     eval "given_$name=\${$name-}"
 done
 . "$KIT/lib.sh"
+. "$KIT/show-stat.sh"
 
 # shellcheck disable=SC2154
 {
@@ -406,10 +407,8 @@ failed_reloads() {
 # The state of every master is known: none waits for its first check.
 checks_done() {
     ask "show stat" >"$WORK/stat" || return 1
-    ! awk -F, -v backend="$BACKEND" '
-        NR == 1 { sub(/^# /, ""); for (i = 1; i <= NF; i++) column[$i] = i; next }
-        $1 == backend && $2 != "BACKEND" && $(column["check_status"]) ~ /INI/ { waiting = 1 }
-        END { exit !waiting }' "$WORK/stat"
+    servers_of "$BACKEND" <"$WORK/stat" >"$WORK/servers"
+    ! awk -F, '$3 ~ /INI/ { waiting = 1 } END { exit !waiting }' "$WORK/servers"
 }
 
 result() {
@@ -421,10 +420,7 @@ result() {
     wait_for 10 checks_done || true
     [ -s "$WORK/stat" ] || fail "haproxy does not answer on its socket $(admin_socket "$HAPROXY_CFG")" \
         "keep a 'stats socket' of level admin in k3s-ha:proxy.haproxy.global.stats"
-    awk -F, -v backend="$BACKEND" -v what="$1" '
-        NR == 1 { sub(/^# /, ""); for (i = 1; i <= NF; i++) column[$i] = i; next }
-        $1 == backend && $2 != "BACKEND" { all++; if ($(column["status"]) ~ /^UP/ && $(column["check_status"]) !~ /INI/) up++ }
-        END { printf "haproxy: %s; %d of %d masters up\n", what, up, all }' "$WORK/stat"
+    awk -F, -v what="$1" '$2 ~ /^UP/ && $3 !~ /INI/ { up++ } END { printf "haproxy: %s; %d of %d masters up\n", what, up, NR }' "$WORK/servers"
 }
 
 # Folder of the admin socket: packages of some distributions do not make the one that is written in the file.

@@ -19,8 +19,7 @@ rule() {
 
 # seen STATUS: the proxy of this host, which sees what all others see, has this master in that status.
 seen() {
-    echo "show stat" | timeout 2 socat -t 2 - /run/haproxy/admin.sock 2>/dev/null |
-        awk -F, -v be="$backend" -v me="$node" -v want="$1" '$1 == be && $2 == me && $18 ~ "^" want { ok = 1 } END { exit !ok }'
+    local_servers "$backend" | awk -F, -v me="$node" -v want="$1" '$1 == me && $2 ~ "^" want { ok = 1 } END { exit !ok }'
 }
 
 pause() { sleep 0.25 2>/dev/null || sleep 1; }
@@ -40,6 +39,7 @@ check_seconds() {
 
 begin() {
     node=$1 address=$2 backend=$3
+    . "${KIT:-/usr/local/lib/k3s-ha}/show-stat.sh"
     # systemd calls this also when k3s has ended by itself.
     { [ -n "${MAINPID-}" ] && kill -0 "$MAINPID" 2>/dev/null; } || exit 0
     rm -f "$SERVING"

@@ -16,6 +16,7 @@ RESTART=0
 . "$KIT/clear.sh"
 . "$KIT/diagnose.sh"
 . "$KIT/flannel.sh"
+. "$KIT/show-stat.sh"
 # MainPID that a restart ends, and when the new one was first seen.
 old_pid=""
 up_since=0
@@ -311,10 +312,7 @@ masters_in() {
 masters_known() { masters_in /etc/haproxy/haproxy.cfg; }
 
 # masters_up: what the local proxy calls the masters that it sees up.
-masters_up() {
-    echo "show stat" | socat -t 3 - /run/haproxy/admin.sock 2>/dev/null |
-        awk -F, -v be="$(setting backend)" '$1 == be && $2 != "BACKEND" && $18 ~ /^UP/ { print $2 }'
-}
+masters_up() { local_servers_up "$(setting backend)"; }
 
 # masters_down: those that it does not.
 masters_down() {

@@ -61,22 +61,27 @@ apply() {
     echo "agent: $outcome, $(setting version)"
 }
 
-command=${1-}
-ca_hash=""
-shift || true
-for arg in "$@"; do
-    case $arg in --ca-hash=*) ca_hash=${arg#--ca-hash=} ;; esac
-done
-begin
-if [ "$command" = remove ]; then unpack_any; else unpack; fi
-adopt_unit
-case $command in
-    apply) apply ;;
-    remove)
-        lock k3s 120
-        keep_password
-        remove_k3s
-        echo "agent: removed"
-        ;;
-    *) say "usage: agent.sh apply|remove --ca-hash=HEX"; exit 2 ;;
-esac
+main() {
+    command=${1-}
+    ca_hash=""
+    shift || true
+    for arg in "$@"; do
+        case $arg in --ca-hash=*) ca_hash=${arg#--ca-hash=} ;; esac
+    done
+    begin
+    if [ "$command" = remove ]; then unpack_any; else unpack; fi
+    adopt_unit
+    case $command in
+        apply) apply ;;
+        remove)
+            lock k3s 120
+            keep_password
+            remove_k3s
+            echo "agent: removed"
+            ;;
+        *) say "usage: agent.sh apply|remove --ca-hash=HEX"; exit 2 ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = agent.sh ]; then main "$@"; fi

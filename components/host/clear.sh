@@ -2,6 +2,8 @@
 # Emptying folders of k3s's where a host has them as links to another disk or as mount points, and where others have mounted below them:
 # a volume that a dead pod left mounted is somebody's data.
 MOUNTS=${MOUNTS:-/proc/self/mounts}
+# What k3s has outside of its data and its settings.
+OTHER_FOLDERS="/var/lib/kubelet /etc/rancher/node /run/k3s /run/flannel"
 
 # mounts_below FOLDER: what is mounted below it, one path a line; FOLDER is a real path.
 mounts_below() {
@@ -40,7 +42,7 @@ clear_server() {
 # clear_k3s: all of k3s's data; says which file systems keep theirs (storage of local volumes, say).
 clear_k3s() {
     clear_server
-    for clear_dir in "$DATA/agent/containerd" "$DATA/agent" "$DATA" /var/lib/kubelet "$CONF" /etc/rancher/node /run/k3s /run/flannel; do
+    for clear_dir in "$DATA/agent/containerd" "$DATA/agent" "$DATA" "$CONF" $OTHER_FOLDERS; do
         clear_folder "$clear_dir"
         while read -r clear_mount; do
             if [ -n "$(find "$clear_mount" -mindepth 1 -maxdepth 1 2>/dev/null | head -n 1)" ]; then echo "$clear_mount"; fi

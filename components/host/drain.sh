@@ -59,14 +59,21 @@ begin() {
     done
 }
 
-case ${1-} in
-    begin) begin "$2" "$3" "$4" ;;
-    end)
-        mkdir -p "${SERVING%/*}" && echo serving >"$SERVING"
-        tries=0
-        while [ "$tries" -lt 5 ] && rule -D "$2"; do tries=$((tries + 1)); done
-        ;;
-    absent) rm -f "$SERVING" ;;
-    *) echo "usage: drain.sh begin NODE ADDRESS BACKEND | drain.sh end ADDRESS | drain.sh absent" >&2; exit 2 ;;
-esac
-exit 0
+main() {
+    case ${1-} in
+        begin) begin "$2" "$3" "$4" ;;
+        end)
+            mkdir -p "${SERVING%/*}" && echo serving >"$SERVING"
+            tries=0
+            while [ "$tries" -lt 5 ] && rule -D "$2"; do tries=$((tries + 1)); done
+            ;;
+        absent) rm -f "$SERVING" ;;
+        *) echo "usage: drain.sh begin NODE ADDRESS BACKEND | drain.sh end ADDRESS | drain.sh absent" >&2; exit 2 ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = drain.sh ]; then
+    main "$@"
+    exit 0
+fi

@@ -92,16 +92,21 @@ node_marks() {
     done <"$APPLIED/nodes"
 }
 
-if [ ! -d "$STATE" ]; then
-    echo "prepare: $STATE is missing"
-    exit 0
-fi
-begin
-for step in prepare haproxy stage k3s; do differences "$step"; done
-for also in "$@"; do
-    case $also in
-        --nodes) node_marks ;;
-        --public=*) public_role "${also#--public=}" ;;
-        *) say "usage: drift.sh [--nodes] [--public=PATH,…]"; exit 2 ;;
-    esac
-done
+main() {
+    if [ ! -d "$STATE" ]; then
+        echo "prepare: $STATE is missing"
+        exit 0
+    fi
+    begin
+    for step in prepare haproxy stage k3s; do differences "$step"; done
+    for also in "$@"; do
+        case $also in
+            --nodes) node_marks ;;
+            --public=*) public_role "${also#--public=}" ;;
+            *) say "usage: drift.sh [--nodes] [--public=PATH,…]"; exit 2 ;;
+        esac
+    done
+}
+
+# Tests source this file.
+if [ "${0##*/}" = drift.sh ]; then main "$@"; fi

@@ -32,10 +32,12 @@ unit_of() {
     echo "${unit:--}"
 }
 
+# Where units lie, by precedence.
+UNIT_FOLDERS="/etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system"
+
 # k3s_units: lines `0 UNIT server|agent` of units that start k3s: those that run or will at the next boot.
 k3s_units() {
-    for file in /etc/systemd/system/*.service /run/systemd/system/*.service /usr/local/lib/systemd/system/*.service \
-        /usr/lib/systemd/system/*.service /lib/systemd/system/*.service; do
+    for file in $(for unit_folder in $UNIT_FOLDERS; do echo "$unit_folder"/*.service; done); do
         [ -f "$file" ] || continue
         runs=$(tr "'" ' ' <"$file" 2>/dev/null | tr -d '"' | awk '
             /\\$/ { sub(/\\$/, ""); line = line $0; next }

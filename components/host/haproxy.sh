@@ -123,14 +123,19 @@ remove() {
     echo "haproxy: removed"
 }
 
-case ${1-} in
-    apply) apply ;;
-    render)
-        begin
-        NODE=$(cat "$KEPT/node")
-        render
-        ;;
-    settle) settle ;;
-    remove) remove ;;
-    *) say "usage: haproxy.sh apply|render|settle|remove"; exit 2 ;;
-esac
+main() {
+    case ${1-} in
+        apply) apply ;;
+        render)
+            begin
+            NODE=$(cat "$KEPT/node")
+            render
+            ;;
+        settle) settle ;;
+        remove) remove ;;
+        *) say "usage: haproxy.sh apply|render|settle|remove"; exit 2 ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = haproxy.sh ]; then main "$@"; fi

@@ -122,10 +122,15 @@ converge() {
     echo "nodes: $(grep -c . "$WORK/members-wanted") members as the stack file has them"
 }
 
-begin
-unpack
-case ${1-} in
-    fence) fence ;;
-    converge) converge ;;
-    *) say "usage: nodes.sh fence|converge"; exit 2 ;;
-esac
+main() {
+    begin
+    unpack
+    case ${1-} in
+        fence) fence ;;
+        converge) converge ;;
+        *) say "usage: nodes.sh fence|converge"; exit 2 ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = nodes.sh ]; then main "$@"; fi

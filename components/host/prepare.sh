@@ -10,10 +10,12 @@
 ETCD=/var/lib/rancher/k3s/server/db/etcd
 ID_FILE=/var/lib/rancher/k3s/server/k3s-ha-cluster-id
 CGROUPS=/sys/fs/cgroup
+# There while systemd is the init.
+SYSTEMD=/run/systemd/system
 SYSCTL_FILE=/etc/sysctl.d/90-k3s-ha.conf
 
 check_host() {
-    [ -d /run/systemd/system ] || fail "the host does not run systemd" "use a host whose init is systemd; k3s is run by systemd units here"
+    [ -d "$SYSTEMD" ] || fail "the host does not run systemd" "use a host whose init is systemd; k3s is run by systemd units here"
     for tool in awk cmp sed gzip base64 mktemp timeout ss; do
         command -v "$tool" >/dev/null 2>&1 || fail "the host lacks the command $tool" "install it (ss is in iproute2, cmp in diffutils) and run pulumi up again"
     done
@@ -142,8 +144,13 @@ remove() {
     echo "prepare: removed"
 }
 
-case ${1-} in
-    apply) apply ;;
-    remove) remove ;;
-    *) say "usage: prepare.sh apply|remove"; exit 2 ;;
-esac
+main() {
+    case ${1-} in
+        apply) apply ;;
+        remove) remove ;;
+        *) say "usage: prepare.sh apply|remove"; exit 2 ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = prepare.sh ]; then main "$@"; fi

@@ -96,20 +96,25 @@ rejoin() {
     echo "recover: $NODE joined again"
 }
 
-[ "$#" -ge 1 ] || { say "usage: recover.sh cluster-reset | restore SNAPSHOT | rejoin"; exit 2; }
-command=$1
-begin
-: >"$WORK/manifest"
-NODE=$(cat "$STATE/haproxy/node" 2>/dev/null || uname -n)
-cp "$STATE/haproxy/backend" "$WORK/set.backend"
-installed_version >"$WORK/set.version"
-lock k3s 900
-case $command in
-    cluster-reset) reset ;;
-    restore)
-        [ -n "${2-}" ] || { say "usage: recover.sh restore SNAPSHOT"; exit 2; }
-        reset "$2"
-        ;;
-    rejoin) rejoin ;;
-    *) say "usage: recover.sh cluster-reset | restore SNAPSHOT | rejoin"; exit 2 ;;
-esac
+main() {
+    [ "$#" -ge 1 ] || { say "usage: recover.sh cluster-reset | restore SNAPSHOT | rejoin"; exit 2; }
+    command=$1
+    begin
+    : >"$WORK/manifest"
+    NODE=$(cat "$STATE/haproxy/node" 2>/dev/null || uname -n)
+    cp "$STATE/haproxy/backend" "$WORK/set.backend"
+    installed_version >"$WORK/set.version"
+    lock k3s 900
+    case $command in
+        cluster-reset) reset ;;
+        restore)
+            [ -n "${2-}" ] || { say "usage: recover.sh restore SNAPSHOT"; exit 2; }
+            reset "$2"
+            ;;
+        rejoin) rejoin ;;
+        *) say "usage: recover.sh cluster-reset | restore SNAPSHOT | rejoin"; exit 2 ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = recover.sh ]; then main "$@"; fi

@@ -101,8 +101,13 @@ remove() {
     echo "stage: removed"
 }
 
-case ${1-} in
-    apply) apply ;;
-    remove) remove ;;
-    *) say "usage: stage.sh apply|remove"; exit 2 ;;
-esac
+main() {
+    case ${1-} in
+        apply) apply ;;
+        remove) remove ;;
+        *) say "usage: stage.sh apply|remove"; exit 2 ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = stage.sh ]; then main "$@"; fi

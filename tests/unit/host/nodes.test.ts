@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { stepShell, type Run } from "../helpers/step-shell";
 
-const shell = stepShell("nodes.sh", "\nbegin\nunpack");
+const shell = stepShell("nodes.sh");
 
 /** Lets agent-9, which was a member and is none, leave. `there`: whether its Node is, when the drain has failed. */
 const leave = (drain: string, there: string): Promise<Run> =>

@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { stepShell, type Run, type Shell } from "../helpers/step-shell";
 
-const step = stepShell("server.sh", "\ncommand=${1-}");
+const step = stepShell("server.sh");
 const shell: Shell = (commands, files = {}) =>
     step(commands, { "work/members": "", "secrets/server-token": "new\n", ...files });
 

@@ -36,21 +36,21 @@ bring_password() {
 
 apply() {
     lock k3s 900
-    limit=$(setting wait-seconds 300)
+    wait_seconds=$(setting wait-seconds 300)
     [ -n "$ca_hash" ] || fail "the cluster's CA hash is not known" "run pulumi up again; without it nobody proves to this agent that the cluster is yours"
     adopt_begin
     try_token
     joined || check_clock
     bring_password
     install_binary
-    folder "$CONF"
+    make_folder "$CONF"
     put_token agent-token "$CONF/token" node
     install_files
     adopt_decide
     note_missed_restart
     drain
     start_unit
-    deadline=$((started + limit))
+    deadline=$((start_time + wait_seconds))
     stage_wait "process up" process_up
     stage_wait "joined through the proxy" joined
     wait_for_node
@@ -63,7 +63,6 @@ apply() {
 
 main() {
     command=${1-}
-    ca_hash=""
     shift || true
     for arg in "$@"; do
         case $arg in --ca-hash=*) ca_hash=${arg#--ca-hash=} ;; esac

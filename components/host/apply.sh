@@ -45,9 +45,13 @@ done
     WAIT=${given_WAIT:-20}                  # seconds for a reload or start to be done
 }
 CFG_FOLDER=$(dirname "$HAPROXY_CFG")
-# What a failure has to take back: whether the new file is in place, and whether there was one before.
-replaced=no
-had_old=no
+
+# What its files share:
+version=""      # of haproxy: MAJOR MINOR
+OLD_MASTER=""   # pids of the haproxy that runs before
+OLD_WORKER=""
+replaced=no     # yes: the new file is in place, and a failure takes it back
+had_old=no      # yes: there was one before
 
 # phase NAME: what the step is at, for failures.
 phase() { STEP="haproxy ($1)"; }
@@ -90,7 +94,7 @@ put_in_place() {
     chmod 0600 "$1"
     cp "$1" "$CFG_FOLDER/.k3s-ha.new" || fail "haproxy.cfg could not be written ($(free_space "$CFG_FOLDER"))" \
         "free some space on the host and run pulumi up again"
-    on_disk "$CFG_FOLDER/.k3s-ha.new"
+    flush_to_disk "$CFG_FOLDER/.k3s-ha.new"
     replaced=${2:-yes}
     mv -f "$CFG_FOLDER/.k3s-ha.new" "$HAPROXY_CFG"
 }
@@ -155,7 +159,7 @@ apply() {
     [ -n "$version" ] || fail "haproxy does not run: $("$HAPROXY_BIN" -v 2>&1 | head -n 1)" "install the distribution's package haproxy"
     command -v socat >/dev/null 2>&1 || fail "the command socat is missing" "install the distribution's package socat"
 
-    folder "$CFG_FOLDER"
+    make_folder "$CFG_FOLDER"
     begin_with "$CFG_FOLDER/.k3s-ha."
     lock_file "$CFG_FOLDER/.k3s-ha.lock" 120
     # What an older version of this program left when it was killed.

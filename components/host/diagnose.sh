@@ -112,12 +112,12 @@ setting_of() {
 
 # diagnose WHAT: ends the step with the layer that is in the way.
 diagnose() {
-    since=$(date -d "@$started" '+%Y-%m-%d %H:%M:%S' 2>/dev/null || echo "-10min")
+    since=$(date -d "@$start_time" '+%Y-%m-%d %H:%M:%S' 2>/dev/null || echo "-10min")
     journalctl -u "$UNIT" --since "$since" --no-pager -o cat 2>/dev/null >"$WORK/journal" || true
     up=$(masters_up | grep -c .) || true
-    ended=$(ending "$WORK/journal" | mask | plainly)
-    if [ -n "$ended" ]; then
-        told_by "$ended" ended || { layer="k3s itself${part:+ ($part ended)}" remedy="its reason stands above; all of it: journalctl -u $UNIT"; }
+    end_reason=$(ending "$WORK/journal" | mask | plainly)
+    if [ -n "$end_reason" ]; then
+        told_by "$end_reason" ended || { layer="k3s itself${part:+ ($part ended)}" remedy="its reason stands above; all of it: journalctl -u $UNIT"; }
     elif told_by "$(tail -n 400 "$WORK/journal" | complaints)"; then
         :
     elif grep -Eqi 'waiting for etcd|learner' "$WORK/journal"; then
@@ -134,8 +134,8 @@ diagnose() {
     else
         layer="k3s itself" remedy="read the log lines above (journalctl -u $UNIT)"
     fi
-    fail "$1${ended:+
-  ended by: $ended}
+    fail "$1${end_reason:+
+  ended by: $end_reason}
   layer: $layer
   seen: unit $(systemctl show -p ActiveState --value "$UNIT")/$(systemctl show -p SubState --value "$UNIT"), restarted $(restarts) times, local proxy sees ${up:-?} masters up; not up: $(masters_down)" "$remedy"
 }

@@ -13,9 +13,9 @@ missing_flannel() {
         [ -f "$network" ] && [ "$(stat -c %Y "$network")" -ge "$begun" ] || return 0
     fi
     [ -r "$network" ] || return 0
-    content=$(tr -d ' \t\n' <"$network")
-    vni=$(printf '%s' "$content" | sed -n 's/.*"VNI":\([0-9]*\).*/\1/p')
-    case $content in
+    flannel_conf=$(tr -d ' \t\n' <"$network")
+    vni=$(printf '%s' "$flannel_conf" | sed -n 's/.*"VNI":\([0-9]*\).*/\1/p')
+    case $flannel_conf in
         *'"Type":"vxlan"'*) link=flannel.${vni:-1} link6=flannel-v6.${vni:-1} ;;
         *'"Type":"wireguard"'*) link=flannel-wg link6=flannel-wg-v6 ;;
         *) return 0 ;;

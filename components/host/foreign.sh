@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # What runs on a host and is not this program's: a k3s, an haproxy with a configuration of its own. Found before anything is changed.
-# Sourced after lib.sh, whose fail, content, setting, STATE, SECRETS and WORK it uses.
+# Sourced after lib.sh, whose fail, bundle_file, setting, STATE, SECRETS and WORK it uses.
 
 # --- k3s --------------------------------------------------------------------------------------------------------------------
 
@@ -59,7 +59,7 @@ k3s_units() {
 # A host that lost this program's notes: its k3s was started with a token of this stack's.
 has_our_token() {
     for secret in server-token agent-token; do
-        file=$(content "$SECRETS/$secret") || continue
+        file=$(bundle_file "$SECRETS/$secret") || continue
         if [ "$(sed 's/^K10[0-9a-f]*::[a-z]*://' /etc/rancher/k3s/token 2>/dev/null)" = "$(cat "$file")" ]; then return 0; fi
     done
     return 1

@@ -46,7 +46,7 @@ make_socket_folder() {
             if [ -d /etc/tmpfiles.d ]; then echo "d $socket_folder 0755 haproxy haproxy -" >/etc/tmpfiles.d/k3s-ha-haproxy.conf; fi
             ;;
     esac
-    folder "$socket_folder"
+    make_folder "$socket_folder"
 }
 
 # ask COMMAND: over the admin socket of the configuration in place.

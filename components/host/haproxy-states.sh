@@ -40,7 +40,7 @@ hand_over_states() {
 
 # put_states FILE: the state file is always there, since haproxy warns of one that is not.
 put_states() {
-    folder "$(dirname "$STATE_FILE")"
+    make_folder "$(dirname "$STATE_FILE")"
     cat "$1" >"$STATE_FILE.new"
     mv -f "$STATE_FILE.new" "$STATE_FILE"
 }

@@ -81,8 +81,8 @@ settle() {
 render() {
     in_force
     BACKEND=$(cat "$KEPT/backend") CA_FILE=$(cat "$KEPT/ca-file") NODE_NAME=$NODE LISTEN=$(cat "$KEPT/listen") \
-        sh "$KIT/apply.sh" "$WORK/in-force.cfg" || { told; exit 1; }
-    { echo "package haproxy"; files "$CFG" "$DROPIN"; echo "unit haproxy.service"; } | remember haproxy
+        sh "$KIT/apply.sh" "$WORK/in-force.cfg" || { failure_shown; exit 1; }
+    { echo "package haproxy"; files_present "$CFG" "$DROPIN"; echo "unit haproxy.service"; } | remember haproxy
 }
 
 apply() {
@@ -99,7 +99,7 @@ apply() {
     setting listen >"$KEPT/listen"
     printf '%s\n' "$NODE" >"$KEPT/node"
     note_mode_change
-    put "$(content "$CFG")" "$KEPT/desired.cfg" 0600
+    put "$(bundle_file "$CFG")" "$KEPT/desired.cfg" 0600
     systemctl -q enable haproxy 2>/dev/null || systemctl enable haproxy >&2
     render
 }

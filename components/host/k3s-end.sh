@@ -9,7 +9,7 @@ trust_ca() {
     # The last line of a file that verifies (apply.sh); a render that was cut off has not written it.
     if ! cmp -s "$1" "$dest" || ! grep -qxF "# $dest sha256 $(sha256sum <"$1" | cut -d ' ' -f 1)" /etc/haproxy/haproxy.cfg; then
         put "$1" "$dest" 0644
-        sh "$KIT/haproxy.sh" render >&2 || { told; exit 1; }
+        sh "$KIT/haproxy.sh" render >&2 || { failure_shown; exit 1; }
     fi
 }
 
@@ -22,7 +22,7 @@ remember_k3s() {
     {
         # install_binary has compared it with the staged one.
         echo "sum $(cat "$STATE/bin/$(setting version)/sha256") $BIN"
-        files /usr/local/bin/k3s-killall.sh "$CONF/token" "$CONF/agent-token" "$CONF/config.yaml" "$CONF/registries.yaml" "$CONF/authn.yaml" \
+        files_present /usr/local/bin/k3s-killall.sh "$CONF/token" "$CONF/agent-token" "$CONF/config.yaml" "$CONF/registries.yaml" "$CONF/authn.yaml" \
             "$REGISTRATION" "$S3_KEYS" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT" "$(setting proxy-ca)"
         echo "unit $UNIT"
     } | remember k3s

@@ -11,7 +11,7 @@ install_binary() {
         # A copy: a link would keep SELinux's label of /var/lib, which systemd may not execute.
         cp "$staged" "$BIN.new" || { rm -f "$BIN.new"; fail "could not write $BIN.new ($(free_space /usr/local))" "free some space there and run pulumi up again"; }
         chmod 0755 "$BIN.new"
-        on_disk "$BIN.new"
+        flush_to_disk "$BIN.new"
         mv -f "$BIN.new" "$BIN"
         # k3s's policy, where it is installed, has a label of its own for this file.
         if command -v restorecon >/dev/null 2>&1; then restorecon "$BIN" 2>/dev/null || true; fi
@@ -31,13 +31,13 @@ installed_version() { [ ! -x "$BIN" ] || "$BIN" --version 2>/dev/null | sed -n '
 
 # Files of the bundle whose change needs a restart of k3s, and the registration, whose change needs none.
 install_files() {
-    if registration=$(content "$REGISTRATION"); then put "$registration" "$REGISTRATION" 0600; else rm -f "$REGISTRATION"; fi
+    if registration=$(bundle_file "$REGISTRATION"); then put "$registration" "$REGISTRATION" 0600; else rm -f "$REGISTRATION"; fi
     before=$CHANGED
     put_files "$CONF/"
     put_files "$DATA/agent/etc/"
     # A file that the plan has no longer: k3s would go on reading it.
     for path in "$CONF/registries.yaml" "$CONF/authn.yaml" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf"; do
-        if [ -f "$path" ] && ! content "$path" >/dev/null; then
+        if [ -f "$path" ] && ! bundle_file "$path" >/dev/null; then
             rm -f "$path"
             CHANGED=$((CHANGED + 1))
         fi

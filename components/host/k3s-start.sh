@@ -18,7 +18,6 @@ note_missed_restart() {
 }
 
 # note_renewal: the user has raised rotate.certificates since this node's certificates were last renewed.
-RENEW=0
 note_renewal() {
     [ "$(setting renew 0)" != "$(cat "$STATE/renewed" 2>/dev/null || echo 0)" ] || return 0
     # A node that has never run makes new ones anyway.
@@ -41,7 +40,7 @@ will_restart() { [ "$RESTART" = 1 ] && unit_is ActiveState active; }
 # start_unit: enabled, and running with what is installed now. Never blocks: k3s's units have no start limit.
 start_unit() {
     systemctl -q enable "$UNIT" 2>/dev/null || systemctl enable "$UNIT" >&2
-    started=$(now)
+    start_time=$(now)
     if [ "$RESTART" = 1 ] && ! unit_is ActiveState inactive; then
         old_pid=$(systemctl show -p MainPID --value "$UNIT")
         if [ "$RENEW" = 1 ]; then renew; fi
@@ -98,13 +97,13 @@ stage_wait() {
     shift
     until "$@"; do
         if crash_loop; then why="k3s ends again and again while waiting for: $stage"; break; fi
-        if [ "$(now)" -ge "$deadline" ]; then why="no success within $limit s while waiting for: $stage"; break; fi
+        if [ "$(now)" -ge "$deadline" ]; then why="no success within $wait_seconds s while waiting for: $stage"; break; fi
         # kubectl costs more processor time than what it waits for.
         sleep 0.5 2>/dev/null || sleep 1
         why=""
     done
     [ -z "${why-}" ] || diagnose "$why"
-    say "$NODE: $stage ($(($(now) - started)) s)"
+    say "$NODE: $stage ($(($(now) - start_time)) s)"
 }
 
 # Not the one that is about to end.
@@ -133,19 +132,19 @@ flannel_up() { [ -z "$(missing_flannel "$UNIT" activating)" ]; }
 # A Node stays Ready over a short restart: what counts is that the kubelet of this version has spoken since.
 node_ready() {
     kube get node "$NODE" -o 'jsonpath={.metadata.creationTimestamp} {.status.nodeInfo.kubeletVersion} {.status.conditions[?(@.type=="Ready")].status}' >"$WORK/node" || return 1
-    IFS= read -r told <"$WORK/node" || [ -n "$told" ]
-    [ "${told#* }" = "$(setting version) True" ] && reported "${told%% *}"
+    IFS= read -r node_line <"$WORK/node" || [ -n "$node_line" ]
+    [ "${node_line#* }" = "$(setting version) True" ] && reported "${node_line%% *}"
 }
 node_there() {
     kube get node "$NODE" -o 'jsonpath={.metadata.creationTimestamp} {.status.nodeInfo.kubeletVersion}' >"$WORK/node" || return 1
-    IFS= read -r told <"$WORK/node" || [ -n "$told" ]
-    [ "${told#* }" = "$(setting version)" ] && reported "${told%% *}"
+    IFS= read -r node_line <"$WORK/node" || [ -n "$node_line" ]
+    [ "${node_line#* }" = "$(setting version)" ] && reported "${node_line%% *}"
 }
 
 # reported CREATED: since this start, by this host's own clock. A Node that is new has; one that was there has when its lease was
 # renewed, which a kubelet does as soon as it runs (and makes only some seconds after a new Node).
 reported() {
-    [ "${outcome-}" != unchanged ] || return 0
+    [ "$outcome" != unchanged ] || return 0
     # A date command that cannot read it (busybox) is no reason to wait.
     created=$(date -d "$1" +%s 2>/dev/null) || return 0
     [ "$created" -lt "$up_since" ] || return 0

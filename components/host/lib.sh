@@ -44,7 +44,11 @@ STEP=${0##*/}
 STEP=${STEP%.sh}
 # The unit whose last log lines a failure shows.
 UNIT=""
+# How many files put has changed.
 CHANGED=0
+# Beside etcd's data: the id of the cluster that they are of.
+# shellcheck disable=SC2034
+ID_FILE=/var/lib/rancher/k3s/server/k3s-ha-cluster-id
 
 say() { printf '%s\n' "$*" >&2; }
 
@@ -65,12 +69,12 @@ mask() {
         }'
 }
 
-# told: the failure has been; a mark that outlives a subshell.
-told() { [ -z "$WORK" ] || : >"$WORK/told"; }
+# failure_shown: the failure has its message; a mark that outlives a subshell.
+failure_shown() { [ -z "$WORK" ] || : >"$WORK/failure-shown"; }
 
 # fail WHAT REMEDY: which host, which step, what was seen, what to do next; ends the script.
 fail() {
-    told
+    failure_shown
     {
         say "k3s-ha: FAILED on node $NODE, step $STEP: $1"
         if [ -n "$UNIT" ] && [ -n "$WORK" ] && command -v journalctl >/dev/null 2>&1; then
@@ -98,11 +102,11 @@ remove_stale() {
 # undo STATUS: what a script has to take back at its end, whatever ended it; that script defines its own.
 undo() { :; }
 
-# ended STATUS: whatever ends the run, nothing is left behind, and no failure is without its host and step.
-ended() {
+# end_run STATUS: whatever ends the run, nothing is left behind, and no failure is without its host and step.
+end_run() {
     trap '' PIPE
     trap - EXIT
-    if [ "$1" != 0 ] && [ -n "$WORK" ] && [ ! -e "$WORK/told" ]; then
+    if [ "$1" != 0 ] && [ -n "$WORK" ] && [ ! -e "$WORK/failure-shown" ]; then
         case $1 in
             129 | 130 | 141 | 143) say "k3s-ha: FAILED on node $NODE, step $STEP: the run was cut off" ;;
             *) say "k3s-ha: FAILED on node $NODE, step $STEP: a command ended with status $1 ($(free_space "${WORK%/*}"))" ;;
@@ -126,7 +130,7 @@ begin_with() {
     # kubectl keeps a cache in its home.
     HOME=$WORK
     export HOME
-    trap 'ended $?' EXIT
+    trap 'end_run $?' EXIT
     trap 'exit 129' HUP
     # The SSH session is gone and nobody reads any more.
     trap 'exit 141' PIPE
@@ -169,29 +173,29 @@ setting() {
     if [ -f "$WORK/set.$1" ]; then cat "$WORK/set.$1"; else printf '%s\n' "${2-}"; fi
 }
 
-# content PATH: where the text of that file of the bundle lies; fails when the bundle has none.
-content() {
+# bundle_file PATH: where the text of that file of the bundle lies; fails when the bundle has none.
+bundle_file() {
     awk -v dir="$WORK" -v path="$1" '$3 == path { print dir "/file." $1; found = 1 } END { exit !found }' "$WORK/manifest"
 }
 
-# folder PATH…: readable by all, parents too, whatever this script's umask.
-folder() { (umask 022 && mkdir -p "$@"); }
+# make_folder PATH…: readable by all, parents too, whatever this script's umask.
+make_folder() { (umask 022 && mkdir -p "$@"); }
 
-# on_disk FILE: before it takes another one's place; else a power cut may leave an empty file under the new name.
-on_disk() { sync "$1" 2>/dev/null || true; }
+# flush_to_disk FILE: before it takes another one's place; else a power cut may leave an empty file under the new name.
+flush_to_disk() { sync "$1" 2>/dev/null || true; }
 
 # put SOURCE DEST MODE: replaces DEST atomically when content or mode differ; counts in CHANGED.
 put() {
     remove_stale "$(dirname "$2")/.k3s-ha."
     if [ -f "$2" ] && [ ! -L "$2" ] && cmp -s "$1" "$2" && [ "$(stat -c %a "$2")" = "${3#0}" ]; then return 0; fi
-    folder "$(dirname "$2")"
+    make_folder "$(dirname "$2")"
     put_new=$(mktemp "$(dirname "$2")/.k3s-ha.$$.XXXXXX") || put_new=""
     if [ -z "$put_new" ] || ! cat "$1" >"$put_new"; then
         rm -f "$put_new"
         fail "could not write $2 ($(free_space "$(dirname "$2")"))" "free some space on the host and run pulumi up again"
     fi
     chmod "$3" "$put_new"
-    on_disk "$put_new"
+    flush_to_disk "$put_new"
     mv -f "$put_new" "$2"
     CHANGED=$((CHANGED + 1))
 }
@@ -218,8 +222,8 @@ remember() {
     put "$WORK/applied" "$STATE/applied/$1" 0600
 }
 
-# files PATH…: those that are there, as lines for remember.
-files() { for path in "$@"; do [ ! -f "$path" ] || echo "file $path"; done; }
+# files_present PATH…: those that are there, as lines for remember.
+files_present() { for path in "$@"; do [ ! -f "$path" ] || echo "file $path"; done; }
 
 # pattern TEXT: a name as a pattern that means just it: names may have dots.
 pattern() { printf '%s\n' "$1" | sed 's/\./\\./g'; }

@@ -31,8 +31,11 @@ delete_node() {
 lock_out() {
     if ! kube -n kube-system get secret "$1.node-password.k3s" -o 'jsonpath={.metadata.labels.k3s-ha/lost}' | grep -q true; then
         kube -n kube-system delete secret "$1.node-password.k3s" --ignore-not-found >/dev/null || true
-        # shellcheck disable=SC2016
-        printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"%s.node-password.k3s","namespace":"kube-system","labels":{"k3s-ha/lost":"true"},"finalizers":["k3s-ha/lost"]},"immutable":true,"stringData":{"hash":"$1:lost"}}\n' "$1" >"$WORK/secret"
+        cat >"$WORK/secret" <<END
+{"apiVersion": "v1", "kind": "Secret", "immutable": true, "stringData": {"hash": "\$1:lost"},
+ "metadata": {"name": "$1.node-password.k3s", "namespace": "kube-system",
+              "labels": {"k3s-ha/lost": "true"}, "finalizers": ["k3s-ha/lost"]}}
+END
         kube create -f "$WORK/secret" >/dev/null || fail "the name $1 could not be locked: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
     fi
 }
@@ -62,9 +65,20 @@ fence() {
 
 # --- converge ---------------------------------------------------------------------------------------------------------------
 
-# name|member|labels|taints|role|ready|marks of every Node; member to taints are annotations that this step left, marks what is there.
+# A line name|member|labels|taints|role|ready|marks of every Node; member to taints are annotations that this step left, marks what is
+# there. {{- joins the lines.
+NODE_LINES='{{range .items}}{{.metadata.name}}|
+{{- with .metadata.annotations}}
+    {{- with index . "k3s-ha/member"}}{{.}}{{end}}|
+    {{- with index . "k3s-ha/labels"}}{{.}}{{end}}|
+    {{- with index . "k3s-ha/taints"}}{{.}}{{end}}
+{{- else}}||
+{{- end}}|
+{{- with index .metadata.labels "node-role.kubernetes.io/control-plane"}}server{{end}}|
+{{- range .status.conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}}|,'"$MARKS"'{{"\n"}}{{end}}'
+
 list_nodes() {
-    kube get nodes -o 'go-template={{range .items}}{{.metadata.name}}|{{with .metadata.annotations}}{{with index . "k3s-ha/member"}}{{.}}{{end}}|{{with index . "k3s-ha/labels"}}{{.}}{{end}}|{{with index . "k3s-ha/taints"}}{{.}}{{end}}{{else}}||{{end}}|{{with index .metadata.labels "node-role.kubernetes.io/control-plane"}}server{{end}}|{{range .status.conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}}|,'"$MARKS"'{{"\n"}}{{end}}' >"$WORK/nodes" ||
+    kube get nodes -o "go-template=$NODE_LINES" >"$WORK/nodes" ||
         fail "the Nodes could not be listed: $(tail -n 1 "$WORK/kubectl.err")" "look whether the API answers on this master: k3s kubectl get nodes"
 }
 
@@ -73,24 +87,40 @@ wanted() { setting "$1" | awk -v n="$2" '$1 == n { print $2 }' | sort | paste -s
 field() { awk -F'|' -v n="$1" -v f="$2" '$1 == n { print $f }' "$WORK/nodes"; }
 
 # all_there ITEMS MARKS: every item of a list stands in the other one.
-all_there() { printf '%s\n' "$1" | tr , '\n' | while read -r item; do case $2 in *",$item,"*) ;; *) [ -z "$item" ] || exit 1 ;; esac; done; }
+all_there() {
+    printf '%s\n' "$1" | tr , '\n' | while read -r item; do
+        case $2 in *",$item,"*) ;; *) [ -z "$item" ] || exit 1 ;; esac
+    done
+}
+
+# keys LIST: of its labels `key=value` or taints `key=value:effect`, without an effect too.
+keys() { printf '%s\n' "$1" | tr , '\n' | sed 's/=[^:]*//' | sort -u; }
 
 # gone_from OLD NEW: entries' keys that are in OLD only, each with the ending that makes kubectl remove it.
-gone_from() { printf '%s\n' "$1" | tr , '\n' | sed 's/=[^:]*//' | sort -u | while read -r key; do [ -z "$key" ] || printf '%s\n' "$2" | tr , '\n' | sed 's/=[^:]*//' | grep -qxF "$key" || echo "$key-"; done; }
+gone_from() {
+    keys "$2" >"$WORK/keys-new"
+    keys "$1" | grep . | grep -vxF -f "$WORK/keys-new" | sed 's/$/-/' || true
+}
+
+# set_marks label|taint NODE NEW OLD: of one Node; this program notes them there, so that it knows later which are its own.
+set_marks() {
+    # shellcheck disable=SC2046
+    kube "$1" node "$2" --overwrite $(printf '%s' "$3" | tr , ' ') >"$WORK/out" 2>&1 || [ -z "$3" ] ||
+        fail "kubectl $1 node $2: $(tail -n 1 "$WORK/kubectl.err")" "correct nodes[].$1s in the stack file"
+    for key in $(gone_from "$4" "$3"); do kube "$1" node "$2" "$key" >/dev/null || true; done
+    kube annotate node "$2" --overwrite "k3s-ha/$1s=$3" >/dev/null ||
+        fail "Node $2 could not be annotated: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
+    echo "nodes: $1s of $2: ${3:-none}"
+}
 
 # mark label|taint FIELD: makes the marks of one kind on every member what they should be.
 mark() {
-    kind=$1
     while read -r name _; do
-        new=$(wanted "$kind" "$name")
+        new=$(wanted "$1" "$name")
         old=$(field "$name" "$2")
         grep -q "^$(pattern "$name")|" "$WORK/nodes" || continue
         if [ "$new" = "$old" ] && all_there "$new" "$(field "$name" 7)"; then continue; fi
-        # shellcheck disable=SC2046
-        kube "$kind" node "$name" --overwrite $(printf '%s' "$new" | tr , ' ') >"$WORK/out" 2>&1 || [ -z "$new" ] || fail "kubectl $kind node $name: $(tail -n 1 "$WORK/kubectl.err")" "correct nodes[].${kind}s in the stack file"
-        for key in $(gone_from "$old" "$new"); do kube "$kind" node "$name" "$key" >/dev/null || true; done
-        kube annotate node "$name" --overwrite "k3s-ha/${kind}s=$new" >/dev/null || fail "Node $name could not be annotated: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
-        echo "nodes: ${kind}s of $name: ${new:-none}"
+        set_marks "$1" "$name" "$new" "$old"
     done <"$WORK/members-wanted"
 }
 
@@ -112,7 +142,9 @@ leaving() {
 converge() {
     setting member >"$WORK/members-wanted"
     list_nodes
-    unmarked=$(awk -F'|' 'NR == FNR { sub(/ .*/, ""); want[$0] = 1; next } ($1 in want) && $2 != "true" { print $1 }' "$WORK/members-wanted" "$WORK/nodes")
+    unmarked=$(awk -F'|' '
+        NR == FNR { sub(/ .*/, ""); want[$0] = 1; next }
+        ($1 in want) && $2 != "true" { print $1 }' "$WORK/members-wanted" "$WORK/nodes")
     # shellcheck disable=SC2086
     [ -z "$unmarked" ] || kube annotate nodes $unmarked --overwrite k3s-ha/member=true >/dev/null || fail "the Nodes could not be annotated: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
     mark label 3

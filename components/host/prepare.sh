@@ -8,7 +8,6 @@
 . "$KIT/routes.sh"
 
 ETCD=/var/lib/rancher/k3s/server/db/etcd
-ID_FILE=/var/lib/rancher/k3s/server/k3s-ha-cluster-id
 CGROUPS=/sys/fs/cgroup
 # There while systemd is the init.
 SYSTEMD=/run/systemd/system
@@ -56,12 +55,12 @@ check_etcd_data() {
 # A secret that the stack has no longer.
 remove_old_secrets() {
     for old in "$SECRETS"/*; do
-        if [ -f "$old" ] && ! content "$old" >/dev/null; then rm -f "$old"; fi
+        if [ -f "$old" ] && ! bundle_file "$old" >/dev/null; then rm -f "$old"; fi
     done
 }
 
 apply_sysctl() {
-    new=$(content "$SYSCTL_FILE") || return 0
+    new=$(bundle_file "$SYSCTL_FILE") || return 0
     while IFS='= ' read -r key _; do
         # In the stack's spelling: sysctl itself prints a/b as a.b.
         if awk -v key="$key" '$1 == key { found = 1 } END { exit !found }' "$STATE/sysctl.before" 2>/dev/null; then continue; fi
@@ -86,12 +85,12 @@ apply_files() {
 }
 
 left() {
-    files "$KIT/kit" "$KIT"/*.sh "$SECRETS"/* "$STATE/cluster-id" "$SYSCTL_FILE"
+    files_present "$KIT/kit" "$KIT"/*.sh "$SECRETS"/* "$STATE/cluster-id" "$SYSCTL_FILE"
     while read -r _ _ path; do
-        case $path in "$SECRETS"/* | "$SYSCTL_FILE") ;; *) files "$path" ;; esac
+        case $path in "$SECRETS"/* | "$SYSCTL_FILE") ;; *) files_present "$path" ;; esac
     done <"$WORK/manifest"
     for package in $(setting packages); do echo "package $package"; done
-    if new=$(content "$SYSCTL_FILE"); then sed -n 's/^\([^ =]*\) *=.*/sysctl \1/p' "$new"; fi
+    if new=$(bundle_file "$SYSCTL_FILE"); then sed -n 's/^\([^ =]*\) *=.*/sysctl \1/p' "$new"; fi
 }
 
 apply() {
@@ -132,7 +131,7 @@ remove() {
         while read -r path; do
             before=$STATE/before/$(echo "$path" | tr / %)
             # Its folder may have gone with k3s.
-            if [ -e "$before" ]; then folder "$(dirname "$path")" && cp -pf "$before" "$path"; else rm -f "$path"; fi
+            if [ -e "$before" ]; then make_folder "$(dirname "$path")" && cp -pf "$before" "$path"; else rm -f "$path"; fi
         done <"$STATE/files"
     fi
     rm -f "$SYSCTL_FILE"

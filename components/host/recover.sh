@@ -13,8 +13,8 @@ UNIT=k3s.service
 kube() { kubectl_admin "$@"; }
 stop_k3s() { timeout 120 systemctl stop "$UNIT" || systemctl kill -s KILL "$UNIT" || true; }
 start_k3s() {
-    started=$(now)
-    deadline=$((started + 300)) limit=300 restarts_before=$(restarts)
+    start_time=$(now)
+    deadline=$((start_time + 300)) wait_seconds=300 restarts_before=$(restarts)
     systemctl start --no-block "$UNIT"
     stage_wait "process up" process_up
     stage_wait "API ready" api_ready

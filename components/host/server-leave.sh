@@ -39,7 +39,7 @@ leave() {
     is_member "$NODE" <"$WORK/members" >/dev/null || return 0
     count=$(grep -c '"name"' "$WORK/members")
     [ "$count" -gt 1 ] || return 0
-    folder "/run/systemd/system/$UNIT.d"
+    make_folder "/run/systemd/system/$UNIT.d"
     printf '[Service]\nRestart=no\n' >"/run/systemd/system/$UNIT.d/50-leaving.conf"
     systemctl daemon-reload
     address=$(sed -n 's/^node-ip: "\(.*\)"$/\1/p' "$CONF/config.yaml")

@@ -13,7 +13,7 @@ answers() {
 
 # Proof that no other master holds data or answers; else the cluster is there already and this host has to join it.
 may_found() {
-    printf '%s\n' "$others" | tr ',@=' '\n  ' >"$WORK/others"
+    printf '%s\n' "$other_masters" | tr ',@=' '\n  ' >"$WORK/others"
     while read -r name _ data; do
         [ "${data:-none}" != none ] || continue
         # Whose cluster that is is known, so this master can join it.

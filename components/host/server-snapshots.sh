@@ -58,7 +58,7 @@ restore_snapshot() {
         put "$WORK/token" "$DATA/server/token" 0600
     fi
     # k3s waits up to 5 minutes for the bucket.
-    with_proxy timeout "$((limit + 300))" "$BIN" "$@" >"$WORK/restore" 2>&1 || restore_failed
+    with_proxy timeout "$((wait_seconds + 300))" "$BIN" "$@" >"$WORK/restore" 2>&1 || restore_failed
     say "$NODE: restored from $restore"
 }
 

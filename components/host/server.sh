@@ -19,15 +19,13 @@ UNIT=k3s.service
 . "$KIT/server-snapshots.sh"
 . "$KIT/server-leave.sh"
 
-ID_FILE=$DATA/server/k3s-ha-cluster-id
-
 kube() { kubectl_admin "$@"; }
 has_sqlite_data() { [ -f "$DATA/server/db/state.db" ]; }
 on_etcd() { [ "$(setting datastore etcd)" = etcd ]; }
 
 # bring_data: what a server without data starts from, by its mode.
 bring_data() {
-    folder "$DATA"
+    make_folder "$DATA"
     # It is there already where host.files has manifests in it.
     mkdir -p "$DATA/server"
     chmod 0700 "$DATA/server"
@@ -55,8 +53,7 @@ bring_data() {
 
 run() {
     lock k3s 900
-    limit=$(setting wait-seconds 300)
-    mode=""
+    wait_seconds=$(setting wait-seconds 300)
     : >"$WORK/answering"
     decide_membership
     if [ "$mode" = 'join' ]; then check_clock; fi
@@ -67,7 +64,7 @@ run() {
         before_upgrade "$(installed_version)"
     fi
     install_binary
-    folder "$CONF"
+    make_folder "$CONF"
     write_tokens
     install_files
     adopt_decide
@@ -82,7 +79,7 @@ run() {
     wait_for_the_others
     drain
     start_unit
-    deadline=$((started + limit))
+    deadline=$((start_time + wait_seconds))
     stage_wait "process up" process_up
     if on_etcd; then stage_wait "etcd voter" becomes_voter; fi
     stage_wait "API ready" api_ready
@@ -115,14 +112,11 @@ remove() {
 
 main() {
     command=${1-}
-    others=""
-    ca_hash=""
-    restore=""
     shift || true
     for arg in "$@"; do
         case $arg in
             --ca-hash=*) ca_hash=${arg#--ca-hash=} ;;
-            --others=*) others=${arg#--others=} ;;
+            --others=*) other_masters=${arg#--others=} ;;
             --restore=*) restore=${arg#--restore=} ;;
         esac
     done

@@ -2,6 +2,14 @@
 # etcd snapshots by k3s: on this master, and in the bucket where one is configured. Needs k3s-lib.sh.
 # shellcheck disable=SC2034,SC2154
 
+# What to look at when the bucket is the problem.
+BUCKET_ADVICE="look at k3s-ha:snapshots.s3 (bucket, endpoint, region, endpointCa), at the secrets k3s-ha:s3AccessKey and s3SecretKey, and whether this host reaches the endpoint"
+
+# What take_snapshot found, and bucket_opens of the bucket.
+snapshot_file=""
+snapshot_object=""
+bucket_problem=""
+
 has_bucket() { grep -qsx 'etcd-s3: true' "$CONF/config.yaml"; }
 
 # bucket_words FILE: what k3s said of the bucket when that is why it ended; else nothing.
@@ -59,6 +67,3 @@ bucket_opens() {
     [ -n "$bucket_problem" ] || bucket_problem=$(tail -n 1 "$WORK/snapshots" | mask)
     return 1
 }
-
-# What to look at when the bucket is the problem.
-BUCKET_ADVICE="look at k3s-ha:snapshots.s3 (bucket, endpoint, region, endpointCa), at the secrets k3s-ha:s3AccessKey and s3SecretKey, and whether this host reaches the endpoint"

@@ -59,7 +59,7 @@ EOF
         fi
     fi
     sum=$(expected_sum)
-    folder "$STATE/bin" "$dir"
+    make_folder "$STATE/bin" "$dir"
     # What a run left that was killed.
     rm -f "$dir/k3s.new"
     local_file=$(setting file)
@@ -87,7 +87,7 @@ EOF
         rm -f "$dir/k3s.new"
         fail "$source calls itself '$(head -n 1 "$WORK/version")' and not $version" "check the mirror and k3s-ha:version"
     fi
-    on_disk "$dir/k3s.new"
+    flush_to_disk "$dir/k3s.new"
     mv -f "$dir/k3s.new" "$dir/k3s"
     echo "$sum" >"$WORK/sum"
     put "$WORK/sum" "$dir/sha256" 0600

@@ -6,7 +6,7 @@
 main() {
     begin
     unpack
-    role=$(content /clusterrole.yaml) || fail "the step was given no ClusterRole" "this is a mistake in the program; report it"
+    role=$(bundle_file /clusterrole.yaml) || fail "the step was given no ClusterRole" "this is a mistake in the program; report it"
     timeout 60 /usr/local/bin/k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml apply --server-side --force-conflicts \
         --field-manager=k3s-ha -f "$role" 2>"$WORK/err" || fail "kubectl apply: $(tail -n 3 "$WORK/err")" "look whether the API answers on this master: k3s kubectl get --raw /readyz"
 }

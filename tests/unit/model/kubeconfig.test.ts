@@ -137,7 +137,7 @@ missing_flannel k3s.service; flannel_up || echo "waits"; missing_flannel k3s.ser
     it("is waited for at the end of a step, in vain with a diagnosis", async () => {
         const { text } = await shell(
             `${stubs("")}touch $FLANNEL_CONF; setting() { :; }; node_ready() { :; }; crash_loop() { return 1; }; diagnose() { echo "diagnosis: $1"; exit 1; }
-limit=0 started=$(now) deadline=$(now); (wait_for_node) || true
+wait_seconds=0 start_time=$(now) deadline=$(now); (wait_for_node) || true
 missing_flannel() { :; }; wait_for_node`,
             { "net-conf.json": conf("vxlan") },
         );

@@ -40,7 +40,7 @@ done
     HAPROXY_CFG=${given_HAPROXY_CFG:-/etc/haproxy/haproxy.cfg}
     MASTER_SOCKET=${given_MASTER_SOCKET:-/run/haproxy-master.sock}
     PIDFILE=${given_PIDFILE:-/run/haproxy.pid}
-    RELOAD=$given_RELOAD                    # commands; empty: systemctl or rc-service
+    RELOAD=$given_RELOAD                    # commands in place of systemctl's, with a PIDFILE
     START=$given_START
     WAIT=${given_WAIT:-20}                  # seconds for a reload or start to be done
 }

@@ -4,7 +4,7 @@
 
 # Pid of the master process, or nothing.
 main_pid() {
-    if [ -z "$RELOAD" ] && [ -d /run/systemd/system ]; then
+    if [ -z "$RELOAD" ]; then
         pid=$(systemctl show -p MainPID haproxy.service 2>/dev/null | sed -n 's/^MainPID=//p')
     else
         pid=$(head -n 1 "$PIDFILE" 2>/dev/null || true)
@@ -23,14 +23,9 @@ service() {
         sh -c "$RELOAD"
     elif [ "$1" = start ] && [ -n "$START" ]; then
         sh -c "$START"
-    elif [ -d /run/systemd/system ]; then
+    else
         if [ "$1" = start ]; then systemctl reset-failed haproxy.service 2>/dev/null || true; fi
         timeout 60 systemctl "$1" haproxy.service
-    elif command -v rc-service >/dev/null 2>&1; then
-        timeout 60 rc-service haproxy "$1"
-    else
-        say "neither systemd nor OpenRC runs this host"
-        return 1
     fi
 }
 

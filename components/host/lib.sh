@@ -244,11 +244,7 @@ wait_for() {
     done
 }
 
-# fetch URL FILE SECONDS: downloads with whichever of curl and wget is there.
+# fetch URL FILE SECONDS: downloads, with the curl that step prepare has brought.
 fetch() {
-    if command -v curl >/dev/null 2>&1; then
-        with_proxy curl -gfsSL --retry 3 --retry-delay 1 --connect-timeout 10 --max-time "$3" -o "$2" "$1" 2>"$WORK/fetch.err"
-    else
-        with_proxy timeout "$3" wget -q --tries 3 --timeout 10 -O "$2" "$1" 2>"$WORK/fetch.err"
-    fi
+    with_proxy curl -gfsSL --retry 3 --retry-delay 1 --connect-timeout 10 --max-time "$3" -o "$2" "$1" 2>"$WORK/fetch.err"
 }

@@ -33,14 +33,6 @@ list: rpm -qa --qf %{NAME}\n
 remove: rpm -e
 END
             ;;
-        *" alpine "*)
-            cat <<'END'
-refresh: apk -q --wait 120 update
-install: apk -q --wait 120 add
-list: apk -q info
-remove: apk -q --wait 120 del
-END
-            ;;
         *) return 1 ;;
     esac
 }

@@ -1,9 +1,11 @@
 #!/bin/sh
-# Brings haproxy to the configuration of a template: apply.sh TEMPLATE. Undoes its traces beside haproxy.cfg: apply.sh remove.
+# Brings haproxy to the configuration of a template: apply.sh TEMPLATE. Undoes its traces beside haproxy.cfg: apply.sh
+# remove.
 #
-# A changed file is checked by `haproxy -c`, its addresses are checked, it replaces the old one atomically, haproxy reloads
-# (it is never restarted: that would cut every connection) and the new worker is waited for. On any failure the old file
-# stays or comes back. Where only remarks (indented comments) differ, the file is written and haproxy does not reload.
+# A changed file is checked by `haproxy -c`, its addresses are checked, it replaces the old one atomically, haproxy
+# reloads (it is never restarted: that would cut every connection) and the new worker is waited for. On any failure the
+# old file stays or comes back. Where only remarks (indented comments) differ, the file is written and haproxy does not
+# reload.
 # stdout is one line: `haproxy: unchanged|reloaded|started; N of M masters up`.
 #
 # In the template (components/haproxy/render.ts):
@@ -16,7 +18,8 @@
 # have, addresses [::1] on a host without IPv6.
 KIT=${KIT:-$(cd "$(dirname "$0")" && pwd)}
 # lib.sh empties the environment; what the caller may set is noted before.
-for name in NODE_NAME BACKEND CA_FILE LISTEN SECRETS APPLIED STATE_FILE HAPROXY_BIN HAPROXY_CFG MASTER_SOCKET PIDFILE RELOAD START WAIT; do
+for name in NODE_NAME BACKEND CA_FILE LISTEN SECRETS APPLIED STATE_FILE HAPROXY_BIN HAPROXY_CFG MASTER_SOCKET PIDFILE \
+    RELOAD START WAIT; do
     eval "given_$name=\${$name-}"
 done
 . "$KIT/lib.sh"
@@ -29,29 +32,29 @@ done
 
 # shellcheck disable=SC2154
 {
-    NODE=${given_NODE_NAME:-$NODE}          # how messages call this host
-    BACKEND=$given_BACKEND                  # whose servers are counted; empty: none are
-    CA_FILE=$given_CA_FILE                  # the cluster's CA; empty: nothing is taken back
-    LISTEN=$given_LISTEN                    # lines `ADDRESS PORT` that must accept connections at the end
-    SECRETS=${given_SECRETS:-$SECRETS}      # stats-password, stats-salt, metrics-password
-    APPLIED=${given_APPLIED:-$STATE/haproxy.applied}         # sum of the file that haproxy was last seen to run
-    STATE_FILE=${given_STATE_FILE:-$STATE/haproxy.servers}   # what the next worker is told of new servers
+    NODE=${given_NODE_NAME:-$NODE}                         # how messages call this host
+    BACKEND=$given_BACKEND                                 # whose servers are counted; empty: none are
+    CA_FILE=$given_CA_FILE                                 # the cluster's CA; empty: nothing is taken back
+    LISTEN=$given_LISTEN                                   # lines `ADDRESS PORT` that accept connections at the end
+    SECRETS=${given_SECRETS:-$SECRETS}                     # stats-password, stats-salt, metrics-password
+    APPLIED=${given_APPLIED:-$STATE/haproxy.applied}       # sum of the file that haproxy was last seen to run
+    STATE_FILE=${given_STATE_FILE:-$STATE/haproxy.servers} # what the next worker is told of new servers
     HAPROXY_BIN=${given_HAPROXY_BIN:-haproxy}
     HAPROXY_CFG=${given_HAPROXY_CFG:-/etc/haproxy/haproxy.cfg}
     MASTER_SOCKET=${given_MASTER_SOCKET:-/run/haproxy-master.sock}
     PIDFILE=${given_PIDFILE:-/run/haproxy.pid}
-    RELOAD=$given_RELOAD                    # commands in place of systemctl's, with a PIDFILE
+    RELOAD=$given_RELOAD # commands in place of systemctl's, with a PIDFILE
     START=$given_START
-    WAIT=${given_WAIT:-20}                  # seconds for a reload or start to be done
+    WAIT=${given_WAIT:-20} # seconds for a reload or start to be done
 }
 CFG_FOLDER=$(dirname "$HAPROXY_CFG")
 
 # What its files share:
-version=""      # of haproxy: MAJOR MINOR
-OLD_MASTER=""   # pids of the haproxy that runs before
+version=""    # of haproxy: MAJOR MINOR
+OLD_MASTER="" # pids of the haproxy that runs before
 OLD_WORKER=""
-replaced=no     # yes: the new file is in place, and a failure takes it back
-had_old=no      # yes: there was one before
+replaced=no # yes: the new file is in place, and a failure takes it back
+had_old=no  # yes: there was one before
 
 # phase NAME: what the step is at, for failures.
 phase() { STEP="haproxy ($1)"; }
@@ -72,7 +75,9 @@ result() {
     wait_for 10 checks_done || true
     [ -s "$WORK/stat" ] || fail "haproxy does not answer on its socket $(admin_socket "$HAPROXY_CFG")" \
         "keep a 'stats socket' of level admin in k3s-ha:proxy.haproxy.global.stats"
-    awk -F, -v what="$1" '$2 ~ /^UP/ && $3 !~ /INI/ { up++ } END { printf "haproxy: %s; %d of %d masters up\n", what, up, NR }' "$WORK/servers"
+    awk -F, -v what="$1" \
+        '$2 ~ /^UP/ && $3 !~ /INI/ { up++ } END { printf "haproxy: %s; %d of %d masters up\n", what, up, NR }' \
+        "$WORK/servers"
 }
 
 # without_remarks CONFIG: what of it haproxy takes notice of.
@@ -116,11 +121,15 @@ check_config() {
     make_socket_folder "$WORK/new.cfg"
     hand_over_states "$WORK/new.cfg"
     if ! "$HAPROXY_BIN" -c -f "$WORK/new.cfg" >"$WORK/check" 2>&1; then
-        mask <"$WORK/check" | sed "s|$WORK/new.cfg|haproxy.cfg|; s/^/    /" | grep -E 'ALERT|WARNING|rror' | tail -n 20 >&2 || true
+        mask <"$WORK/check" | sed "s|$WORK/new.cfg|haproxy.cfg|; s/^/    /" | grep -E 'ALERT|WARNING|rror' |
+            tail -n 20 >&2 || true
         fail "haproxy refuses the new configuration; the old one stays" \
-            "correct k3s-ha:proxy in the stack config; the lines are those of the file that 'pulumi preview --diff' shows"
+            "correct k3s-ha:proxy in the stack config; the lines are those of the file that 'pulumi preview --diff'" \
+            "shows"
     fi
-    if grep -q WARNING "$WORK/check"; then grep WARNING "$WORK/check" | mask | sed "s|$WORK/new.cfg|haproxy.cfg|; s/^/k3s-ha: /" >&2; fi
+    if grep -q WARNING "$WORK/check"; then
+        grep WARNING "$WORK/check" | mask | sed "s|$WORK/new.cfg|haproxy.cfg|; s/^/k3s-ha: /" >&2
+    fi
 }
 
 # take_effect: haproxy reloads or starts, and its new worker serves. Sets done to what it did.
@@ -141,7 +150,8 @@ take_effect() {
         service start >"$WORK/service" 2>&1 9>&- || true
     fi
     if ! wait_for "$WAIT" new_worker; then
-        fail "no new worker within $WAIT s${OLD_WORKER:+ (worker $OLD_WORKER still serves)}; the old configuration is back" \
+        still=${OLD_WORKER:+ (worker $OLD_WORKER still serves)}
+        fail "no new worker within $WAIT s$still; the old configuration is back" \
             "look at 'journalctl -u haproxy' on the host"
     fi
     if ! wait_for "$WAIT" all_accept; then
@@ -149,14 +159,17 @@ take_effect() {
             "compare the addresses in k3s-ha:proxy with the bind lines of k3s-ha:proxy.haproxy"
     fi
     bad=$(failed_reloads)
-    [ -z "$bad" ] || fail "haproxy counts $bad failed reloads; the old configuration is back" "look at 'journalctl -u haproxy' on the host"
+    [ -z "$bad" ] ||
+        fail "haproxy counts $bad failed reloads; the old configuration is back" \
+            "look at 'journalctl -u haproxy' on the host"
 }
 
 apply() {
     phase render
     [ -s "$1" ] || fail "there is no template $1" "run pulumi up again"
     version=$("$HAPROXY_BIN" -v 2>/dev/null | sed -n 's/^HA-*Proxy version \([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
-    [ -n "$version" ] || fail "haproxy does not run: $("$HAPROXY_BIN" -v 2>&1 | head -n 1)" "install the distribution's package haproxy"
+    [ -n "$version" ] ||
+        fail "haproxy does not run: $("$HAPROXY_BIN" -v 2>&1 | head -n 1)" "install the distribution's package haproxy"
     command -v socat >/dev/null 2>&1 || fail "the command socat is missing" "install the distribution's package socat"
 
     make_folder "$CFG_FOLDER"
@@ -195,7 +208,8 @@ apply() {
     result "$done"
 }
 
-# undo STATUS: whatever ended the run, without a confirmed new configuration the old one is in place and runs (lib.sh calls it).
+# undo STATUS: whatever ended the run, without a confirmed new configuration the old one is in place and runs (lib.sh
+# calls it).
 undo() {
     if [ "$1" != 0 ] && [ -s "$WORK/states" ]; then forget_states; fi
     restore_acl_files

@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# Addresses and ports: whether haproxy can bind to them before a reload, and whether they accept connections after it. For apply.sh.
+# Addresses and ports: whether haproxy can bind to them before a reload, and whether they accept connections after it.
+# For apply.sh.
 # shellcheck disable=SC2154
 
 # listeners CONFIG: lines `ADDRESS PORT FLAG` of what it binds to; FLAG is transparent or -.
@@ -34,10 +35,12 @@ check_listeners() {
         case $address in
             0.0.0.0 | ::) ;;
             *)
-                case $address in *:*) nonlocal=/proc/sys/net/ipv6/ip_nonlocal_bind ;; *) nonlocal=/proc/sys/net/ipv4/ip_nonlocal_bind ;; esac
+                case $address in *:*) family=ipv6 ;; *) family=ipv4 ;; esac
+                nonlocal=/proc/sys/net/$family/ip_nonlocal_bind
                 # transparent lets haproxy start without the address; what must answer at the end has to be there now.
                 if printf '%s\n' "$LISTEN" | grep -qxF "$address $port"; then flag=-; fi
-                if [ "$flag" != transparent ] && [ "$(cat "$nonlocal" 2>/dev/null)" != 1 ] && ! is_local "$address"; then
+                if [ "$flag" != transparent ] && [ "$(cat "$nonlocal" 2>/dev/null)" != 1 ] &&
+                    ! is_local "$address"; then
                     fail "$address, to which haproxy is to bind port $port, is not an address of this host" \
                         "bring the VPN up on the host, or correct the node's address or k3s-ha:proxy.stats.address"
                 fi

@@ -1,22 +1,29 @@
 # shellcheck shell=sh
-# From the template to this host's haproxy.cfg: secrets filled in, and what its haproxy cannot do left out. For apply.sh.
+# From the template to this host's haproxy.cfg: secrets filled in, and what its haproxy cannot do left out. For
+# apply.sh.
 # shellcheck disable=SC2154
 
 # secret NAME: its file, which must hold one line of printable text.
 secret() {
-    [ -s "$SECRETS/$1" ] || fail "the secret $1 is missing ($SECRETS/$1)" "run pulumi up again: the prepare step brings it"
+    [ -s "$SECRETS/$1" ] ||
+        fail "the secret $1 is missing ($SECRETS/$1)" "run pulumi up again: the prepare step brings it"
     if ! awk 'NR > 1 || /[\001-\037\177]/ { bad = 1 } END { exit bad }' "$SECRETS/$1"; then
         fail "the secret $1 is not one line of printable text" "choose another password in the stack config"
     fi
     printf '%s\n' "$SECRETS/$1"
 }
 
-# The password goes through stdin: arguments can be seen by every user of the host. The kept salt keeps the hash the same.
+# The password goes through stdin: arguments can be seen by every user of the host. The kept salt keeps the hash the
+# same.
 hash_secret() {
     file=$(secret "$1")
     salt_file=$(secret stats-salt)
     salt=$(cat "$salt_file")
-    case $salt in *[!A-Za-z0-9./]* | "") fail "the stats salt has characters other than A-Z a-z 0-9 . /" "choose a salt of up to 16 of these" ;; esac
+    case $salt in
+        *[!A-Za-z0-9./]* | "")
+            fail "the stats salt has characters other than A-Z a-z 0-9 . /" "choose a salt of up to 16 of these"
+            ;;
+    esac
     openssl passwd -6 -salt "$salt" -stdin <"$file" >"$WORK/$1.hash" 2>"$WORK/openssl" ||
         fail "openssl could not hash $1: $(tail -n 1 "$WORK/openssl")" "install a current openssl (1.1.1 or newer)"
 }
@@ -37,7 +44,10 @@ fill() {
     awk -v values="$WORK/values" '
         function quoted(text,   out, i, c) {
             if (text ~ /^[A-Za-z0-9_.,:;+*=\/$@%!?&|~^()<>{}-]+$/) return text
-            for (i = 1; i <= length(text); i++) { c = substr(text, i, 1); out = out (c == "\047" ? "\047\\\047\047" : c) }
+            for (i = 1; i <= length(text); i++) {
+                c = substr(text, i, 1)
+                out = out (c == "\047" ? "\047\\\047\047" : c)
+            }
             return "\047" out "\047"
         }
         BEGIN {
@@ -74,7 +84,8 @@ adapt() {
     if [ -n "$CA_FILE" ]; then
         if [ -s "$CA_FILE" ]; then ca=there; else ca=missing; fi
     fi
-    awk -v major="$1" -v minor="$2" -v exporter="$exporter" -v ipv6="$ipv6" -v ca="$ca" -v ca_file="$CA_FILE" -v notes="$WORK/notes" '
+    awk -v major="$1" -v minor="$2" -v exporter="$exporter" -v ipv6="$ipv6" -v ca="$ca" -v ca_file="$CA_FILE" \
+        -v notes="$WORK/notes" '
         function note(text) { if (!(text in noted)) { noted[text] = 1; print text >notes } }
         /^#/ { print; next }
         {
@@ -93,7 +104,10 @@ adapt() {
             if (ipv6 == "no" && line ~ /^ +bind \[::1\]:/) { note("this host has no IPv6: [::1] is left out"); next }
             if (line ~ /^ +errorfile [0-9]+ \/etc\/haproxy\/errors\//) {
                 split(line, word, " ")
-                if ((getline first < word[3]) < 0) { note("no " word[3] " on this host: haproxy uses its own page"); next }
+                if ((getline first < word[3]) < 0) {
+                    note("no " word[3] " on this host: haproxy uses its own page")
+                    next
+                }
                 close(word[3])
             }
             start = "verify required ca-file " ca_file " check-sni "
@@ -119,7 +133,8 @@ render_config() {
         fail "nothing is known for $(grep -o '@@[a-z-]*@@' "$WORK/new.cfg" | sort -u | tr '\n' ' ')" \
             "use @@stats-password@@, @@stats-password-hash@@ or @@metrics-password-hash@@ in k3s-ha:proxy.haproxy"
     fi
-    [ -n "$(admin_socket "$WORK/new.cfg")" ] || fail "the configuration has no stats socket, which drains and health reports need" \
-        "keep a 'stats socket' of level admin in k3s-ha:proxy.haproxy.global.stats"
+    [ -n "$(admin_socket "$WORK/new.cfg")" ] ||
+        fail "the configuration has no stats socket, which drains and health reports need" \
+            "keep a 'stats socket' of level admin in k3s-ha:proxy.haproxy.global.stats"
     if [ -f "$WORK/notes" ]; then sed "s/^/k3s-ha: $NODE: /" "$WORK/notes" >&2; fi
 }

@@ -38,7 +38,9 @@ make_socket_folder() {
     [ ! -d "$socket_folder" ] || return 0
     case $socket_folder in
         /run/*)
-            if [ -d /etc/tmpfiles.d ]; then echo "d $socket_folder 0755 haproxy haproxy -" >/etc/tmpfiles.d/k3s-ha-haproxy.conf; fi
+            if [ -d /etc/tmpfiles.d ]; then
+                echo "d $socket_folder 0755 haproxy haproxy -" >/etc/tmpfiles.d/k3s-ha-haproxy.conf
+            fi
             ;;
     esac
     make_folder "$socket_folder"

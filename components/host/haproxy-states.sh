@@ -5,9 +5,9 @@
 # checks_of CONFIG: what servers are asked, and what they must answer.
 checks_of() { grep '^ *http-check ' "$1" 2>/dev/null || true; }
 
-# The next worker takes every server for up until it has checked it, and then cuts what is just being opened to one that it finds
-# down. A master that is new is not there yet as a rule, so it is told that those begin as down, and those that are down now where
-# another one is up and the check stays as it is.
+# The next worker takes every server for up until it has checked it, and then cuts what is just being opened to one that
+# it finds down. A master that is new is not there yet as a rule, so it is told that those begin as down, and those that
+# are down now where another one is up and the check stays as it is.
 hand_over_states() {
     echo 1 >"$WORK/states"
     same_check=0
@@ -15,13 +15,21 @@ hand_over_states() {
     if ask "show servers state" >"$WORK/known" && [ -n "$BACKEND" ]; then
         awk -v backend="$BACKEND" -v same_check="$same_check" '
             NR == FNR {
-                if ($2 == backend) { known[$4] = $5; down[$4] = ($6 == 0); if ($6 != 0) some_up = 1; if (pattern == "") pattern = $0 }
-                else if ($1 == "#") head = $0
+                if ($2 == backend) {
+                    known[$4] = $5
+                    down[$4] = ($6 == 0)
+                    if ($6 != 0) some_up = 1
+                    if (pattern == "") pattern = $0
+                } else if ($1 == "#") head = $0
                 next
             }
             pattern == "" { next }
             !begun { print head; begun = 1 }
-            $1 == "backend" || $1 == "listen" || $1 == "frontend" { mine = ($1 == "backend" && $2 == backend); id = 0; next }
+            $1 == "backend" || $1 == "listen" || $1 == "frontend" {
+                mine = ($1 == "backend" && $2 == backend)
+                id = 0
+                next
+            }
             mine && $1 == "server" {
                 id++
                 port = $3; sub(/.*:/, "", port)

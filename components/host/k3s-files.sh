@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# Files of k3s on this host: its binary, its settings, its unit, its token, and the digest of all that it reads at its start.
+# Files of k3s on this host: its binary, its settings, its unit, its token, and the digest of all that it reads at its
+# start.
 # shellcheck disable=SC2034,SC2153,SC2154
 
 # The staged binary takes its place by a rename; the running process keeps the old one until it is restarted.
@@ -9,7 +10,10 @@ install_binary() {
     [ -x "$staged" ] || fail "the binary $staged is not there" "raise nodes[].rebuilt of $NODE and run pulumi up again"
     if ! cmp -s "$staged" "$BIN"; then
         # A copy: a link would keep SELinux's label of /var/lib, which systemd may not execute.
-        cp "$staged" "$BIN.new" || { rm -f "$BIN.new"; fail "could not write $BIN.new ($(free_space /usr/local))" "free some space there and run pulumi up again"; }
+        cp "$staged" "$BIN.new" || {
+            rm -f "$BIN.new"
+            fail "could not write $BIN.new ($(free_space /usr/local))" "free some space there and run pulumi up again"
+        }
         chmod 0755 "$BIN.new"
         flush_to_disk "$BIN.new"
         mv -f "$BIN.new" "$BIN"
@@ -31,7 +35,11 @@ installed_version() { [ ! -x "$BIN" ] || "$BIN" --version 2>/dev/null | sed -n '
 
 # Files of the bundle whose change needs a restart of k3s, and the registration, whose change needs none.
 install_files() {
-    if registration=$(bundle_file "$REGISTRATION"); then put "$registration" "$REGISTRATION" 0600; else rm -f "$REGISTRATION"; fi
+    if registration=$(bundle_file "$REGISTRATION"); then
+        put "$registration" "$REGISTRATION" 0600
+    else
+        rm -f "$REGISTRATION"
+    fi
     before=$CHANGED
     put_files "$CONF/"
     put_files "$DATA/agent/etc/"
@@ -73,7 +81,10 @@ start_digest() {
         setting from-servers | grep . || true
         # Files of the user's that k3s reads (host.files), as the step prepare has written them.
         setting reads | while read -r path _; do
-            if [ -n "$path" ]; then echo "$path"; cat "$path" 2>/dev/null || true; fi
+            if [ -n "$path" ]; then
+                echo "$path"
+                cat "$path" 2>/dev/null || true
+            fi
         done
     } | sha256sum | cut -d ' ' -f 1
 }

@@ -11,11 +11,23 @@ kubelet=$(readlink -f /var/lib/kubelet) || kubelet=/var/lib/kubelet
 children() {
     for stat in /proc/[0-9]*/stat; do
         sed -n 's/^\([0-9]*\) (.*) . \([0-9]*\) .*/\1 \2/p' "$stat" 2>/dev/null
-    done | awk -v want=" $* " '{ parent[$1] = $2 } END { for (p in parent) { q = p; for (i = 0; i < 64 && q > 1; i++) { if (index(want, " " q " ")) { print p; break } q = parent[q] } } }'
+    done |
+        awk -v want=" $* " \
+            '
+            { parent[$1] = $2 }
+            END {
+                for (p in parent) {
+                    q = p
+                    for (i = 0; i < 64 && q > 1; i++) {
+                        if (index(want, " " q " ")) { print p; break }
+                        q = parent[q]
+                    }
+                }
+            }'
 }
 
-# mounts_of_k3s MOUNTINFO: what k3s has mounted. Not a disk that somebody mounted below the data folder: the whole of a device or of
-# another host's export. k3s mounts parts there.
+# mounts_of_k3s MOUNTINFO: what k3s has mounted. Not a disk that somebody mounted below the data folder: the whole of a
+# device or of another host's export. k3s mounts parts there.
 mounts_of_k3s() {
     awk -v data="$data/" -v kubelet="$kubelet/" '
         {
@@ -24,7 +36,8 @@ mounts_of_k3s() {
             for (i = 7; i < NF && $i != "-"; i++) continue
             source = $(i + 2)
         }
-        path ~ "^/(run/k3s|run/netns/cni-)" || index(path, kubelet "pods") == 1 || index(path, kubelet "plugins") == 1 { print path; next }
+        path ~ "^/(run/k3s|run/netns/cni-)" { print path; next }
+        index(path, kubelet "pods") == 1 || index(path, kubelet "plugins") == 1 { print path; next }
         index(path, data) == 1 && !($4 == "/" && source ~ /^\/dev\/|:\//) { print path }' "$1"
 }
 
@@ -55,10 +68,13 @@ main() {
     if command -v ip >/dev/null 2>&1; then
         ip -o link show 2>/dev/null | awk -F': ' '{ sub(/@.*/, "", $2); print $2, $0 }' | while read -r name rest; do
             case "$name $rest" in
-                cni0\ * | flannel.1\ * | flannel-v6.1\ * | kube-ipvs0\ * | flannel-wg\ * | flannel-wg-v6\ * | *master\ cni0*) ip link delete "$name" 2>/dev/null ;;
+                cni0\ * | kube-ipvs0\ * | *master\ cni0*) ip link delete "$name" 2>/dev/null ;;
+                flannel.1\ * | flannel-v6.1\ * | flannel-wg\ * | flannel-wg-v6\ *) ip link delete "$name" 2>/dev/null ;;
             esac
         done
-        ip netns list 2>/dev/null | awk '/^cni-/ { print $1 }' | while read -r ns; do ip netns delete "$ns" 2>/dev/null; done
+        ip netns list 2>/dev/null | awk '/^cni-/ { print $1 }' | while read -r ns; do
+            ip netns delete "$ns" 2>/dev/null
+        done
     fi
     rm -rf /var/lib/cni/
     for tables in iptables ip6tables; do

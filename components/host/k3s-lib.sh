@@ -14,21 +14,21 @@ S3_KEYS=$CONF/config.yaml.d/60-s3.yaml
 STARTED=$STATE/k3s-started
 
 # What the files of a step share: one sets it, others read it. ROLE and UNIT are the step's own, set before this file.
-command=""         # what the step is called for: its first argument
-ca_hash=""         # of the cluster's CA, from the command line
-other_masters=""   # server: NAME@ADDRESS=DATA,… from the command line: what the others said of their etcd data
-restore=""         # server: the snapshot to found from, from the command line
-mode=""            # server: found, join, restore, convert or member (server-membership.sh)
-RESTART=0          # 1: k3s reads something at its start that has changed
-RENEW=0            # 1: its certificates are renewed at that restart
-outcome=""         # what the start came to: started, restarted, unchanged; in the step's last line
-start_time=0       # when the start began, in seconds since 1970
-wait_seconds=300   # how long the start may take, and so
-deadline=0         # when it has failed, in seconds since 1970
-restarts_before=0  # how often systemd had restarted k3s before
-old_pid=""         # MainPID that a restart ends
-up_since=0         # when the new one was first seen
-supervisor_ca=""   # CA of the masters for `supervisor`; empty: this server's own
+command=""        # what the step is called for: its first argument
+ca_hash=""        # of the cluster's CA, from the command line
+other_masters=""  # server: NAME@ADDRESS=DATA,… from the command line: what the others said of their etcd data
+restore=""        # server: the snapshot to found from, from the command line
+mode=""           # server: found, join, restore, convert or member (server-membership.sh)
+RESTART=0         # 1: k3s reads something at its start that has changed
+RENEW=0           # 1: its certificates are renewed at that restart
+outcome=""        # what the start came to: started, restarted, unchanged; in the step's last line
+start_time=0      # when the start began, in seconds since 1970
+wait_seconds=300  # how long the start may take, and so
+deadline=0        # when it has failed, in seconds since 1970
+restarts_before=0 # how often systemd had restarted k3s before
+old_pid=""        # MainPID that a restart ends
+up_since=0        # when the new one was first seen
+supervisor_ca=""  # CA of the masters for `supervisor`; empty: this server's own
 
 . "$KIT/k3s-files.sh"
 . "$KIT/k3s-ask.sh"

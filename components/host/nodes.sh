@@ -10,46 +10,63 @@ UNIT=k3s.service
 kube() { kubectl_admin "$@"; }
 password_secret() { kube -n kube-system get secret "$1.node-password.k3s" -o name >/dev/null; }
 no_password_secret() { ! password_secret "$1"; }
-not_a_member() { kube get --raw /db/info >"$WORK/members" && ! grep -Eq "\"name\":\"$(pattern "$1")(-[0-9a-f]+)?\"" "$WORK/members"; }
+not_a_member() {
+    kube get --raw /db/info >"$WORK/members" &&
+        ! grep -Eq "\"name\":\"$(pattern "$1")(-[0-9a-f]+)?\"" "$WORK/members"
+}
 no_node() { kube get node "$1" --ignore-not-found -o name >"$WORK/found" && [ ! -s "$WORK/found" ]; }
-remains() { fail "Node $1 $2 after $3 s" "look at it (kubectl describe node $1; k3s kubectl get --raw /db/info on a master) and run pulumi up again"; }
+remains() {
+    fail "Node $1 $2 after $3 s" \
+        "look at it (kubectl describe node $1; k3s kubectl get --raw /db/info on a master) and run pulumi up again"
+}
 
 # What k3s removes with a Node: its etcd member and its password.
 delete_node() {
     timeout 30 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" delete node "$1" --wait=false --ignore-not-found >&2 ||
         fail "Node $1 could not be deleted" "look whether the API answers on this master: k3s kubectl get nodes"
     wait_for 60 no_node "$1" || remains "$1" "is still there" 60
-    if [ "$(setting datastore etcd)" = etcd ]; then wait_for 60 not_a_member "$1" || remains "$1" "is still an etcd member" 60; fi
-    if ! wait_for 20 no_password_secret "$1"; then kube -n kube-system delete secret "$1.node-password.k3s" >&2 || true; fi
+    if [ "$(setting datastore etcd)" = etcd ]; then
+        wait_for 60 not_a_member "$1" || remains "$1" "is still an etcd member" 60
+    fi
+    if ! wait_for 20 no_password_secret "$1"; then
+        kube -n kube-system delete secret "$1.node-password.k3s" >&2 || true
+    fi
 }
 
-# --- fence ------------------------------------------------------------------------------------------------------------------
+# --- fence ------------------------------------------------------------------------------------------------------------
 
-# A password that no host has: k3s refuses a node of this name (403) until the secret goes. A lost master is kept out by its
-# own unit too, once k3s there has seen that its etcd member is gone. The finalizer is against k3s's own cleaning: it makes such
-# secrets anew at each start, and deletes those without a Node after ten minutes (k3s 1.36, pkg/nodepassword/controller.go).
+# A password that no host has: k3s refuses a node of this name (403) until the secret goes. A lost master is kept out by
+# its own unit too, once k3s there has seen that its etcd member is gone. The finalizer is against k3s's own cleaning:
+# it makes such secrets anew at each start, and deletes those without a Node after ten minutes (k3s 1.36,
+# pkg/nodepassword/controller.go).
 lock_out() {
-    if ! kube -n kube-system get secret "$1.node-password.k3s" -o 'jsonpath={.metadata.labels.k3s-ha/lost}' | grep -q true; then
+    if ! kube -n kube-system get secret "$1.node-password.k3s" -o 'jsonpath={.metadata.labels.k3s-ha/lost}' |
+        grep -q true; then
         kube -n kube-system delete secret "$1.node-password.k3s" --ignore-not-found >/dev/null || true
         cat >"$WORK/secret" <<END
 {"apiVersion": "v1", "kind": "Secret", "immutable": true, "stringData": {"hash": "\$1:lost"},
  "metadata": {"name": "$1.node-password.k3s", "namespace": "kube-system",
               "labels": {"k3s-ha/lost": "true"}, "finalizers": ["k3s-ha/lost"]}}
 END
-        kube create -f "$WORK/secret" >/dev/null || fail "the name $1 could not be locked: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
+        kube create -f "$WORK/secret" >/dev/null ||
+            fail "the name $1 could not be locked: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
     fi
 }
 
 let_in() {
     kube -n kube-system patch secret "$1" --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null || true
-    kube -n kube-system delete secret "$1" --ignore-not-found >&2 || fail "the name ${1%.node-password.k3s} could not be unlocked: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
+    kube -n kube-system delete secret "$1" --ignore-not-found >&2 ||
+        fail "the name ${1%.node-password.k3s} could not be unlocked: $(tail -n 1 "$WORK/kubectl.err")" \
+            "run pulumi up again"
 }
 
 fence() {
     wait_for 60 api_ready || fail "the API does not answer on this master" \
-        "if a majority of the masters is lost, recover etcd first (docs/runbooks/lost-majority.md); else look at k3s here: journalctl -u k3s"
+        "if a majority of the masters is lost, recover etcd first (docs/runbooks/lost-majority.md); else look at k3s" \
+        "here: journalctl -u k3s"
     setting lost | grep . >"$WORK/lost" || true
-    kube -n kube-system get secrets -l k3s-ha/lost=true -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' >"$WORK/locked" ||
+    kube -n kube-system get secrets -l k3s-ha/lost=true -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' \
+        >"$WORK/locked" ||
         fail "the Nodes' secrets could not be listed: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
     while read -r secret; do
         name=${secret%.node-password.k3s}
@@ -63,10 +80,10 @@ fence() {
     if [ -s "$WORK/members" ]; then echo "nodes: $(per_line <"$WORK/members" | grep -c '"name"') etcd members"; fi
 }
 
-# --- converge ---------------------------------------------------------------------------------------------------------------
+# --- converge ---------------------------------------------------------------------------------------------------------
 
-# A line name|member|labels|taints|role|ready|marks of every Node; member to taints are annotations that this step left, marks what is
-# there. {{- joins the lines.
+# A line name|member|labels|taints|role|ready|marks of every Node; member to taints are annotations that this step left,
+# marks what is there. {{- joins the lines.
 NODE_LINES='{{range .items}}{{.metadata.name}}|
 {{- with .metadata.annotations}}
     {{- with index . "k3s-ha/member"}}{{.}}{{end}}|
@@ -79,7 +96,8 @@ NODE_LINES='{{range .items}}{{.metadata.name}}|
 
 list_nodes() {
     kube get nodes -o "go-template=$NODE_LINES" >"$WORK/nodes" ||
-        fail "the Nodes could not be listed: $(tail -n 1 "$WORK/kubectl.err")" "look whether the API answers on this master: k3s kubectl get nodes"
+        fail "the Nodes could not be listed: $(tail -n 1 "$WORK/kubectl.err")" \
+            "look whether the API answers on this master: k3s kubectl get nodes"
 }
 
 # wanted KIND NODE: its labels or taints, sorted and joined by commas.
@@ -102,7 +120,8 @@ gone_from() {
     keys "$1" | grep . | grep -vxF -f "$WORK/keys-new" | sed 's/$/-/' || true
 }
 
-# set_marks label|taint NODE NEW OLD: of one Node; this program notes them there, so that it knows later which are its own.
+# set_marks label|taint NODE NEW OLD: of one Node; this program notes them there, so that it knows later which are its
+# own.
 set_marks() {
     # shellcheck disable=SC2046
     kube "$1" node "$2" --overwrite $(printf '%s' "$3" | tr , ' ') >"$WORK/out" 2>&1 || [ -z "$3" ] ||
@@ -124,16 +143,21 @@ mark() {
     done <"$WORK/members-wanted"
 }
 
-# Nodes that were this stack's and are no longer: pods leave first. A master leaves etcd by its own removal, which comes after this.
+# Nodes that were this stack's and are no longer: pods leave first. A master leaves etcd by its own removal, which comes
+# after this.
 leaving() {
     while IFS='|' read -r name member _ _ role ready _; do
         if [ "$member" != true ] || grep -q "^$(pattern "$name") " "$WORK/members-wanted"; then continue; fi
-        [ "$ready" = True ] || fail "Node $name is to be removed and is not Ready, so its pods cannot leave it in order" \
-            "bring the host back, or put the node back into the stack file with lost: true if it is gone for good"
+        [ "$ready" = True ] ||
+            fail "Node $name is to be removed and is not Ready, so its pods cannot leave it in order" \
+                "bring the host back, or put the node back into the stack file with lost: true if it is gone for good"
         seconds=$(setting leave-seconds 300)
-        timeout "$((seconds + 30))" "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" drain "$name" --ignore-daemonsets --delete-emptydir-data --force \
-            --timeout="${seconds}s" >"$WORK/drain" 2>&1 </dev/null || no_node "$name" || fail "the pods of $name did not leave it within $seconds s: $(tail -n 2 "$WORK/drain")" \
-            "look at their PodDisruptionBudgets (kubectl get pdb -A), or raise k3s-ha:rollout.drainTimeout; $name is still a member, and cordoned"
+        timeout "$((seconds + 30))" "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" drain "$name" --ignore-daemonsets \
+            --delete-emptydir-data --force \
+            --timeout="${seconds}s" >"$WORK/drain" 2>&1 </dev/null || no_node "$name" ||
+            fail "the pods of $name did not leave it within $seconds s: $(tail -n 2 "$WORK/drain")" \
+                "look at their PodDisruptionBudgets (kubectl get pdb -A), or raise k3s-ha:rollout.drainTimeout; $name" \
+                "is still a member, and cordoned"
         if [ "$role" != server ]; then delete_node "$name"; fi
         echo "nodes: $name drained${role:+, leaves etcd with its removal}"
     done <"$WORK/nodes"
@@ -146,7 +170,8 @@ converge() {
         NR == FNR { sub(/ .*/, ""); want[$0] = 1; next }
         ($1 in want) && $2 != "true" { print $1 }' "$WORK/members-wanted" "$WORK/nodes")
     # shellcheck disable=SC2086
-    [ -z "$unmarked" ] || kube annotate nodes $unmarked --overwrite k3s-ha/member=true >/dev/null || fail "the Nodes could not be annotated: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
+    [ -z "$unmarked" ] || kube annotate nodes $unmarked --overwrite k3s-ha/member=true >/dev/null ||
+        fail "the Nodes could not be annotated: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
     mark label 3
     mark taint 4
     leaving
@@ -160,7 +185,10 @@ main() {
     case ${1-} in
         fence) fence ;;
         converge) converge ;;
-        *) say "usage: nodes.sh fence|converge"; exit 2 ;;
+        *)
+            say "usage: nodes.sh fence|converge"
+            exit 2
+            ;;
     esac
 }
 

@@ -18,7 +18,8 @@ may_found() {
         [ "${data:-none}" != none ] || continue
         # Whose cluster that is is known, so this master can join it.
         [ -z "$ca_hash" ] || return 1
-        fail "$name holds etcd data (cluster $data), so the cluster exists; founding another one beside it would split it" \
+        holds="$name holds etcd data (cluster $data), so the cluster exists"
+        fail "$holds; founding another one beside it would split it" \
             "start k3s on $name (systemctl start k3s) and run pulumi up again"
     done <"$WORK/others"
     while read -r name address _; do
@@ -32,21 +33,27 @@ write_membership() {
     case $1 in
         found) echo '"cluster-init": true' ;;
         join) echo "\"server\": \"$(setting join-url)\"" ;;
-        sqlite) rm -f "$MEMBERSHIP"; return 0 ;;
+        sqlite)
+            rm -f "$MEMBERSHIP"
+            return 0
+            ;;
     esac >"$WORK/membership"
     put "$WORK/membership" "$MEMBERSHIP" 0644
 }
 
 decide_membership() {
     if was_removed; then
+        removed="the etcd member of this master was removed from the cluster"
         [ "$(setting rebuilt 0)" != "$(cat "$STATE/rebuilt" 2>/dev/null || echo 0)" ] ||
-            fail "the etcd member of this master was removed from the cluster, so k3s cannot start with the data that are here" \
-                "raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack file; k3s was not restarted"
+            fail "$removed, so k3s cannot start with the data that are here" \
+                "raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack" \
+                "file; k3s was not restarted"
         systemctl stop "$UNIT" 2>/dev/null || true
         clear_etcd
         rm -rf "$DATA/server/tls" "$DATA/server/cred" "$DATA/server/token" /etc/rancher/node
     fi
-    if [ -e "$STATE/founding" ] && has_etcd_data && journalctl -u "$UNIT" -n 200 --no-pager -o cat 2>/dev/null | grep -q 'no bootstrap data found in datastore'; then
+    if [ -e "$STATE/founding" ] && has_etcd_data && journalctl -u "$UNIT" -n 200 --no-pager -o cat 2>/dev/null |
+        grep -q 'no bootstrap data found in datastore'; then
         # k3s was killed between making etcd and saving what it starts from. Nobody has joined yet, so nothing is lost.
         systemctl stop "$UNIT" 2>/dev/null || true
         clear_etcd
@@ -64,10 +71,14 @@ decide_membership() {
     else
         mode='join'
         if [ -z "$ca_hash" ] && [ -s "$WORK/answering" ]; then
-            fail "$(tr '\n' ' ' <"$WORK/answering")answers on the API or etcd port, so a cluster may exist and none is founded" \
-                "if it is this stack's cluster, set k3s-ha:caHash (sed 's/^K10//; s/::.*//' /var/lib/rancher/k3s/server/token on that host) to let $NODE join it; else free the host of the other k3s"
+            answering=$(tr '\n' ' ' <"$WORK/answering")
+            fail "${answering}answers on the API or etcd port, so a cluster may exist and none is founded" \
+                "if it is this stack's cluster, set k3s-ha:caHash (sed 's/^K10//; s/::.*//'" \
+                "/var/lib/rancher/k3s/server/token on that host) to let $NODE join it; else free the host" \
+                "of the other k3s"
         fi
         [ -n "$ca_hash" ] || fail "this server has no data and would have to join without knowing the cluster's CA" \
-            "raise nodes[].rebuilt of $NODE, so that another server speaks for the cluster, or pulumi config set k3s-ha:caHash \"\$(pulumi stack output caHash)\"; then run pulumi up again"
+            "raise nodes[].rebuilt of $NODE, so that another server speaks for the cluster, or pulumi config set" \
+            "k3s-ha:caHash \"\$(pulumi stack output caHash)\"; then run pulumi up again"
     fi
 }

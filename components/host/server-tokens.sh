@@ -5,20 +5,25 @@
 # known_ca_hash: as this server's own token file has it.
 known_ca_hash() { sed -n 's/^K10\([0-9a-f]\{64\}\)::.*/\1/p' "$DATA/server/token" 2>/dev/null; }
 
-# The first server in the chain changes the cluster's token; the others start with what has been changed. The file that this
-# program wrote tells what is in use: k3s changes its own before the datastore, also when that fails (pkg/server/handlers/token.go).
+# The first server in the chain changes the cluster's token; the others start with what has been changed. The file that
+# this program wrote tells what is in use: k3s changes its own before the datastore, also when that fails
+# (pkg/server/handlers/token.go).
 rotate_token() {
     if [ ! -s "$CONF/token" ] || [ "$(password "$CONF/token")" = "$(cat "$SECRETS/server-token")" ]; then return 0; fi
     if [ "$(setting rotates)" = yes ]; then
         printf '{"newToken":"%s"}' "$(escaped <"$SECRETS/server-token")" >"$WORK/new-token"
-        code=$(supervisor server "$CONF/token" https://127.0.0.1:6443/v1-k3s/token -X PUT -H 'Content-Type: application/json' \
-            --data-binary "@$WORK/new-token" -o "$WORK/answer" -w '%{http_code}') || code="none: $(tail -n 1 "$WORK/curl.err")"
-        [ "$code" = 200 ] || fail "k3s did not take the new server token (answer $code: $(mask <"$WORK/answer" | head -c 300))" \
-            "the old token stays in use; look whether all masters are ready, and run pulumi up again"
+        code=$(supervisor server "$CONF/token" https://127.0.0.1:6443/v1-k3s/token -X PUT \
+            -H 'Content-Type: application/json' \
+            --data-binary "@$WORK/new-token" -o "$WORK/answer" -w '%{http_code}') ||
+            code="none: $(tail -n 1 "$WORK/curl.err")"
+        [ "$code" = 200 ] ||
+            fail "k3s did not take the new server token (answer $code: $(mask <"$WORK/answer" | head -c 300))" \
+                "the old token stays in use; look whether all masters are ready, and run pulumi up again"
         say "$NODE: the cluster's server token was changed"
     fi
     RESTART=1
-    # k3s reads the new one at its start, which a later part of this step may refuse: until then nothing counts as started.
+    # k3s reads the new one at its start, which a later part of this step may refuse: until then nothing counts as
+    # started.
     [ ! -s "$STARTED" ] || echo "with the former token" >"$STARTED"
 }
 
@@ -41,7 +46,8 @@ write_s3_credentials() {
         fi
         return 0
     fi
-    printf '"etcd-s3-access-key": "%s"\n"etcd-s3-secret-key": "%s"\n' "$(cat "$SECRETS/s3-access-key")" "$(cat "$SECRETS/s3-secret-key")" >"$WORK/s3"
+    printf '"etcd-s3-access-key": "%s"\n"etcd-s3-secret-key": "%s"\n' "$(cat "$SECRETS/s3-access-key")" \
+        "$(cat "$SECRETS/s3-secret-key")" >"$WORK/s3"
     before=$CHANGED
     put "$WORK/s3" "$S3_KEYS" 0600
     [ "$CHANGED" = "$before" ] || RESTART=1

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Step k3s on a server.
-# found: the first start of the first server; --others=NAME@ADDRESS=DATA,… is what the other masters said of their etcd data
-#   (none, or a cluster's id), --restore=SNAPSHOT what to found from. Founds a cluster only when nobody else can be one; else joins
-#   as apply does.
+# found: the first start of the first server; --others=NAME@ADDRESS=DATA,… is what the other masters said of their etcd
+# data
+#   (none, or a cluster's id), --restore=SNAPSHOT what to found from. Founds a cluster only when nobody else can be one;
+#   else joins as apply does.
 # apply: joins through the local proxy, or brings a member to the configured state. Never founds.
 # remove: leaves the cluster where it still stands, then uninstalls.
 # --ca-hash=HEX in any place pins the cluster's CA.
@@ -73,7 +74,10 @@ run() {
         member)
             if [ ! -f "$MEMBERSHIP" ] && on_etcd; then write_membership join; fi
             ;;
-        convert) write_membership found; RESTART=1 ;;
+        convert)
+            write_membership found
+            RESTART=1
+            ;;
         *) bring_data ;;
     esac
     wait_for_the_others
@@ -97,7 +101,11 @@ run() {
     trust_ca "$CA"
     remember_k3s
     check_bucket
-    case $mode in found) outcome=founded ;; join) outcome=joined ;; restore) outcome=restored ;; convert) outcome="moved from SQLite to etcd" ;; esac
+    case $mode in found) outcome=founded ;;
+    join) outcome=joined ;;
+    restore) outcome=restored ;;
+    convert) outcome="moved from SQLite to etcd" ;;
+    esac
     if on_etcd; then store="$(grep -c '"name"' "$WORK/members") etcd members"; else store=SQLite; fi
     echo "server: $outcome, $(setting version), $store"
 }
@@ -125,7 +133,11 @@ main() {
     case $command in
         found | apply) run ;;
         remove) remove ;;
-        *) say "usage: server.sh found|apply|remove [--others=NAME@ADDRESS=DATA,…] [--restore=SNAPSHOT] [--ca-hash=HEX]"; exit 2 ;;
+        *)
+            say "usage: server.sh found|apply|remove [--others=NAME@ADDRESS=DATA,…] [--restore=SNAPSHOT]" \
+                "[--ca-hash=HEX]"
+            exit 2
+            ;;
     esac
 }
 

@@ -1,9 +1,9 @@
 # shellcheck shell=sh
-# The one reader of haproxy's `show stat`. It finds columns by the names in the first line: haproxy adds some with each version.
-# It needs nothing of lib.sh: drain.sh, which k3s.service runs, and `npm run drill` use it too.
+# The one reader of haproxy's `show stat`. It finds columns by the names in the first line: haproxy adds some with each
+# version. It needs nothing of lib.sh: drain.sh, which k3s.service runs, and `npm run drill` use it too.
 
-# servers_of BACKEND: of a `show stat` on stdin, a line `NAME,STATUS,CHECK` for each server of the backend. STATUS is as haproxy
-# has it (UP, "DOWN 1/2", "no check"), CHECK what the last check gave (L7OK; INI before the first one).
+# servers_of BACKEND: of a `show stat` on stdin, a line `NAME,STATUS,CHECK` for each server of the backend. STATUS is as
+# haproxy has it (UP, "DOWN 1/2", "no check"), CHECK what the last check gave (L7OK; INI before the first one).
 servers_of() {
     awk -F, -v backend="$1" '
         NR == 1 { sub(/^# /, ""); for (i = 1; i <= NF; i++) column[$i] = i; next }

@@ -3,7 +3,10 @@
 # Each line `expect: PATH CODE` of the data is tried against each `master: NAME ADDRESS`.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 CA=/var/lib/rancher/k3s/server/tls/server-ca.crt
-ask() { curl -s -o "$WORK/answer" -w '%{http_code}' --max-time 10 --cacert "$CA" "https://$2:6443$1" 2>"$WORK/curl.err" || true; }
+ask() {
+    curl -s -o "$WORK/answer" -w '%{http_code}' --max-time 10 --cacert "$CA" "https://$2:6443$1" \
+        2>"$WORK/curl.err" || true
+}
 as_expected() { [ "$(ask "$1" "$3")" = "$2" ]; }
 
 main() {
@@ -24,8 +27,11 @@ main() {
             fi
         done <"$WORK/expect"
     done <"$WORK/masters"
-    [ ! -s "$WORK/wrong" ] || fail "anonymous clients get something else than readiness $(setting readiness) allows: $(tr '\n' ';' <"$WORK/wrong")" \
-        "look at the kube-apiserver flags on that master and at: k3s kubectl get clusterrole system:public-info-viewer -o yaml"
+    wrong=$(tr '\n' ';' <"$WORK/wrong")
+    [ -z "$wrong" ] ||
+        fail "anonymous clients get something else than readiness $(setting readiness) allows: $wrong" \
+            "look at the kube-apiserver flags on that master and at: k3s kubectl get clusterrole" \
+            "system:public-info-viewer -o yaml"
 }
 
 # Tests source this file.

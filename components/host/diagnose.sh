@@ -42,12 +42,11 @@ blame() {
     remedy=$*
 }
 
-# told_by TEXT [ended]: sets layer and remedy by the words of what ended k3s, or of its log; false when they tell
-# nothing. A setting or a file that is not accepted ends k3s: where it has not ended, such words are noise.
-told_by() {
-    text=$1 has_ended=${2-}
-    says() { printf '%s\n' "$text" | grep -Eqi "$(IFS='|' && printf '%s' "$*")"; }
-    part=$(component "$text")
+# says REGEXP…: one of them matches the text that told_by looks at.
+says() { printf '%s\n' "$text" | grep -Eqi "$(IFS='|' && printf '%s' "$*")"; }
+
+# told_of_host: cgroups, limits, full disks, ports.
+told_of_host() {
     if says 'to not run on a host using cgroup v1|cgroup v1 support is unsupported'; then
         blame "host (cgroup v1)" \
             "boot it with cgroup v2 (systemd.unified_cgroup_hierarchy=1 on the kernel's command line), or set" \
@@ -73,7 +72,14 @@ told_by() {
         blame "port${port:+ $port} (already in use on this host)" \
             "find what listens (ss -lntup${port:+ sport = :$port}) and stop it; a kubelet or k3s of something else" \
             "uses k3s's ports, and a VPN's WireGuard (wg show) that of flannel's wireguard-native"
-    elif says 'current time [^ ]+ is before'; then
+    else
+        return 1
+    fi
+}
+
+# told_of_trust: clocks, certificates, tokens, names and membership.
+told_of_trust() {
+    if says 'current time [^ ]+ is before'; then
         blame "clock (of this host is behind: a certificate is not valid yet)" \
             "set it (date -u on all nodes; timedatectl: is time synchronisation running?) and run pulumi up again"
     elif says 'current time [^ ]+ is after'; then
@@ -109,7 +115,14 @@ told_by() {
     elif says 'critical configuration value mismatch'; then
         blame "configuration (differs from the other servers')" \
             "the settings named in the log must be equal on all servers"
-    elif says 'Failed at step EXEC|fork/exec .*permission denied|exec format error'; then
+    else
+        return 1
+    fi
+}
+
+# told_of_data: what cannot be executed or read, and memory.
+told_of_data() {
+    if says 'Failed at step EXEC|fork/exec .*permission denied|exec format error'; then
         blame "host (a binary of k3s may not be executed)" \
             "look at SELinux (ls -Z $BIN; restorecon -v $BIN; ausearch -m avc -ts recent), at noexec (findmnt -T" \
             "$DATA; findmnt -T $BIN), and at the architecture"
@@ -122,47 +135,58 @@ told_by() {
         blame "etcd (the data of this master are damaged)" \
             "take $NODE's data from the others: raise nodes[].rebuilt of $NODE and run pulumi up again; where it is" \
             "the only server, restore a snapshot (docs/runbooks/restore-snapshot.md)"
-    elif [ -n "$has_ended" ] &&
-        says \
-            '(flannel|wireguard|vxlan|networking).*(operation not supported|protocol not supported)' \
-            '(flannel|wireguard|vxlan|networking).*(module.* not found|unknown device type)'; then
+    else
+        return 1
+    fi
+}
+
+# told_of_setting: a setting or a file that is not accepted. That ends k3s: where it has not ended, such words are
+# noise.
+told_of_setting() {
+    if says \
+        '(flannel|wireguard|vxlan|networking).*(operation not supported|protocol not supported)' \
+        '(flannel|wireguard|vxlan|networking).*(module.* not found|unknown device type)'; then
         blame "host (its kernel lacks what flannel's backend needs)" \
             "load the module (modprobe vxlan; modprobe wireguard for wireguard-native), which a container or a small" \
             "kernel may not have; or take another server.config flannel-backend before the cluster is founded"
-    elif [ -n "$has_ended" ] && says 'pod ?cidr (is )?not (assigned|available)'; then
+    elif says 'pod ?cidr (is )?not (assigned|available)'; then
         blame "pods' network (the Node was given no part of it)" \
             "look for room (k3s kubectl get nodes -o custom-columns=N:.metadata.name,C:.spec.podCIDR; server.config" \
             "cluster-cidr), and at a controller manager that runs (server.config disable-controller-manager)"
-    elif [ -n "$has_ended" ] && says 'overlayfs? snapshotter cannot be enabled|failed to mount overlay'; then
+    elif says 'overlayfs? snapshotter cannot be enabled|failed to mount overlay'; then
         blame "disk (its file system takes no overlay)" \
             "set k3s-ha:$ROLE.config snapshotter: native (or fuse-overlayfs), or put $DATA on ext4 or xfs"
-    elif [ -n "$has_ended" ] && says 'swap on is not supported'; then
+    elif says 'swap on is not supported'; then
         blame "host (swap is on, and the kubelet is told to refuse it)" \
             "switch it off (swapoff -a, and /etc/fstab), or take failSwapOn out of k3s-ha:kubelet"
-    elif [ -n "$has_ended" ] && [ "$part" = containerd ]; then
+    elif [ "$part" = containerd ]; then
         blame "k3s itself (containerd ended)" \
             "its reason is in its own log: $DATA/agent/containerd/containerd.log; a template of yours" \
             "(config-v3.toml.tmpl in k3s-ha:host.files) is the first thing to look at"
-    elif [ -n "$has_ended" ] &&
-        says 'flannel.*interface|(find|get|lookup|look up).*(interface|flannel)|no such network interface'; then
+    elif says 'flannel.*interface|(find|get|lookup|look up).*(interface|flannel)|no such network interface'; then
         blame "network (flannel finds no interface)" \
             "look whether the VPN is up (ip address; k3s-ha:vpn.interface, server.config flannel-iface) and run" \
             "pulumi up again"
-    elif [ -n "$has_ended" ] &&
-        says \
-            '(audit policy|config(uration)?|file|open|stat) .*(no such file or directory|permission denied)' \
-            '(audit policy|config(uration)?|file|open|stat) .*is a directory'; then
+    elif says \
+        '(audit policy|config(uration)?|file|open|stat) .*(no such file or directory|permission denied)' \
+        '(audit policy|config(uration)?|file|open|stat) .*is a directory'; then
         blame "configuration (${part:-k3s} cannot read a file that it is told to)" \
             "put the file on the host (k3s-ha:host.files; readable by root) or correct k3s-ha:$(setting_of "$part")"
-    elif [ -n "$has_ended" ] &&
-        says \
-            'unknown (shorthand )?flag|flag provided but not defined|invalid argument .* for |failed to parse' \
-            'unrecognized feature gate|unknown (feature|admission)' \
-            'invalid (configuration|flag|.*cidr|port range|tls-)' \
-            'strict decoding error|failed to (load|validate) .*config|unable to load .*config|yaml: |json: '; then
+    elif says \
+        'unknown (shorthand )?flag|flag provided but not defined|invalid argument .* for |failed to parse' \
+        'unrecognized feature gate|unknown (feature|admission)' \
+        'invalid (configuration|flag|.*cidr|port range|tls-)' \
+        'strict decoding error|failed to (load|validate) .*config|unable to load .*config|yaml: |json: '; then
         blame "configuration (${part:-k3s} does not accept a setting)" \
             "correct what is named: k3s-ha:$(setting_of "$part")"
-    elif says \
+    else
+        return 1
+    fi
+}
+
+# told_of_etcd: members that do not answer.
+told_of_etcd() {
+    if says \
         'learner|unhealthy cluster|etcd cluster join failed|no leader|context deadline exceeded.*etcd' \
         'waiting for etcd|etcd exited'; then
         blame etcd \
@@ -171,6 +195,14 @@ told_by() {
     else
         return 1
     fi
+}
+
+# told_by TEXT [ended]: sets layer and remedy by the words of what ended k3s, or of its log; false when they tell
+# nothing.
+told_by() {
+    text=$1 has_ended=${2-}
+    part=$(component "$text")
+    told_of_host || told_of_trust || told_of_data || { [ -n "$has_ended" ] && told_of_setting; } || told_of_etcd
 }
 
 # complaints: of a log, what is more than information: that is no reason of anything.

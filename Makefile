@@ -2,6 +2,9 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 export OFFICIAL
+# What runs on hosts, and its formatter; `make shfmt` rewrites.
+HOST_SCRIPTS = $$(git ls-files -co --exclude-standard 'components/*.sh' 'commands/*.sh')
+SHFMT = go run mvdan.cc/sh/v3/cmd/shfmt@v3.14.1 -i 4 -ci
 
 .PHONY: help
 help: ## this list
@@ -33,7 +36,13 @@ check: deps ## lint, format, types, generated files, prose, shellcheck: fast
 	npm run --silent settings -- --check
 	npm run --silent prose
 	shellcheck $$(git ls-files -co --exclude-standard '*.sh' lab/lab .ci/run)
+	$(SHFMT) -d $(HOST_SCRIPTS)
+	! LC_ALL=C.UTF-8 grep -nE '^.{121}' $(HOST_SCRIPTS)
 	test -z "$$(gofmt -l lab)"
+
+.PHONY: shfmt
+shfmt: ## formats the scripts that run on hosts
+	$(SHFMT) -w $(HOST_SCRIPTS)
 
 .PHONY: test
 test: deps ## everything: check, unit, integration, the lab's own tests, cluster (sets up a lab of its own and removes it)

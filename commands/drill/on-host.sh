@@ -1,7 +1,9 @@
 # shellcheck shell=sh
-# What `npm run drill` asks of a host; read by sh from stdin, so that nothing is written there.
-# look BACKEND: read-only: lines `up NAME` (masters that its proxy sees up), on a master `unit STATE`, `voter NAME`, `ready NODE`.
-# ask SECONDS PORT: opens a new connection to the API through the local proxy ten times a second; a line `BEGIN END CODE` each, in
+# What `npm run drill` asks of a host; read by sh from stdin after show-stat.sh, so that nothing is written there.
+# look BACKEND: read-only: lines `up NAME` (masters that its proxy sees up), on a master `unit STATE`, `voter NAME`,
+# `ready NODE`.
+# ask SECONDS PORT: opens a new connection to the API through the local proxy ten times a second; a line `BEGIN END
+# CODE` each, in
 #   ms since the epoch, code 000 when there was no answer within 15 s.
 # stop SECONDS: stops k3s on this master as planned and starts it again, by a unit of its own that needs no session.
 set -eu
@@ -10,16 +12,21 @@ LC_ALL=C
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL PATH
 
-kubectl_admin() { HOME=/nonexistent timeout 20 k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --cache-dir=/dev/null --request-timeout=10s "$@"; }
+kubectl_admin() {
+    HOME=/nonexistent timeout 20 k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml \
+        --cache-dir=/dev/null --request-timeout=10s "$@"
+}
 
 look() {
-    echo "show stat" | socat -t 3 - /run/haproxy/admin.sock |
-        awk -F, -v be="$1" '$1 == be && $2 != "BACKEND" && $18 ~ /^UP/ { print "up", $2 }'
+    local_servers_up "$1" | sed 's/^/up /'
     [ -s /etc/rancher/k3s/k3s.yaml ] || return 0
     echo "unit $(systemctl show -p ActiveState --value k3s)"
     # shellcheck disable=SC2016
-    kubectl_admin get nodes -o 'go-template={{range .items}}{{$name := .metadata.name}}{{range .status.conditions}}{{if and (eq .type "Ready") (eq .status "True")}}ready {{$name}}{{"\n"}}{{end}}{{end}}{{end}}'
-    kubectl_admin get --raw /db/info | sed 's/},{/}\n{/g' | grep -v '"isLearner":true' | sed -n 's/.*"name":"\([^"]*\)-[0-9a-f]*".*/voter \1/p'
+    kubectl_admin get nodes -o \
+        'go-template={{range .items}}{{$name := .metadata.name}}{{range .status.conditions}}
+            {{- if and (eq .type "Ready") (eq .status "True")}}ready {{$name}}{{"\n"}}{{end}}{{end}}{{end}}'
+    kubectl_admin get --raw /db/info | sed 's/},{/}\n{/g' | grep -v '"isLearner":true' |
+        sed -n 's/.*"name":"\([^"]*\)-[0-9a-f]*".*/voter \1/p'
 }
 
 milliseconds() { date +%s%3N; }
@@ -42,6 +49,7 @@ ask() {
 case $1 in
     look) look "$2" ;;
     ask) ask "$2" "$3" ;;
-    stop) systemd-run -q --unit=k3s-ha-drill --collect sh -c "systemctl stop k3s; sleep $2; systemctl start --no-block k3s" ;;
+    stop) systemd-run -q --unit=k3s-ha-drill --collect sh -c \
+        "systemctl stop k3s; sleep $2; systemctl start --no-block k3s" ;;
 esac
 exit

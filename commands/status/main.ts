@@ -1,7 +1,8 @@
 /**
- * npm run status -- --stack NAME [--json] [--watch [--every SECONDS]]: how the cluster is, asked of every host in one SSH session, ten at a
+ * npm run status -- --stack NAME [--json] [--html FILE] [--watch [--every SECONDS]]: how the cluster is, asked of every host in one SSH session, ten at a
  * time. Changes nothing. Exit code 0: well. 2: something needs care. 1: nobody could be asked, or the settings are wrong.
  */
+import { renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs, styleText } from "node:util";
 import { liveNodes, type ClusterSpec, type NodeSpec } from "../../components/model/cluster";
@@ -13,6 +14,7 @@ import { readOutside } from "../outside";
 import { sideBySide, withSessions, type Session } from "../ssh-sessions";
 import { parseFacts } from "./facts";
 import { findings, type Answer, type Answers, type Finding } from "./findings";
+import { page } from "./html";
 import { table, type Paint } from "./table";
 
 const FOLDER = join(__dirname, "../..");
@@ -65,6 +67,12 @@ export function asJson(
     };
 }
 
+/** As a whole: a browser that reloads it never reads half of it. */
+function writePage(file: string, html: string): void {
+    writeFileSync(`${file}.new`, html);
+    renameSync(`${file}.new`, file);
+}
+
 const exitCode = (answers: Answers, found: readonly Finding[]): number =>
     [...answers.values()].every((answer) => "error" in answer) ? 1 : found.length > 0 ? 2 : 0;
 
@@ -73,12 +81,16 @@ async function main(): Promise<number> {
         options: {
             stack: { type: "string" },
             json: { type: "boolean" },
+            html: { type: "string" },
             watch: { type: "boolean" },
             every: { type: "string", default: "10" },
         },
     });
     const name = values.stack;
-    if (!name) throw new Error("which stack? npm run status -- --stack NAME [--json] [--watch [--every SECONDS]]");
+    if (!name)
+        throw new Error(
+            "which stack? npm run status -- --stack NAME [--json] [--html FILE] [--watch [--every SECONDS]]",
+        );
     const every = Number(values.every);
     if (!(every >= 1)) throw new Error(`--every: ${values.every} must be a number of seconds, 1 or more`);
     const stack = readOutside(FOLDER, name);
@@ -92,6 +104,7 @@ async function main(): Promise<number> {
                 values.json === true
                     ? JSON.stringify(asJson(name, spec, answers, found, now))
                     : table(spec, answers, found, now, paint).join("\n");
+            if (values.html !== undefined) writePage(values.html, page(spec, answers, found, now));
             if (values.watch !== true) {
                 console.log(text);
                 return exitCode(answers, found);

@@ -13,6 +13,7 @@ BACKEND=$2
 FIRST=$3
 shift 3
 DATA=/var/lib/rancher/k3s
+TLS=$DATA/server/tls/etcd
 KIT=/usr/local/lib/k3s-ha
 
 unknown() { printf 'unknown %s %s\n' "$1" "$(tail -n 1 | cut -c 1-200)"; }
@@ -33,18 +34,20 @@ sees() {
         $1 == backend && $2 != "BACKEND" {
             status = value("status")
             gsub(/ /, "_", status)
-            print "sees", $2, status, value("check_status"), value("check_code"), value("check_duration"), value("lastchg")
+            print "sees", $2, status, value("check_status"), value("check_code"), value("check_duration"), \
+                value("lastchg")
         }'
 }
 
 kubectl_admin() {
-    HOME=/nonexistent timeout 20 k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --cache-dir=/dev/null --request-timeout=10s "$@"
+    HOME=/nonexistent timeout 20 k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --cache-dir=/dev/null \
+        --request-timeout=10s "$@"
 }
 
 # etcd KIND PATH: the answer of etcd's JSON gateway on this host, on one line.
 etcd() {
-    answer=$(curl -gs --connect-timeout 2 --max-time 5 --cacert $DATA/server/tls/etcd/server-ca.crt --cert $DATA/server/tls/etcd/client.crt \
-        --key $DATA/server/tls/etcd/client.key -d '{}' "https://127.0.0.1:2382/v3/$2" 2>/dev/null) || answer=""
+    answer=$(curl -gs --connect-timeout 2 --max-time 5 --cacert $TLS/server-ca.crt --cert $TLS/client.crt \
+        --key $TLS/client.key -d '{}' "https://127.0.0.1:2382/v3/$2" 2>/dev/null) || answer=""
     case $answer in
         "{"*) printf '%s %s\n' "$1" "$(printf '%s' "$answer" | tr -d '\n')" ;;
         *) echo "no answer on 127.0.0.1:2382" | unknown "$1" ;;
@@ -60,14 +63,18 @@ certificate() {
     done | sort -n -k 2 | head -n 1
 }
 
-# The newest snapshot on this host: `snapshot EPOCH PATH`; `bucket` when the first server stores them in one, with the newest there.
+# The newest snapshot on this host: `snapshot EPOCH PATH`; on the first server also the newest in the bucket, where one
+# is configured: `bucket TIME OBJECT`.
 snapshots() {
     folder=$(sed -n 's/^etcd-snapshot-dir: "\(.*\)"$/\1/p' /etc/rancher/k3s/config.yaml 2>/dev/null)
     for file in "${folder:-$DATA/server/db/snapshots}"/*; do
         [ ! -f "$file" ] || echo "snapshot $(stat -c %Y "$file") $file"
     done | sort -n -k 2 | tail -n 1
     if [ "$FIRST" = yes ] && grep -qsx 'etcd-s3: true' /etc/rancher/k3s/config.yaml; then
-        listed=$(timeout 30 k3s etcd-snapshot ls 2>&1) || { printf '%s\n' "$listed" | unknown bucket; return; }
+        listed=$(timeout 30 k3s etcd-snapshot ls 2>&1) || {
+            printf '%s\n' "$listed" | unknown bucket
+            return
+        }
         printf '%s\n' "$listed" | awk '$2 ~ /^s3:/ { print $NF, $2 }' | sort | tail -n 1 | sed 's/^/bucket /'
     fi
 }
@@ -75,7 +82,10 @@ snapshots() {
 # Every Node: `node NAME READY VERSION CORDONED`.
 nodes() {
     # shellcheck disable=SC2016
-    found=$(kubectl_admin get nodes -o 'go-template={{range .items}}node {{.metadata.name}} {{range .status.conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}} {{.status.nodeInfo.kubeletVersion}} {{if .spec.unschedulable}}yes{{else}}no{{end}}{{"\n"}}{{end}}' 2>&1) || {
+    found=$(kubectl_admin get nodes -o 'go-template={{range .items}}node {{.metadata.name}} {{""}}
+        {{- range .status.conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}} {{""}}
+        {{- .status.nodeInfo.kubeletVersion}}
+        {{- if .spec.unschedulable}} yes{{else}} no{{end}}{{"\n"}}{{end}}' 2>&1) || {
         printf '%s\n' "$found" | unknown nodes
         return
     }
@@ -89,7 +99,11 @@ service k3s "$unit"
 k3s --version 2>/dev/null | sed -n '1s/^k3s version \([^ ]*\).*/version \1/p'
 certificate
 if [ "$ROLE" = server ]; then
-    if ready=$(kubectl_admin get --raw /readyz 2>&1); then echo "ready yes"; else printf '%s\n' "$ready" | unknown ready; fi
+    if ready=$(kubectl_admin get --raw /readyz 2>&1); then
+        echo "ready yes"
+    else
+        printf '%s\n' "$ready" | unknown ready
+    fi
     if [ -d $DATA/server/db/etcd ]; then
         etcd etcd maintenance/status
         if [ "$FIRST" = yes ]; then etcd members cluster/member/list; fi

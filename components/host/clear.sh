@@ -1,15 +1,19 @@
 # shellcheck shell=sh
-# Emptying folders of k3s's where a host has them as links to another disk or as mount points, and where others have mounted below them:
-# a volume that a dead pod left mounted is somebody's data.
+# Emptying folders of k3s's where a host has them as links to another disk or as mount points, and where others have
+# mounted below them: a volume that a dead pod left mounted is somebody's data.
 MOUNTS=${MOUNTS:-/proc/self/mounts}
+# What k3s has outside of its data and its settings.
+OTHER_FOLDERS="/var/lib/kubelet /etc/rancher/node /run/k3s /run/flannel"
 
 # mounts_below FOLDER: what is mounted below it, one path a line; FOLDER is a real path.
 mounts_below() {
-    awk -v top="$1/" '{ path = $2; gsub(/\\040/, " ", path); gsub(/\\134/, "\\", path); if (index(path, top) == 1) print path }' "$MOUNTS"
+    awk -v top="$1/" \
+        '{ path = $2; gsub(/\\040/, " ", path); gsub(/\\134/, "\\", path); if (index(path, top) == 1) print path }' \
+        "$MOUNTS"
 }
 
-# clear_folder FOLDER: deletes what is in the folder and, if it is a link, in the one that it names. What is mounted below it stays,
-# also where it is of the same file system (a bind mount).
+# clear_folder FOLDER: deletes what is in the folder and, if it is a link, in the one that it names. What is mounted
+# below it stays, also where it is of the same file system (a bind mount).
 clear_folder() {
     : >"$WORK/mounts"
     clear_real=$(readlink -f "$1" 2>/dev/null) && [ -d "$clear_real" ] && [ "$clear_real" != / ] || return 0
@@ -40,10 +44,14 @@ clear_server() {
 # clear_k3s: all of k3s's data; says which file systems keep theirs (storage of local volumes, say).
 clear_k3s() {
     clear_server
-    for clear_dir in "$DATA/agent/containerd" "$DATA/agent" "$DATA" /var/lib/kubelet "$CONF" /etc/rancher/node /run/k3s /run/flannel; do
+    for clear_dir in "$DATA/agent/containerd" "$DATA/agent" "$DATA" "$CONF" $OTHER_FOLDERS; do
         clear_folder "$clear_dir"
         while read -r clear_mount; do
-            if [ -n "$(find "$clear_mount" -mindepth 1 -maxdepth 1 2>/dev/null | head -n 1)" ]; then echo "$clear_mount"; fi
+            if [ -n "$(find "$clear_mount" -mindepth 1 -maxdepth 1 2>/dev/null | head -n 1)" ]; then
+                echo "$clear_mount"
+            fi
         done <"$WORK/mounts"
-    done | sort -u | while read -r clear_mount; do say "$NODE: $clear_mount is mounted there and keeps what is in it"; done
+    done | sort -u | while read -r clear_mount; do
+        say "$NODE: $clear_mount is mounted there and keeps what is in it"
+    done
 }

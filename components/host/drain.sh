@@ -1,10 +1,10 @@
 #!/bin/sh
-# Called by k3s.service when it stops and when it is ready. k3s closes 6443 at once, requests under way included, and opens it
-# seconds before it is ready. So the proxies look for a file that k3s serves to anybody (/static/): without it they send nothing
-# new to this master and leave alone what is open, and k3s is told to end when all have seen it gone.
+# Called by k3s.service when it stops and when it is ready. k3s closes 6443 at once, requests under way included, and
+# opens it seconds before it is ready. So the proxies look for a file that k3s serves to anybody (/static/): without it
+# they send nothing new to this master and leave alone what is open, and k3s is told to end when all have seen it gone.
 # begin NODE ADDRESS BACKEND: before a stop. end ADDRESS: ready. absent: not ready yet.
-# A proxy that does not look for the file (proxy.preset ansible-role) is made to see a closed port by an iptables rule instead, which
-# refuses new connections only. Never in the way of a stop: without iptables or a proxy it does nothing.
+# A proxy that does not look for the file (proxy.preset ansible-role) is made to see a closed port by an iptables rule
+# instead, which refuses new connections only. Never in the way of a stop: without iptables or a proxy it does nothing.
 set -u
 LC_ALL=C
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/var/lib/rancher/k3s/data/current/bin/aux
@@ -19,13 +19,14 @@ rule() {
 
 # seen STATUS: the proxy of this host, which sees what all others see, has this master in that status.
 seen() {
-    echo "show stat" | timeout 2 socat -t 2 - /run/haproxy/admin.sock 2>/dev/null |
-        awk -F, -v be="$backend" -v me="$node" -v want="$1" '$1 == be && $2 == me && $18 ~ "^" want { ok = 1 } END { exit !ok }'
+    local_servers "$backend" |
+        awk -F, -v me="$node" -v want="$1" '$1 == me && $2 ~ "^" want { ok = 1 } END { exit !ok }'
 }
 
 pause() { sleep 0.25 2>/dev/null || sleep 1; }
 
-# Seconds within which every proxy has seen what its check finds: the interval, which is the same on all hosts, and one more.
+# Seconds within which every proxy has seen what its check finds: the interval, which is the same on all hosts, and one
+# more.
 check_seconds() {
     awk -v backend="$backend" '
         /^[a-z]/ { mine = ($1 == "backend" && $2 == backend) }
@@ -40,6 +41,7 @@ check_seconds() {
 
 begin() {
     node=$1 address=$2 backend=$3
+    . "${KIT:-/usr/local/lib/k3s-ha}/show-stat.sh"
     # systemd calls this also when k3s has ended by itself.
     { [ -n "${MAINPID-}" ] && kill -0 "$MAINPID" 2>/dev/null; } || exit 0
     rm -f "$SERVING"
@@ -51,7 +53,10 @@ begin() {
         pause
     done
     [ "$drained" = no ] || return 0
-    rule -I "$address" || { echo "drain: no iptables, requests under way are cut"; return 0; }
+    rule -I "$address" || {
+        echo "drain: no iptables, requests under way are cut"
+        return 0
+    }
     tries=0
     while seen UP && [ "$tries" -lt 20 ]; do
         tries=$((tries + 1))
@@ -59,14 +64,24 @@ begin() {
     done
 }
 
-case ${1-} in
-    begin) begin "$2" "$3" "$4" ;;
-    end)
-        mkdir -p "${SERVING%/*}" && echo serving >"$SERVING"
-        tries=0
-        while [ "$tries" -lt 5 ] && rule -D "$2"; do tries=$((tries + 1)); done
-        ;;
-    absent) rm -f "$SERVING" ;;
-    *) echo "usage: drain.sh begin NODE ADDRESS BACKEND | drain.sh end ADDRESS | drain.sh absent" >&2; exit 2 ;;
-esac
-exit 0
+main() {
+    case ${1-} in
+        begin) begin "$2" "$3" "$4" ;;
+        end)
+            mkdir -p "${SERVING%/*}" && echo serving >"$SERVING"
+            tries=0
+            while [ "$tries" -lt 5 ] && rule -D "$2"; do tries=$((tries + 1)); done
+            ;;
+        absent) rm -f "$SERVING" ;;
+        *)
+            echo "usage: drain.sh begin NODE ADDRESS BACKEND | drain.sh end ADDRESS | drain.sh absent" >&2
+            exit 2
+            ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = drain.sh ]; then
+    main "$@"
+    exit 0
+fi

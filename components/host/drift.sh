@@ -1,7 +1,8 @@
 #!/bin/sh
-# What differs on this host from what the steps left: one line `STEP: WHAT` per difference, nothing when all is as it was. Changes
-# nothing and restarts nothing. Called by the command `npm run drift`, by no step.
-# On a master also: --nodes: labels and taints of the Nodes; --public=PATH,…: ClusterRole system:public-info-viewer, which leaves these paths.
+# What differs on this host from what the steps left: one line `STEP: WHAT` per difference, nothing when all is as it
+# was. Changes nothing and restarts nothing. Called by the command `npm run drift`, by no step.
+# On a master also: --nodes: labels and taints of the Nodes; --public=PATH,…: ClusterRole system:public-info-viewer,
+# which leaves these paths.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"
 . "$KIT/flannel.sh"
@@ -68,42 +69,61 @@ differences() {
 ask_api() {
     asked=$1
     shift
-    timeout 20 /usr/local/bin/k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --request-timeout=10s "$@" 2>"$WORK/err" || {
+    timeout 20 /usr/local/bin/k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml --request-timeout=10s "$@" \
+        2>"$WORK/err" || {
         say "k3s-ha: $NODE: $asked could not be read: $(tail -n 1 "$WORK/err")"
         return 1
     }
 }
 
+# As jsonpath has it: a dot in a key is escaped.
+AUTOUPDATE='rbac\.authorization\.kubernetes\.io/autoupdate'
+
 # Kubernetes adds the default rules again when the annotation is gone.
 public_role() {
     found=$(ask_api "ClusterRole system:public-info-viewer" get clusterrole system:public-info-viewer \
-        -o 'jsonpath={.rules[*].nonResourceURLs}|{.rules[*].verbs}|{.metadata.annotations.rbac\.authorization\.kubernetes\.io/autoupdate}') || return 1
+        -o \
+        "jsonpath={.rules[*].nonResourceURLs}|{.rules[*].verbs}|{.metadata.annotations.$AUTOUPDATE}") ||
+        return 1
     wanted="[\"$(printf '%s' "$1" | sed 's/,/","/g')\"]|[\"get\"]|false"
-    [ "$found" = "$wanted" ] || echo "public-info-viewer: ClusterRole system:public-info-viewer is $found and not $wanted"
+    [ "$found" = "$wanted" ] ||
+        echo "public-info-viewer: ClusterRole system:public-info-viewer is $found and not $wanted"
 }
 
 # Of Nodes that are there: one that was deleted is made again by its own k3s.
 node_marks() {
-    [ -f "$APPLIED/members" ] || { echo "members: nothing is known of what this step left"; return 0; }
-    ask_api "the Nodes" get nodes -o 'go-template={{range .items}}{{.metadata.name}} ,'"$MARKS"'{{"\n"}}{{end}}' >"$WORK/nodes" || return 1
+    [ -f "$APPLIED/members" ] || {
+        echo "members: nothing is known of what this step left"
+        return 0
+    }
+    ask_api "the Nodes" get nodes -o 'go-template={{range .items}}{{.metadata.name}} ,'"$MARKS"'{{"\n"}}{{end}}' \
+        >"$WORK/nodes" || return 1
     while read -r kind name mark; do
         marks=$(awk -v n="$name" '$1 == n { print $2 }' "$WORK/nodes")
         case $marks in "" | *",$mark,"*) ;; *) echo "members: Node $name has no $kind $mark" ;; esac
     done <"$APPLIED/members"
 }
 
-if [ ! -d "$STATE" ]; then
-    echo "prepare: $STATE is missing"
-    exit 0
-fi
-begin
-k3s_step=server
-[ ! -f "$APPLIED/agent" ] || k3s_step=agent
-for step in prepare haproxy stage "$k3s_step"; do differences "$step"; done
-for also in "$@"; do
-    case $also in
-        --nodes) node_marks ;;
-        --public=*) public_role "${also#--public=}" ;;
-        *) say "usage: drift.sh [--nodes] [--public=PATH,…]"; exit 2 ;;
-    esac
-done
+main() {
+    if [ ! -d "$STATE" ]; then
+        echo "prepare: $STATE is missing"
+        exit 0
+    fi
+    begin
+    k3s_step=server
+    [ ! -f "$APPLIED/agent" ] || k3s_step=agent
+    for step in prepare haproxy stage "$k3s_step"; do differences "$step"; done
+    for also in "$@"; do
+        case $also in
+            --nodes) node_marks ;;
+            --public=*) public_role "${also#--public=}" ;;
+            *)
+                say "usage: drift.sh [--nodes] [--public=PATH,…]"
+                exit 2
+                ;;
+        esac
+    done
+}
+
+# Tests source this file.
+if [ "${0##*/}" = drift.sh ]; then main "$@"; fi

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Step haproxy: the distribution's package, the node's haproxy.cfg, a service that runs it.
-# apply: stdin is a bundle. render: the kept configuration once more, after the CA became known. remove: as it was before
-# (called by prepare.sh).
-# settle: the end of a changed readiness mode. The resource of this step is replaced then, and Pulumi deletes the old one after all
-# masters have changed: that deletion runs this, on all hosts. Until then both modes' answers are accepted.
+# apply: stdin is a bundle. render: the kept configuration once more, after the CA became known. remove: as it was
+# before (called by prepare.sh).
+# settle: the end of a changed readiness mode. The resource of this step is replaced then, and Pulumi deletes the old
+# one after all masters have changed: that deletion runs this, on all hosts. Until then both modes' answers are
+# accepted.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"
 
@@ -20,13 +21,17 @@ keep_original() {
         systemctl is-enabled haproxy >"$KEPT/was-enabled" 2>/dev/null || true
         systemctl is-active haproxy >"$KEPT/was-active" 2>/dev/null || true
         # Moved aside by the user, who was asked to (foreign.sh).
-        if [ -f "$CFG" ]; then cp -p "$CFG" "$KEPT/original.cfg"; elif [ -f "$CFG.before-k3s-ha" ]; then mv "$CFG.before-k3s-ha" "$KEPT/original.cfg"; fi
+        if [ -f "$CFG" ]; then
+            cp -p "$CFG" "$KEPT/original.cfg"
+        elif [ -f "$CFG.before-k3s-ha" ]; then
+            mv "$CFG.before-k3s-ha" "$KEPT/original.cfg"
+        fi
     fi
     : >"$KEPT/kept"
 }
 
-# After a boot an address may come late, and the package's unit gives up after five tries: here it tries on. The page's own
-# address does not stop haproxy (`transparent`), one in the user's sections may.
+# After a boot an address may come late, and the package's unit gives up after five tries: here it tries on. The page's
+# own address does not stop haproxy (`transparent`), one in the user's sections may.
 write_dropin() {
     {
         unit=$(setting vpn-unit)
@@ -57,9 +62,13 @@ note_mode_change() {
 
 # Masters that still give the former code.
 not_changed() {
-    awk -v backend="$(cat "$KEPT/backend")" '$1 == "backend" { mine = ($2 == backend) } mine && $1 == "server" { print $2, $3 }' "$KEPT/desired.cfg" |
+    awk -v backend="$(cat "$KEPT/backend")" \
+        '$1 == "backend" { mine = ($2 == backend) } mine && $1 == "server" { print $2, $3 }' "$KEPT/desired.cfg" |
         while read -r name address; do
-            if [ "$(curl -sk -o /dev/null -w '%{http_code}' --max-time 3 "https://$address/readyz" 2>/dev/null)" = "$(cat "$KEPT/also-expect")" ]; then echo "$name"; fi
+            if [ "$(curl -sk -o /dev/null -w '%{http_code}' --max-time 3 "https://$address/readyz" 2>/dev/null)" = \
+                "$(cat "$KEPT/also-expect")" ]; then
+                echo "$name"
+            fi
         done >"$WORK/not-changed"
     [ -s "$WORK/not-changed" ]
 }
@@ -67,11 +76,15 @@ all_changed() { ! not_changed; }
 
 settle() {
     begin
-    if [ ! -s "$KEPT/also-expect" ]; then echo "haproxy: nothing to settle"; return; fi
+    if [ ! -s "$KEPT/also-expect" ]; then
+        echo "haproxy: nothing to settle"
+        return
+    fi
     NODE=$(cat "$KEPT/node")
     lock haproxy 180
-    wait_for 60 all_changed || fail "these masters still answer as in the former readiness mode: $(tr '\n' ' ' <"$WORK/not-changed")" \
-        "run pulumi up again; until then the proxy of this host accepts both answers"
+    wait_for 60 all_changed ||
+        fail "these masters still answer as in the former readiness mode: $(tr '\n' ' ' <"$WORK/not-changed")" \
+            "run pulumi up again; until then the proxy of this host accepts both answers"
     # Forgotten only when the new file is in force: the run after a failure settles it.
     settling=yes
     render
@@ -81,8 +94,15 @@ settle() {
 render() {
     in_force
     BACKEND=$(cat "$KEPT/backend") CA_FILE=$(cat "$KEPT/ca-file") NODE_NAME=$NODE LISTEN=$(cat "$KEPT/listen") \
-        sh "$KIT/apply.sh" "$WORK/in-force.cfg" || { told; exit 1; }
-    { echo "package haproxy"; files "$CFG" "$DROPIN"; echo "unit haproxy.service"; } | remember haproxy
+        sh "$KIT/apply.sh" "$WORK/in-force.cfg" || {
+        failure_shown
+        exit 1
+    }
+    {
+        echo "package haproxy"
+        files_present "$CFG" "$DROPIN"
+        echo "unit haproxy.service"
+    } | remember haproxy
 }
 
 apply() {
@@ -99,7 +119,7 @@ apply() {
     setting listen >"$KEPT/listen"
     printf '%s\n' "$NODE" >"$KEPT/node"
     note_mode_change
-    put "$(content "$CFG")" "$KEPT/desired.cfg" 0600
+    put "$(bundle_file "$CFG")" "$KEPT/desired.cfg" 0600
     systemctl -q enable haproxy 2>/dev/null || systemctl enable haproxy >&2
     render
 }
@@ -110,7 +130,11 @@ remove() {
     sh "$KIT/apply.sh" remove
     if [ -s "$KEPT/original.cfg" ]; then
         cp -p "$KEPT/original.cfg" "$CFG"
-        if grep -qx active "$KEPT/was-active" 2>/dev/null; then systemctl reload-or-restart haproxy || true; else systemctl stop haproxy || true; fi
+        if grep -qx active "$KEPT/was-active" 2>/dev/null; then
+            systemctl reload-or-restart haproxy || true
+        else
+            systemctl stop haproxy || true
+        fi
         grep -qx enabled "$KEPT/was-enabled" 2>/dev/null || systemctl -q disable haproxy 2>/dev/null || true
     else
         timeout 60 systemctl stop haproxy 2>/dev/null || true
@@ -123,14 +147,22 @@ remove() {
     echo "haproxy: removed"
 }
 
-case ${1-} in
-    apply) apply ;;
-    render)
-        begin
-        NODE=$(cat "$KEPT/node")
-        render
-        ;;
-    settle) settle ;;
-    remove) remove ;;
-    *) say "usage: haproxy.sh apply|render|settle|remove"; exit 2 ;;
-esac
+main() {
+    case ${1-} in
+        apply) apply ;;
+        render)
+            begin
+            NODE=$(cat "$KEPT/node")
+            render
+            ;;
+        settle) settle ;;
+        remove) remove ;;
+        *)
+            say "usage: haproxy.sh apply|render|settle|remove"
+            exit 2
+            ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = haproxy.sh ]; then main "$@"; fi

@@ -3,20 +3,25 @@
 set -eu
 umask 077
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-# What /etc/environment and a login shell's start files hand on must not decide what a step does: options of the shell (bash's SHELLOPTS),
-# functions, and variables that commands read (K3S_…, CURL_HOME, GREP_OPTIONS, SYSTEMD_COLORS, …).
+# What /etc/environment and a login shell's start files hand on must not decide what a step does: options of the shell
+# (bash's SHELLOPTS), functions, and variables that commands read (K3S_…, CURL_HOME, GREP_OPTIONS, SYSTEMD_COLORS, …).
 set +afvxC
 for name in $(env | sed -n 's/^BASH_FUNC_\([A-Za-z_][A-Za-z0-9_]*\)%%=.*/\1/p'); do unset -f "$name" || true; done
 # Proxies are for downloads alone (with_proxy): a question to this host or to a master is not theirs.
 PROXIES=""
 for name in $(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
     case $name in
-        http_proxy | https_proxy | ftp_proxy | all_proxy | no_proxy | HTTP_PROXY | HTTPS_PROXY | FTP_PROXY | ALL_PROXY | NO_PROXY)
-            eval "kept_$name=\$$name"
-            PROXIES="$PROXIES $name"
+        *_proxy | *_PROXY)
+            case ${name%_*} in
+                http | https | ftp | all | no | HTTP | HTTPS | FTP | ALL | NO)
+                    eval "kept_$name=\$$name"
+                    PROXIES="$PROXIES $name"
+                    ;;
+            esac
             unset "$name"
             ;;
-        PATH | PWD | HOME | USER | LOGNAME | SHELL | KIT | STATE | OS_RELEASE | LD_LIBRARY_PATH | SSL_CERT_FILE | SSL_CERT_DIR | CURL_CA_BUNDLE | SHELLOPTS | BASHOPTS | UID | EUID | PPID) ;;
+        PATH | PWD | HOME | USER | LOGNAME | SHELL | KIT | STATE | OS_RELEASE | LD_LIBRARY_PATH) ;;
+        SSL_CERT_FILE | SSL_CERT_DIR | CURL_CA_BUNDLE | SHELLOPTS | BASHOPTS | UID | EUID | PPID) ;;
         *) unset "$name" ;;
     esac
 done
@@ -44,14 +49,20 @@ STEP=${0##*/}
 STEP=${STEP%.sh}
 # The unit whose last log lines a failure shows.
 UNIT=""
+# How many files put has changed.
 CHANGED=0
+# Beside etcd's data: the id of the cluster that they are of.
+# shellcheck disable=SC2034
+ID_FILE=/var/lib/rancher/k3s/server/k3s-ha-cluster-id
 
 say() { printf '%s\n' "$*" >&2; }
 
 # Replaces every known secret in stdin; literal text, no patterns.
 mask() {
-    cat "$SECRETS"/* /etc/rancher/k3s/token /etc/rancher/k3s/agent-token /var/lib/rancher/k3s/server/token 2>/dev/null |
-        awk 'length($0) >= 8' >"$WORK/masks"
+    for mask_file in "$SECRETS"/* "$WORK"/*.hash /etc/rancher/k3s/token /etc/rancher/k3s/agent-token \
+        /var/lib/rancher/k3s/server/token; do
+        [ ! -f "$mask_file" ] || awk 'length($0) >= 4' "$mask_file"
+    done >"$WORK/masks" 2>/dev/null
     awk -v masks="$WORK/masks" '
         BEGIN { while ((getline line < masks) > 0) secret[++n] = line }
         {
@@ -64,19 +75,20 @@ mask() {
         }'
 }
 
-# told: the failure has been; a mark that outlives a subshell.
-told() { [ -z "$WORK" ] || : >"$WORK/told"; }
+# failure_shown: the failure has its message; a mark that outlives a subshell.
+failure_shown() { [ -z "$WORK" ] || : >"$WORK/failure-shown"; }
 
-# fail WHAT REMEDY: which host, which step, what was seen, what to do next; ends the script.
+# fail WHAT REMEDY…: which host, which step, what was seen, what to do next; ends the script.
 fail() {
-    told
+    failure_shown
     {
         say "k3s-ha: FAILED on node $NODE, step $STEP: $1"
         if [ -n "$UNIT" ] && [ -n "$WORK" ] && command -v journalctl >/dev/null 2>&1; then
             say "  last log lines of $UNIT:"
             journalctl -u "$UNIT" -n 12 --no-pager -o cat 2>/dev/null | cut -c 1-400 | mask | sed 's/^/    /' >&2
         fi
-        say "  next: $2"
+        shift
+        say "  next: $*"
     }
     exit 1
 }
@@ -94,31 +106,43 @@ remove_stale() {
     done
 }
 
-# ended STATUS: whatever ends the run, nothing is left behind, and no failure is without its host and step.
-ended() {
+# undo STATUS: what a script has to take back at its end, whatever ended it; that script defines its own.
+undo() { :; }
+
+# end_run STATUS: whatever ends the run, nothing is left behind, and no failure is without its host and step.
+end_run() {
     trap '' PIPE
     trap - EXIT
-    if [ "$1" != 0 ] && [ -n "$WORK" ] && [ ! -e "$WORK/told" ]; then
+    if [ "$1" != 0 ] && [ -n "$WORK" ] && [ ! -e "$WORK/failure-shown" ]; then
         case $1 in
             129 | 130 | 141 | 143) say "k3s-ha: FAILED on node $NODE, step $STEP: the run was cut off" ;;
-            *) say "k3s-ha: FAILED on node $NODE, step $STEP: a command ended with status $1 ($(free_space "$STATE"))" ;;
+            *) say "k3s-ha: FAILED on node $NODE, step $STEP: a command ended with status $1" \
+                "($(free_space "${WORK%/*}"))" ;;
         esac
         say "  next: see the lines above; if no space is free, make some; then run pulumi up again"
     fi
+    undo "$1"
     rm -rf "$WORK"
     exit "$1"
 }
 
 # begin: a private folder for this run, removed at its end.
-begin() {
-    [ "$(id -u)" -eq 0 ] || { say "k3s-ha: $STEP must run as root"; exit 1; }
-    remove_stale "$STATE/run."
-    { mkdir -p "$STATE" "$SECRETS" && WORK=$(mktemp -d "$STATE/run.$$.XXXXXX"); } ||
-        fail "nothing can be written ($(free_space "${STATE%/*}"))" "free some space on the host and run pulumi up again"
+begin() { begin_with "$STATE/run."; }
+
+# begin_with PREFIX: the same as PREFIX<pid>.* elsewhere.
+begin_with() {
+    [ "$(id -u)" -eq 0 ] || {
+        say "k3s-ha: $STEP must run as root"
+        exit 1
+    }
+    remove_stale "$1"
+    { mkdir -p "${1%/*}" "$SECRETS" && WORK=$(mktemp -d "$1$$.XXXXXX"); } ||
+        fail "nothing can be written ($(free_space "$(dirname "${1%/*}")"))" \
+            "free some space on the host and run pulumi up again"
     # kubectl keeps a cache in its home.
     HOME=$WORK
     export HOME
-    trap 'ended $?' EXIT
+    trap 'end_run $?' EXIT
     trap 'exit 129' HUP
     # The SSH session is gone and nobody reads any more.
     trap 'exit 141' PIPE
@@ -127,30 +151,44 @@ begin() {
 }
 
 # lock NAME SECONDS: steps that touch the same thing wait for each other (a killed `up` may have left one running).
-lock() {
-    exec 9>"$STATE/$1.lock"
+lock() { lock_file "$STATE/$1.lock" "$2"; }
+
+# lock_file FILE SECONDS: the same with a file elsewhere.
+lock_file() {
+    exec 9>"$1"
     if command -v flock >/dev/null 2>&1 && ! flock -w "$2" 9; then
-        fail "another run of this step holds $STATE/$1.lock for more than $2 s" "wait until it has ended (ps -ef | grep k3s-ha) and run pulumi up again"
+        fail "another run of this step holds $1 for more than $2 s" \
+            "wait until it has ended (ps -ef | grep k3s-ha) and run pulumi up again"
     fi
 }
 
-# unpack_any: reads a bundle (components/remote/bundle.ts) from stdin into $WORK, or what there is of one: for a removal, which needs none.
+# unpack_any: reads a bundle (components/remote/bundle.ts) from stdin into $WORK, or what there is of one: for a
+# removal, which needs none.
 unpack_any() {
     : >"$WORK/manifest"
     awk -v dir="$WORK" '
         /^    / { if (out != "") print substr($0, 5) > out; next }
-        /^file: / { if (out != "") close(out); out = dir "/file." ++n; printf "" > out; print n, $3, $2 > (dir "/manifest"); next }
+        /^file: / {
+            if (out != "") close(out)
+            out = dir "/file." ++n
+            printf "" > out
+            print n, $3, $2 > (dir "/manifest")
+            next
+        }
         /^[a-z0-9-]+: / { key = $1; sub(/:$/, "", key); print substr($0, length(key) + 3) > (dir "/set." key) }'
     if [ -s "$WORK/set.node" ]; then NODE=$(cat "$WORK/set.node"); fi
 }
 
-# unpack: a whole one. A connection that breaks before or within the data looks like their end, so their last line says that it is.
+# unpack: a whole one. A connection that breaks before or within the data looks like their end, so their last line says
+# that it is.
 unpack() {
     unpack_any
-    [ "$(setting end)" = yes ] || fail "its data did not arrive whole" "the connection was cut, and nothing was changed: run pulumi up again"
+    [ "$(setting end)" = yes ] ||
+        fail "its data did not arrive whole" "the connection was cut, and nothing was changed: run pulumi up again"
     # Every bundle begins with its node: a start file that reads the input has taken that line.
     [ -s "$WORK/set.node" ] || fail "the beginning of its data is missing" \
-        "start files of the login shell read the input (.bashrc, .zshenv, config.fish): let them do that in interactive sessions only ([ -t 0 ]); nothing was changed"
+        "start files of the login shell read the input (.bashrc, .zshenv, config.fish): let them do that in" \
+        "interactive sessions only ([ -t 0 ]); nothing was changed"
 }
 
 # setting KEY [DEFAULT]: a value of the bundle; several lines for a list.
@@ -158,29 +196,31 @@ setting() {
     if [ -f "$WORK/set.$1" ]; then cat "$WORK/set.$1"; else printf '%s\n' "${2-}"; fi
 }
 
-# content PATH: where the text of that file of the bundle lies; fails when the bundle has none.
-content() {
-    awk -v dir="$WORK" -v path="$1" '$3 == path { print dir "/file." $1; found = 1 } END { exit !found }' "$WORK/manifest"
+# bundle_file PATH: where the text of that file of the bundle lies; fails when the bundle has none.
+bundle_file() {
+    awk -v dir="$WORK" -v path="$1" '$3 == path { print dir "/file." $1; found = 1 } END { exit !found }' \
+        "$WORK/manifest"
 }
 
-# folder PATH…: readable by all, parents too, whatever this script's umask.
-folder() { (umask 022 && mkdir -p "$@"); }
+# make_folder PATH…: readable by all, parents too, whatever this script's umask.
+make_folder() { (umask 022 && mkdir -p "$@"); }
 
-# on_disk FILE: before it takes another one's place; else a power cut may leave an empty file under the new name.
-on_disk() { sync "$1" 2>/dev/null || true; }
+# flush_to_disk FILE: before it takes another one's place; else a power cut may leave an empty file under the new name.
+flush_to_disk() { sync "$1" 2>/dev/null || true; }
 
 # put SOURCE DEST MODE: replaces DEST atomically when content or mode differ; counts in CHANGED.
 put() {
     remove_stale "$(dirname "$2")/.k3s-ha."
     if [ -f "$2" ] && [ ! -L "$2" ] && cmp -s "$1" "$2" && [ "$(stat -c %a "$2")" = "${3#0}" ]; then return 0; fi
-    folder "$(dirname "$2")"
+    make_folder "$(dirname "$2")"
     put_new=$(mktemp "$(dirname "$2")/.k3s-ha.$$.XXXXXX") || put_new=""
     if [ -z "$put_new" ] || ! cat "$1" >"$put_new"; then
         rm -f "$put_new"
-        fail "could not write $2 ($(free_space "$(dirname "$2")"))" "free some space on the host and run pulumi up again"
+        fail "could not write $2 ($(free_space "$(dirname "$2")"))" \
+            "free some space on the host and run pulumi up again"
     fi
     chmod "$3" "$put_new"
-    on_disk "$put_new"
+    flush_to_disk "$put_new"
     mv -f "$put_new" "$2"
     CHANGED=$((CHANGED + 1))
 }
@@ -192,8 +232,8 @@ put_files() {
     done <"$WORK/manifest"
 }
 
-# remember STEP: what the step leaves, for drift.sh; stdin has lines `file PATH`, `sum SHA256 PATH` for a large file whose sum is known,
-# `unit NAME`, `sysctl KEY`, `package NAME`. Only root may read it: it holds digests of secrets.
+# remember STEP: what the step leaves, for drift.sh; stdin has lines `file PATH`, `sum SHA256 PATH` for a large file
+# whose sum is known, `unit NAME`, `sysctl KEY`, `package NAME`. Only root may read it: it holds digests of secrets.
 remember() {
     mkdir -p "$STATE/applied"
     while read -r kind what; do
@@ -207,15 +247,16 @@ remember() {
     put "$WORK/applied" "$STATE/applied/$1" 0600
 }
 
-# files PATH…: those that are there, as lines for remember.
-files() { for path in "$@"; do [ ! -f "$path" ] || echo "file $path"; done; }
+# files_present PATH…: those that are there, as lines for remember.
+files_present() { for path in "$@"; do [ ! -f "$path" ] || echo "file $path"; done; }
 
 # pattern TEXT: a name as a pattern that means just it: names may have dots.
 pattern() { printf '%s\n' "$1" | sed 's/\./\\./g'; }
 
 # For kubectl's go-template, of a Node: its labels and taints, each followed by a comma.
 # shellcheck disable=SC2016,SC2034
-MARKS='{{range $key, $value := .metadata.labels}}{{$key}}={{$value}},{{end}}{{range .spec.taints}}{{.key}}{{with .value}}={{.}}{{end}}:{{.effect}},{{end}}'
+MARKS='{{range $key, $value := .metadata.labels}}{{$key}}={{$value}},{{end}}
+    {{- range .spec.taints}}{{.key}}{{with .value}}={{.}}{{end}}:{{.effect}},{{end}}'
 
 now() { date +%s; }
 
@@ -229,11 +270,8 @@ wait_for() {
     done
 }
 
-# fetch URL FILE SECONDS: downloads with whichever of curl and wget is there.
+# fetch URL FILE SECONDS: downloads, with the curl that step prepare has brought.
 fetch() {
-    if command -v curl >/dev/null 2>&1; then
-        with_proxy curl -gfsSL --retry 3 --retry-delay 1 --connect-timeout 10 --max-time "$3" -o "$2" "$1" 2>"$WORK/fetch.err"
-    else
-        with_proxy timeout "$3" wget -q --tries 3 --timeout 10 -O "$2" "$1" 2>"$WORK/fetch.err"
-    fi
+    with_proxy curl -gfsSL --retry 3 --retry-delay 1 --connect-timeout 10 --max-time "$3" -o "$2" "$1" \
+        2>"$WORK/fetch.err"
 }

@@ -3,28 +3,38 @@
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/nodes-lib.sh"
 
-# A password that no host has: k3s refuses a node of this name (403) until the secret goes. A lost master is kept out by its
-# own unit too, once k3s there has seen that its etcd member is gone. The finalizer is against k3s's own cleaning: it makes such
-# secrets anew at each start, and deletes those without a Node after ten minutes (k3s 1.36, pkg/nodepassword/controller.go).
+# A password that no host has: k3s refuses a node of this name (403) until the secret goes. A lost master is kept out by
+# its own unit too, once k3s there has seen that its etcd member is gone. The finalizer is against k3s's own cleaning:
+# it makes such secrets anew at each start, and deletes those without a Node after ten minutes (k3s 1.36,
+# pkg/nodepassword/controller.go).
 lock_out() {
-    if ! kube -n kube-system get secret "$1.node-password.k3s" -o 'jsonpath={.metadata.labels.k3s-ha/lost}' | grep -q true; then
+    if ! kube -n kube-system get secret "$1.node-password.k3s" -o 'jsonpath={.metadata.labels.k3s-ha/lost}' |
+        grep -q true; then
         kube -n kube-system delete secret "$1.node-password.k3s" --ignore-not-found >/dev/null || true
-        # shellcheck disable=SC2016
-        printf '{"apiVersion":"v1","kind":"Secret","metadata":{"name":"%s.node-password.k3s","namespace":"kube-system","labels":{"k3s-ha/lost":"true"},"finalizers":["k3s-ha/lost"]},"immutable":true,"stringData":{"hash":"$1:lost"}}\n' "$1" >"$WORK/secret"
-        kube create -f "$WORK/secret" >/dev/null || fail "the name $1 could not be locked: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
+        cat >"$WORK/secret" <<END
+{"apiVersion": "v1", "kind": "Secret", "immutable": true, "stringData": {"hash": "\$1:lost"},
+ "metadata": {"name": "$1.node-password.k3s", "namespace": "kube-system",
+              "labels": {"k3s-ha/lost": "true"}, "finalizers": ["k3s-ha/lost"]}}
+END
+        kube create -f "$WORK/secret" >/dev/null ||
+            fail "the name $1 could not be locked: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
     fi
 }
 
 let_in() {
     kube -n kube-system patch secret "$1" --type=merge -p '{"metadata":{"finalizers":null}}' >/dev/null || true
-    kube -n kube-system delete secret "$1" --ignore-not-found >&2 || fail "the name ${1%.node-password.k3s} could not be unlocked: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
+    kube -n kube-system delete secret "$1" --ignore-not-found >&2 ||
+        fail "the name ${1%.node-password.k3s} could not be unlocked: $(tail -n 1 "$WORK/kubectl.err")" \
+            "run pulumi up again"
 }
 
 lost_nodes() {
     wait_for 60 api_ready || fail "the API does not answer on this master" \
-        "if a majority of the masters is lost, recover etcd first (docs/runbooks/lost-majority.md); else look at k3s here: journalctl -u k3s"
+        "if a majority of the masters is lost, recover etcd first (docs/runbooks/lost-majority.md); else look at k3s" \
+        "here: journalctl -u k3s"
     setting lost | grep . >"$WORK/lost" || true
-    kube -n kube-system get secrets -l k3s-ha/lost=true -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' >"$WORK/locked" ||
+    kube -n kube-system get secrets -l k3s-ha/lost=true -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' \
+        >"$WORK/locked" ||
         fail "the Nodes' secrets could not be listed: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"
     while read -r secret; do
         name=${secret%.node-password.k3s}
@@ -38,6 +48,11 @@ lost_nodes() {
     if [ -s "$WORK/members" ]; then echo "lost-nodes: $(per_line <"$WORK/members" | grep -c '"name"') etcd members"; fi
 }
 
-begin
-unpack
-lost_nodes
+main() {
+    begin
+    unpack
+    lost_nodes
+}
+
+# Tests source this file.
+if [ "${0##*/}" = lost-nodes.sh ]; then main "$@"; fi

@@ -1,12 +1,12 @@
 # shellcheck shell=sh
-# Packages of the distribution: which commands install them (package_plan), installing, checking haproxy, removing again.
-# Sourced after lib.sh, whose say, fail, wait_for, STATE and WORK it uses.
+# Packages of the distribution: which commands install them (package_plan), installing, checking haproxy, removing
+# again. Sourced after lib.sh, whose say, fail, wait_for, STATE and WORK it uses.
 
 PACKAGES_NEW=${STATE:-/var/lib/k3s-ha}/packages.new
 SEBOOL_SET=${STATE:-/var/lib/k3s-ha}/sebool.set
 
-# package_plan ID "ID_LIKE…": the commands of this family of distributions, one a line as `name: command`; package names go
-# to the end. Nothing is asked for, nothing but what is named is brought, and a busy package database is waited for.
+# package_plan ID "ID_LIKE…": the commands of this family of distributions, one a line as `name: command`; package names
+# go to the end. Nothing is asked for, nothing but what is named is brought, and a busy package database is waited for.
 package_plan() {
     case " $1 $2 " in
         *" debian "* | *" ubuntu "*)
@@ -33,35 +33,32 @@ list: rpm -qa --qf %{NAME}\n
 remove: rpm -e
 END
             ;;
-        *" alpine "*)
-            cat <<'END'
-refresh: apk -q --wait 120 update
-install: apk -q --wait 120 add
-list: apk -q info
-remove: apk -q --wait 120 del
-END
-            ;;
         *) return 1 ;;
     esac
 }
 
 # plan_step NAME: one command of this host's plan.
 plan_step() {
+    plan_release=${OS_RELEASE:-/etc/os-release}
     # shellcheck source=/dev/null
-    plan_all=$(. "${OS_RELEASE:-/etc/os-release}" && package_plan "${ID-}" "${ID_LIKE-}") ||
-        fail "the distribution is not known ($(sed -n 's/^PRETTY_NAME=//p' "${OS_RELEASE:-/etc/os-release}" 2>/dev/null))" \
-            "install by hand, with whatever this host has for that, the commands haproxy, socat, openssl and curl; where they are there no package manager is asked. Packages in k3s-ha:host.packages need apt, dnf or zypper: leave them out and install them by hand too. Then run pulumi up again"
+    plan_all=$(. "$plan_release" && package_plan "${ID-}" "${ID_LIKE-}") ||
+        fail "the distribution is not known ($(sed -n 's/^PRETTY_NAME=//p' "$plan_release" 2>/dev/null))" \
+            "install by hand, with whatever this host has for that, the commands haproxy, socat, openssl and curl;" \
+            "where they are there no package manager is asked. Packages in k3s-ha:host.packages need apt, dnf or" \
+            "zypper: leave them out and install them by hand too. Then run pulumi up again"
     printf '%s\n' "$plan_all" | sed -n "s/^$1: //p"
 }
 
-# plan_run NAME [PACKAGE…]: runs it, bounded; the program waits for other package managers itself. stdout is kept for list.
+# plan_run NAME [PACKAGE…]: runs it, bounded; the program waits for other package managers itself. stdout is kept for
+# list.
 plan_run() {
     plan_name=$1
     shift
     plan_command=$(plan_step "$plan_name")
     [ -n "$plan_command" ] || exit 1
     # shellcheck disable=SC2086
-    with_proxy env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 APT_LISTCHANGES_FRONTEND=none ZYPP_LOCK_TIMEOUT=120 \
+    with_proxy env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 APT_LISTCHANGES_FRONTEND=none \
+        ZYPP_LOCK_TIMEOUT=120 \
         timeout 900 $plan_command "$@" </dev/null
 }
 
@@ -70,10 +67,12 @@ installed_packages() { plan_run list | sed -n '/#/!p; s/#installed$//p' | sort -
 
 list_packages() {
     installed_packages >"$WORK/packages.before"
-    [ -s "$WORK/packages.before" ] || fail "the list of installed packages is empty" "look at the package manager of the host by hand"
+    [ -s "$WORK/packages.before" ] ||
+        fail "the list of installed packages is empty" "look at the package manager of the host by hand"
 }
 
-# has_command PACKAGE: those of this program's are there when their command is, whoever brought it: curl-minimal, a build of one's own.
+# has_command PACKAGE: those of this program's are there when their command is, whoever brought it: curl-minimal, a
+# build of one's own.
 has_command() {
     case $1 in
         curl | openssl | socat | haproxy) command -v "$1" >/dev/null 2>&1 ;;
@@ -100,11 +99,13 @@ refresh_packages() {
 # What is special when another program held the packages all the time.
 lock_advice() {
     if grep -qiE 'could not get lock|unable to lock|is locked' "$WORK/packages.out" "$WORK/packages.refresh"; then
-        echo "another package manager held the lock for 120 s: wait until it has ended (often unattended-upgrades; ps -ef) and run pulumi up again; else "
+        echo "another package manager held the lock for 120 s: wait until it has ended (often unattended-upgrades; ps" \
+            "-ef) and run pulumi up again; else "
     fi
 }
 
-# reasons FILE…: why a package manager failed, with the indented lines below its words, where dnf and zypper have the reason; or its last lines.
+# reasons FILE…: why a package manager failed, with the indented lines below its words, where dnf and zypper have the
+# reason; or its last lines.
 reasons() {
     for file in "$@"; do
         awk '/^[^ \t]/ { on = /^(E:|W:|Err|Error|ERROR|No match|Problem|Unable|Failed|nothing provides)/ } on' "$file"
@@ -129,7 +130,8 @@ install_packages() {
     if ! plan_run install $missing >"$WORK/packages.out" 2>&1; then
         note_new_packages
         fail "could not install $missing: $(reasons "$WORK/packages.refresh" "$WORK/packages.out")" \
-            "$(lock_advice)run '$(plan_step install) $missing' on the host; often its package sources are wrong or cannot be reached"
+            "$(lock_advice)run '$(plan_step install) $missing' on the host; often its package sources are wrong or" \
+            "cannot be reached"
     fi
     note_new_packages
 }
@@ -141,7 +143,11 @@ note_new_packages() {
     sed -n 's/^Setting up \([^ :]*\).*/\1/p' "$WORK/packages.out" | sort -u >"$WORK/packages.named"
     {
         cat "$PACKAGES_NEW" 2>/dev/null || true
-        if [ -s "$WORK/packages.named" ]; then comm -12 "$WORK/packages.gained" "$WORK/packages.named"; else cat "$WORK/packages.gained"; fi
+        if [ -s "$WORK/packages.named" ]; then
+            comm -12 "$WORK/packages.gained" "$WORK/packages.named"
+        else
+            cat "$WORK/packages.gained"
+        fi
     } | sort -u >"$WORK/packages.new"
     if [ -s "$WORK/packages.new" ]; then mv -f "$WORK/packages.new" "$PACKAGES_NEW"; fi
 }
@@ -149,10 +155,13 @@ note_new_packages() {
 # check_haproxy: new enough to know `http-check send` and several codes in `expect status`, both of 2.2.
 check_haproxy() {
     version=$(haproxy -v 2>/dev/null | sed -n 's/^HA-*Proxy version \([0-9]*\.[0-9]*\).*/\1/p')
-    [ -n "$version" ] || fail "haproxy does not run: $(haproxy -v 2>&1 | head -n 1)" "install the distribution's haproxy by hand and look at 'haproxy -v'"
+    [ -n "$version" ] ||
+        fail "haproxy does not run: $(haproxy -v 2>&1 | head -n 1)" \
+            "install the distribution's haproxy by hand and look at 'haproxy -v'"
     if [ "${version%%.*}" -lt 2 ] || { [ "${version%%.*}" -eq 2 ] && [ "${version#*.}" -lt 2 ]; }; then
         fail "haproxy $version is too old, 2.2 is needed" \
-            "upgrade the distribution (Debian 11, Ubuntu 22.04, Enterprise Linux 9 or newer), or install a newer haproxy from its project's packages by hand"
+            "upgrade the distribution (Debian 11, Ubuntu 22.04, Enterprise Linux 9 or newer), or install a newer" \
+            "haproxy from its project's packages by hand"
     fi
     allow_haproxy_ports
 }
@@ -161,7 +170,9 @@ check_haproxy() {
 allow_haproxy_ports() {
     [ "$(getenforce 2>/dev/null)" = Enforcing ] || return 0
     case $(getsebool haproxy_connect_any 2>/dev/null) in *"> on") return 0 ;; esac
-    setsebool -P haproxy_connect_any 1 || fail "SELinux is enforcing and 'setsebool -P haproxy_connect_any 1' failed" "run it on the host and look at its message"
+    setsebool -P haproxy_connect_any 1 ||
+        fail "SELinux is enforcing and 'setsebool -P haproxy_connect_any 1' failed" \
+            "run it on the host and look at its message"
     : >"$SEBOOL_SET"
 }
 
@@ -188,7 +199,9 @@ remove_packages() {
     hash -r
     if grep -qx haproxy "$PACKAGES_NEW" && ! command -v haproxy >/dev/null 2>&1; then
         rm -rf /var/lib/haproxy /run/haproxy /etc/haproxy
-        if command -v userdel >/dev/null 2>&1 && grep -q '^haproxy:' /etc/passwd; then userdel haproxy 2>/dev/null || true; fi
+        if command -v userdel >/dev/null 2>&1 && grep -q '^haproxy:' /etc/passwd; then
+            userdel haproxy 2>/dev/null || true
+        fi
     fi
     rm -f "$PACKAGES_NEW"
 }

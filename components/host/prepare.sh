@@ -1,5 +1,6 @@
 #!/bin/sh
-# Step prepare: what a host needs before anything is installed: facts checked, secrets in place, sysctl, packages, files.
+# Step prepare: what a host needs before anything is installed: facts checked, secrets in place, sysctl, packages,
+# files.
 # apply: stdin is a bundle. Prints whether the host holds etcd data, which the founding guard asks.
 # remove: undoes it; runs last of all removals.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
@@ -8,24 +9,30 @@
 . "$KIT/routes.sh"
 
 ETCD=/var/lib/rancher/k3s/server/db/etcd
-ID_FILE=/var/lib/rancher/k3s/server/k3s-ha-cluster-id
 CGROUPS=/sys/fs/cgroup
+# There while systemd is the init.
+SYSTEMD=/run/systemd/system
 SYSCTL_FILE=/etc/sysctl.d/90-k3s-ha.conf
 
 check_host() {
-    [ -d /run/systemd/system ] || fail "the host does not run systemd" "use a host whose init is systemd; k3s is run by systemd units here"
+    [ -d "$SYSTEMD" ] ||
+        fail "the host does not run systemd" "use a host whose init is systemd; k3s is run by systemd units here"
     for tool in awk cmp sed gzip base64 mktemp timeout ss; do
-        command -v "$tool" >/dev/null 2>&1 || fail "the host lacks the command $tool" "install it (ss is in iproute2, cmp in diffutils) and run pulumi up again"
+        command -v "$tool" >/dev/null 2>&1 ||
+            fail "the host lacks the command $tool" \
+                "install it (ss is in iproute2, cmp in diffutils) and run pulumi up again"
     done
     if [ "$(setting cgroup-v1)" = refused ] && [ "$(stat -fc %T "$CGROUPS" 2>/dev/null)" = tmpfs ]; then
         fail "the host has cgroup v1, where the kubelet of k3s 1.35 and newer does not start" \
-            "boot it with cgroup v2 (systemd.unified_cgroup_hierarchy=1 on the kernel's command line), or set k3s-ha:kubelet: { failCgroupV1: false } while Kubernetes still has that"
+            "boot it with cgroup v2 (systemd.unified_cgroup_hierarchy=1 on the kernel's command line), or set" \
+            "k3s-ha:kubelet: { failCgroupV1: false } while Kubernetes still has that"
     fi
     # k3s's data may lie on a disk of their own.
     for dir in /var/lib /var/lib/rancher /var/lib/rancher/k3s; do
         [ -d "$dir" ] || continue
         free=$(df -Pk "$dir" | awk 'NR == 2 { print $4 }')
-        [ "$free" -ge 1048576 ] || fail "only $((free / 1024)) MiB are free below $dir" "free at least 1 GiB there and run pulumi up again"
+        [ "$free" -ge 1048576 ] ||
+            fail "only $((free / 1024)) MiB are free below $dir" "free at least 1 GiB there and run pulumi up again"
     done
 }
 
@@ -45,7 +52,8 @@ check_etcd_data() {
     case $data in
         none | "$(setting cluster-id)") ;;
         *) fail "$ETCD holds etcd data of another cluster (id: $data, this stack's: $(setting cluster-id))" \
-            "if the data are of no use, remove k3s and /var/lib/rancher/k3s from the host and run pulumi up again; never do so on the last master of a cluster you need" ;;
+            "if the data are of no use, remove k3s and /var/lib/rancher/k3s from the host and run pulumi up again;" \
+            "never do so on the last master of a cluster you need" ;;
     esac
     # After what start files of the login shell have printed, perhaps without an end of line.
     printf '\netcd-data: %s\n' "$data"
@@ -54,20 +62,23 @@ check_etcd_data() {
 # A secret that the stack has no longer.
 remove_old_secrets() {
     for old in "$SECRETS"/*; do
-        if [ -f "$old" ] && ! content "$old" >/dev/null; then rm -f "$old"; fi
+        if [ -f "$old" ] && ! bundle_file "$old" >/dev/null; then rm -f "$old"; fi
     done
 }
 
 apply_sysctl() {
-    new=$(content "$SYSCTL_FILE") || return 0
+    new=$(bundle_file "$SYSCTL_FILE") || return 0
     while IFS='= ' read -r key _; do
         # In the stack's spelling: sysctl itself prints a/b as a.b.
-        if awk -v key="$key" '$1 == key { found = 1 } END { exit !found }' "$STATE/sysctl.before" 2>/dev/null; then continue; fi
+        if awk -v key="$key" '$1 == key { found = 1 } END { exit !found }' "$STATE/sysctl.before" 2>/dev/null; then
+            continue
+        fi
         value=$(sysctl -n "$key" 2>/dev/null) || fail "the kernel has no sysctl $key" "correct k3s-ha:host.sysctl"
         printf '%s = %s\n' "$key" "$value" >>"$STATE/sysctl.before"
     done <"$new"
     put "$new" "$SYSCTL_FILE" 0644
-    sysctl -q -p "$SYSCTL_FILE" >"$WORK/sysctl.out" 2>&1 || fail "sysctl refused $SYSCTL_FILE: $(tail -n 3 "$WORK/sysctl.out")" "correct k3s-ha:host.sysctl"
+    sysctl -q -p "$SYSCTL_FILE" >"$WORK/sysctl.out" 2>&1 ||
+        fail "sysctl refused $SYSCTL_FILE: $(tail -n 3 "$WORK/sysctl.out")" "correct k3s-ha:host.sysctl"
 }
 
 # Files of the user, with what stood there before kept for the removal.
@@ -84,12 +95,12 @@ apply_files() {
 }
 
 left() {
-    files "$KIT/kit" "$KIT"/*.sh "$SECRETS"/* "$STATE/cluster-id" "$SYSCTL_FILE"
+    files_present "$KIT/kit" "$KIT"/*.sh "$SECRETS"/* "$STATE/cluster-id" "$SYSCTL_FILE"
     while read -r _ _ path; do
-        case $path in "$SECRETS"/* | "$SYSCTL_FILE") ;; *) files "$path" ;; esac
+        case $path in "$SECRETS"/* | "$SYSCTL_FILE") ;; *) files_present "$path" ;; esac
     done <"$WORK/manifest"
     for package in $(setting packages); do echo "package $package"; done
-    if new=$(content "$SYSCTL_FILE"); then sed -n 's/^\([^ =]*\) *=.*/sysctl \1/p' "$new"; fi
+    if new=$(bundle_file "$SYSCTL_FILE"); then sed -n 's/^\([^ =]*\) *=.*/sysctl \1/p' "$new"; fi
 }
 
 apply() {
@@ -111,13 +122,15 @@ apply() {
     apply_sysctl
     apply_files
     # Proxies look for it; a k3s that runs already (from before this program, say) serves.
-    if [ -d /var/lib/rancher/k3s/server/static ] && systemctl -q is-active k3s 2>/dev/null; then sh "$KIT/drain.sh" end 0.0.0.0; fi
+    if [ -d /var/lib/rancher/k3s/server/static ] && systemctl -q is-active k3s 2>/dev/null; then
+        sh "$KIT/drain.sh" end 0.0.0.0
+    fi
     echo "prepare: $CHANGED files changed"
     left | remember prepare
 }
 
-# A step whose resource never came to be (its create failed) has no removal of its own: what is left of it goes here. haproxy
-# always does (see its `settle`).
+# A step whose resource never came to be (its create failed) has no removal of its own: what is left of it goes here.
+# haproxy always does (see its `settle`).
 remove_steps() {
     if [ -s "$STATE/k3s-role" ]; then sh "$KIT/$(cat "$STATE/k3s-role").sh" remove </dev/null >&2; fi
     if [ -e "$STATE/haproxy/kept" ]; then sh "$KIT/haproxy.sh" remove </dev/null >&2; fi
@@ -130,20 +143,35 @@ remove() {
         while read -r path; do
             before=$STATE/before/$(echo "$path" | tr / %)
             # Its folder may have gone with k3s.
-            if [ -e "$before" ]; then folder "$(dirname "$path")" && cp -pf "$before" "$path"; else rm -f "$path"; fi
+            if [ -e "$before" ]; then
+                make_folder "$(dirname "$path")" && cp -pf "$before" "$path"
+            else
+                rm -f "$path"
+            fi
         done <"$STATE/files"
     fi
     rm -f "$SYSCTL_FILE"
-    if [ -s "$STATE/sysctl.before" ]; then sysctl -q -p "$STATE/sysctl.before" || say "k3s-ha: $NODE: some sysctl values could not be put back"; fi
+    if [ -s "$STATE/sysctl.before" ]; then
+        sysctl -q -p "$STATE/sysctl.before" || say "k3s-ha: $NODE: some sysctl values could not be put back"
+    fi
     remove_packages
-    # What is replaced is made again next, and no scripts are sent for that: bootstrap.sh takes these. A reboot clears /run.
+    # What is replaced is made again next, and no scripts are sent for that: bootstrap.sh takes these. A reboot clears
+    # /run.
     cp "$KIT/kit" /run/k3s-ha-kit 2>/dev/null || true
     rm -rf "$STATE" "$KIT"
     echo "prepare: removed"
 }
 
-case ${1-} in
-    apply) apply ;;
-    remove) remove ;;
-    *) say "usage: prepare.sh apply|remove"; exit 2 ;;
-esac
+main() {
+    case ${1-} in
+        apply) apply ;;
+        remove) remove ;;
+        *)
+            say "usage: prepare.sh apply|remove"
+            exit 2
+            ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = prepare.sh ]; then main "$@"; fi

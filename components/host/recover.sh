@@ -1,8 +1,9 @@
 #!/bin/sh
-# For people, as root on a master (docs/runbooks/lost-majority.md and restore-snapshot.md). It brings etcd back when its majority is
-# lost, or its content to an earlier state. Not run by pulumi up.
-# cluster-reset: this master becomes the only etcd member, with its data. restore SNAPSHOT: the same with the data of a snapshot
-# (a file here, or a name in the configured S3 bucket). rejoin: this master gives up its data and joins the others again.
+# For people, as root on a master (docs/runbooks/lost-majority.md and restore-snapshot.md). It brings etcd back when its
+# majority is lost, or its content to an earlier state. Not run by pulumi up.
+# cluster-reset: this master becomes the only etcd member, with its data. restore SNAPSHOT: the same with the data of a
+# snapshot (a file here, or a name in the configured S3 bucket). rejoin: this master gives up its data and joins the
+# others again.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 STEP=recover
 ROLE=server
@@ -13,16 +14,16 @@ UNIT=k3s.service
 kube() { kubectl_admin "$@"; }
 stop_k3s() { timeout 120 systemctl stop "$UNIT" || systemctl kill -s KILL "$UNIT" || true; }
 start_k3s() {
-    started=$(now)
-    deadline=$((started + 300)) limit=300 restarts_before=$(restarts)
+    start_time=$(now)
+    deadline=$((start_time + 300)) wait_seconds=300 restarts_before=$(restarts)
     systemctl start --no-block "$UNIT"
     stage_wait "process up" process_up
     stage_wait "API ready" api_ready
     stage_wait "Node Ready" node_ready
 }
 
-# Other masters whose etcd listens. It would take the new one for the member that it knows, which may end that one ("tocommit is
-# out of range", seen after a second restore), and clients would be answered by two clusters.
+# Other masters whose etcd listens. It would take the new one for the member that it knows, which may end that one
+# ("tocommit is out of range", seen after a second restore), and clients would be answered by two clusters.
 others_running() {
     masters_known | awk -v me="$(proxy_name)" '$1 != me' >"$WORK/masters"
     while read -r name address; do
@@ -37,10 +38,13 @@ reset_failed() {
     [ "$from_bucket" = no ] || fetch_problem=$(bucket_words "$WORK/reset")
     if [ -n "$fetch_problem" ]; then
         systemctl start --no-block "$UNIT"
-        fail "k3s could not fetch the snapshot: $fetch_problem" "nothing was changed, and k3s is started again with the data that it had; $BUCKET_ADVICE, and at the name: k3s etcd-snapshot ls"
+        fail "k3s could not fetch the snapshot: $fetch_problem" \
+            "nothing was changed, and k3s is started again with the data that it had; $BUCKET_ADVICE, and at the" \
+            "name: k3s etcd-snapshot ls"
     fi
     # k3s puts the time into the name of the folder that it moves away.
-    aside=$(find "$DATA/server/db" -maxdepth 1 -name 'etcd-old-*' 2>/dev/null | awk -F- -v began="$1" '$NF >= began' | sort | tail -n 1)
+    aside=$(find "$DATA/server/db" -maxdepth 1 -name 'etcd-old-*' 2>/dev/null |
+        awk -F- -v began="$1" '$NF >= began' | sort | tail -n 1)
     if [ -n "$aside" ]; then
         data="in $aside: to have them back, remove $DATA/server/db/etcd and move that folder there"
     else
@@ -48,9 +52,11 @@ reset_failed() {
     fi
     advice=""
     if grep -q 'encrypted with different token' "$WORK/reset"; then
-        advice="the snapshot is of another server token: put that one into $CONF/token on every master, then the same command again; "
+        advice="the snapshot is of another server token: put that one into $CONF/token on every master,"
+        advice="$advice then the same command again; "
     fi
-    fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" "${advice}k3s is stopped on this master; its data are $data"
+    fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" \
+        "${advice}k3s is stopped on this master; its data are $data"
 }
 
 # k3s resets only a server that joins nobody; the membership comes back in any case.
@@ -64,13 +70,17 @@ reset() {
             set -- server --cluster-reset "--cluster-reset-restore-path=$1" --etcd-s3=false
             ;;
         *)
-            has_bucket || fail "the snapshot $1 is no path, and no bucket is configured to have it" "give the absolute path of a file on this master"
+            has_bucket ||
+                fail "the snapshot $1 is no path, and no bucket is configured to have it" \
+                    "give the absolute path of a file on this master"
             from_bucket=yes
             set -- server --cluster-reset "--cluster-reset-restore-path=$1"
             ;;
     esac
     running=$(others_running | tr '\n' ' ')
-    [ -z "$running" ] || fail "k3s still runs on ${running% }, and only this master may run meanwhile" "systemctl stop k3s on every other master that is alive, then the same command again; nothing was changed"
+    [ -z "$running" ] ||
+        fail "k3s still runs on ${running% }, and only this master may run meanwhile" \
+            "systemctl stop k3s on every other master that is alive, then the same command again; nothing was changed"
     stop_k3s
     # One that was cut off has left it aside.
     [ ! -e "$MEMBERSHIP" ] || mv -f "$MEMBERSHIP" "$STATE/membership.aside"
@@ -81,7 +91,8 @@ reset() {
     [ "$done" = yes ] || reset_failed "$began"
     rm -f "$DATA/server/db/etcd/tombstone"
     start_k3s
-    echo "recover: $NODE is the only etcd member; now 'recover.sh rejoin' on every other master that is alive, then pulumi up"
+    echo "recover: $NODE is the only etcd member; now 'recover.sh rejoin' on every other master that is alive, then" \
+        "pulumi up"
 }
 
 another_up() { masters_up | grep -vxF "$(proxy_name)" | grep -q .; }
@@ -89,27 +100,43 @@ another_up() { masters_up | grep -vxF "$(proxy_name)" | grep -q .; }
 rejoin() {
     grep -qs '^"server"' "$MEMBERSHIP" || fail "$MEMBERSHIP names no server to join" "run pulumi up, which writes it"
     # The one that was just reset is up for this proxy after two checks only.
-    wait_for 60 another_up || fail "this host's proxy sees no other master up" "run 'recover.sh cluster-reset' or 'restore' on one master first"
+    wait_for 60 another_up ||
+        fail "this host's proxy sees no other master up" \
+            "run 'recover.sh cluster-reset' or 'restore' on one master first"
     stop_k3s
     clear_etcd
     start_k3s
     echo "recover: $NODE joined again"
 }
 
-[ "$#" -ge 1 ] || { say "usage: recover.sh cluster-reset | restore SNAPSHOT | rejoin"; exit 2; }
-command=$1
-begin
-: >"$WORK/manifest"
-NODE=$(cat "$STATE/haproxy/node" 2>/dev/null || uname -n)
-cp "$STATE/haproxy/backend" "$WORK/set.backend"
-installed_version >"$WORK/set.version"
-lock k3s 900
-case $command in
-    cluster-reset) reset ;;
-    restore)
-        [ -n "${2-}" ] || { say "usage: recover.sh restore SNAPSHOT"; exit 2; }
-        reset "$2"
-        ;;
-    rejoin) rejoin ;;
-    *) say "usage: recover.sh cluster-reset | restore SNAPSHOT | rejoin"; exit 2 ;;
-esac
+main() {
+    [ "$#" -ge 1 ] || {
+        say "usage: recover.sh cluster-reset | restore SNAPSHOT | rejoin"
+        exit 2
+    }
+    command=$1
+    begin
+    : >"$WORK/manifest"
+    NODE=$(cat "$STATE/haproxy/node" 2>/dev/null || uname -n)
+    cp "$STATE/haproxy/backend" "$WORK/set.backend"
+    installed_version >"$WORK/set.version"
+    lock k3s 900
+    case $command in
+        cluster-reset) reset ;;
+        restore)
+            [ -n "${2-}" ] || {
+                say "usage: recover.sh restore SNAPSHOT"
+                exit 2
+            }
+            reset "$2"
+            ;;
+        rejoin) rejoin ;;
+        *)
+            say "usage: recover.sh cluster-reset | restore SNAPSHOT | rejoin"
+            exit 2
+            ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = recover.sh ]; then main "$@"; fi

@@ -23,9 +23,12 @@ expected_sum() {
         return
     fi
     url=$base/sha256sum-$arch.txt
-    fetch "$url" "$WORK/sums" 60 || fail "could not download $url: $(tail -n 2 "$WORK/fetch.err")" "check k3s-ha:version and k3s-ha:download.baseUrl, and that the host reaches it"
+    fetch "$url" "$WORK/sums" 60 ||
+        fail "could not download $url: $(tail -n 2 "$WORK/fetch.err")" \
+            "check k3s-ha:version and k3s-ha:download.baseUrl, and that the host reaches it"
     sum=$(awk -v name="$name" '$2 == name || $2 == "*" name { print $1 }' "$WORK/sums")
-    echo "$sum" | grep -Eqx '[0-9a-f]{64}' || fail "$url has no SHA-256 sum for $name" "check the mirror: its sum file must be the one of the release"
+    echo "$sum" | grep -Eqx '[0-9a-f]{64}' ||
+        fail "$url has no SHA-256 sum for $name" "check the mirror: its sum file must be the one of the release"
     echo "$sum"
 }
 
@@ -59,12 +62,13 @@ EOF
         fi
     fi
     sum=$(expected_sum)
-    folder "$STATE/bin" "$dir"
+    make_folder "$STATE/bin" "$dir"
     # What a run left that was killed.
     rm -f "$dir/k3s.new"
     local_file=$(setting file)
     if [ -n "$local_file" ]; then
-        [ -r "$local_file" ] || fail "there is no readable file $local_file" "put the k3s binary of $version there (k3s-ha:download.file)"
+        [ -r "$local_file" ] ||
+            fail "there is no readable file $local_file" "put the k3s binary of $version there (k3s-ha:download.file)"
         source=$local_file
         if ! cp "$local_file" "$dir/k3s.new"; then
             rm -f "$dir/k3s.new"
@@ -74,20 +78,23 @@ EOF
         source=$base/$name
         if ! fetch "$source" "$dir/k3s.new" "$(setting download-seconds 600)"; then
             rm -f "$dir/k3s.new"
-            fail "could not download $source: $(tail -n 2 "$WORK/fetch.err")" "check that the host reaches the server and has space ($(free_space "$STATE"))"
+            fail "could not download $source: $(tail -n 2 "$WORK/fetch.err")" \
+                "check that the host reaches the server and has space ($(free_space "$STATE"))"
         fi
     fi
     got=$(sha256_of "$dir/k3s.new")
     if [ "$got" != "$sum" ]; then
         rm -f "$dir/k3s.new"
-        fail "$source has SHA-256 $got and not $sum" "do not use this file; check the mirror, and k3s-ha:download.sha256 if it is set"
+        fail "$source has SHA-256 $got and not $sum" \
+            "do not use this file; check the mirror, and k3s-ha:download.sha256 if it is set"
     fi
     chmod 0755 "$dir/k3s.new"
     if ! says_version "$dir/k3s.new" || ! grep -qF "$version" "$WORK/version"; then
         rm -f "$dir/k3s.new"
-        fail "$source calls itself '$(head -n 1 "$WORK/version")' and not $version" "check the mirror and k3s-ha:version"
+        fail "$source calls itself '$(head -n 1 "$WORK/version")' and not $version" \
+            "check the mirror and k3s-ha:version"
     fi
-    on_disk "$dir/k3s.new"
+    flush_to_disk "$dir/k3s.new"
     mv -f "$dir/k3s.new" "$dir/k3s"
     echo "$sum" >"$WORK/sum"
     put "$WORK/sum" "$dir/sha256" 0600
@@ -101,8 +108,16 @@ remove() {
     echo "stage: removed"
 }
 
-case ${1-} in
-    apply) apply ;;
-    remove) remove ;;
-    *) say "usage: stage.sh apply|remove"; exit 2 ;;
-esac
+main() {
+    case ${1-} in
+        apply) apply ;;
+        remove) remove ;;
+        *)
+            say "usage: stage.sh apply|remove"
+            exit 2
+            ;;
+    esac
+}
+
+# Tests source this file.
+if [ "${0##*/}" = stage.sh ]; then main "$@"; fi

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { parseFacts, type HostFacts } from "../../../commands/status/facts";
 import { findings, type Answer } from "../../../commands/status/findings";
+import { page } from "../../../commands/status/html";
 import { duration, table } from "../../../commands/status/table";
 import type { ClusterSpec } from "../../../components/model/cluster";
 import { node, spec } from "../helpers/settings";
@@ -277,5 +278,25 @@ describe("status", () => {
     it("what is not read stays out", () => {
         const facts: HostFacts = parseFacts("end\n");
         assert.deepEqual(facts, { sees: [], drift: [], unknown: {} });
+    });
+
+    it("makes a page that needs nothing else, with every node, server and finding in words", () => {
+        const all = answers({ "agent-1": down("master-2"), "agent-2": "<script>alert(1)</script>" });
+        const html = page(spec(), all, findings(spec(), all, "prod", NOW), NOW);
+        assert.doesNotMatch(html, /<script|https?:|src=|href=|@import|url\(/);
+        assert.match(html, /could not be asked: &#60;script&#62;alert\(1\)/);
+        assert.match(
+            html,
+            /<th scope="row">agent-1<\/th><td>[^]*?✓<\/span> up 3 ms[^]*?✕<\/span> DOWN, L4TOUT for 60 s/,
+        );
+        assert.match(
+            html,
+            /<th scope="row">master-1<\/th><td>[^\n]*ready[^\n]*leader[^\n]*20 MiB of 2048 MiB[^\n]*363 days left/,
+        );
+        assert.match(html, /<title>dev: 2 need care<\/title>/);
+        // No state is told by its colour alone.
+        for (const [, inner = ""] of html.matchAll(/<span class="(?:good|care|bad)">(.*?<\/span>[^<]*)<\/span>/g))
+            assert.match(inner, /^<span aria-hidden="true">[✓▲✕]<\/span> \S/);
+        assert.match(page(spec(), answers(), [], NOW), /all is well/);
     });
 });

@@ -47,6 +47,7 @@ import {
     type Path,
     type Place,
 } from "../helpers/hostile";
+import { kitFolder } from "../helpers/kit-folder";
 import { NO_HOOKS, node } from "../helpers/settings";
 
 const LIB = join(__dirname, "../../../components/host/lib.sh");
@@ -594,22 +595,17 @@ describe("bad input", () => {
 describe("bad input: prepare.sh", () => {
     it("keeps a sysctl value of before once, however its name is spelled", () => {
         const state = mkdtempSync(join(tmpdir(), "k3s-ha-sysctl-"));
-        const kit = join(__dirname, "../../../components");
-        const script = readFileSync(join(kit, "host/prepare.sh"), "utf8")
-            .replace(/^case \$\{1-\} in[\s\S]*$/m, "")
-            .replace(/^\. .*$/gm, "")
-            .replace("/etc/sysctl.d/", `${state}/`);
         const run = spawnSync(
             "sh",
             [
                 "-c",
-                `. '${LIB}'; ${script}
-                WORK=${state}; value=old
+                `. $KIT/prepare.sh
+                WORK=${state} SYSCTL_FILE=${state}/90-k3s-ha.conf value=old
                 sysctl() { if [ "$1" = -n ]; then echo "$value"; fi; }
                 again() { printf 'net/ipv4/a.b = %s\n' "$1" >"$WORK/file.1"; printf '1 0644 %s\n' "$SYSCTL_FILE" >"$WORK/manifest"; apply_sysctl; value=$1; }
                 again one; again two; cat "$STATE/sysctl.before"`,
             ],
-            { encoding: "utf8", env: { ...process.env, STATE: state } },
+            { encoding: "utf8", env: { ...process.env, KIT: kitFolder(), STATE: state } },
         );
         rmSync(state, { recursive: true });
         assert.equal(run.stdout, "net/ipv4/a.b = old\n", run.stderr);

@@ -1,6 +1,6 @@
 /** Runs functions of what runs on a node, with files in a folder of the run, in moments that a running lab seldom has. */
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { kitFolder } from "./kit-folder";
@@ -12,7 +12,7 @@ export interface Run {
 
 export type Shell = (commands: string, files?: Readonly<Record<string, string>>) => Promise<Run>;
 
-async function run(functions: string, commands: string, files: Readonly<Record<string, string>> = {}): Promise<Run> {
+async function run(source: string, commands: string, files: Readonly<Record<string, string>> = {}): Promise<Run> {
     const folder = mkdtempSync(join(tmpdir(), "k3s-ha-step-"));
     for (const [path, text] of Object.entries({ "work/manifest": "", "etc/config.yaml": "", ...files })) {
         mkdirSync(dirname(join(folder, path)), { recursive: true });
@@ -22,7 +22,7 @@ async function run(functions: string, commands: string, files: Readonly<Record<s
     const script = `exec 2>&1; KIT=${kitFolder()}; . $KIT/lib.sh
 ROLE=server UNIT=k3s-ha-test-of-a-step.service
 . $KIT/k3s-lib.sh; . $KIT/snapshot-lib.sh; . $KIT/promote.sh
-${functions}
+${source}
 WORK=${folder}/work STATE=${folder} SECRETS=${folder}/secrets DATA=${folder}/data CONF=${folder}/etc MEMBERSHIP=${folder}/etc/membership
 STARTED=${folder}/started NODE=master-1 BIN=/bin/true UNIT=k3s-ha-test-of-a-step.service
 # Waiting is no part of these tests.
@@ -44,9 +44,8 @@ ${commands}`;
  */
 export const shell: Shell = (commands, files) => run("", commands, files);
 
-/** The same with the functions of script NAME, which end where `end` begins: what the script does when it is called stays out. */
-export function stepShell(name: string, end: string): Shell {
-    const [functions = "", rest] = readFileSync(join(kitFolder(), name), "utf8").split(end);
-    if (rest === undefined) throw new Error(`${name} has no line ${JSON.stringify(end)}`);
-    return (commands, files) => run(functions.replace(/^\. .*$/gm, ""), commands, files);
-}
+/** The same with the functions of a script, which does nothing when it is sourced. */
+export const stepShell =
+    (name: string): Shell =>
+    (commands, files) =>
+        run(`. $KIT/${name}`, commands, files);

@@ -4,7 +4,7 @@ import { shell } from "../helpers/step-shell";
 
 /** What a step says when k3s has written `journal` and the proxy of a node that joins sees `up` masters. */
 async function diagnosis(journal: string, up: readonly string[], why = "k3s ends again and again"): Promise<string> {
-    const commands = `ROLE=agent UNIT=k3s.service NODE=agent-9 STEP=agent started=$(now)
+    const commands = `ROLE=agent UNIT=k3s.service NODE=agent-9 STEP=agent start_time=$(now)
 journalctl() { cat $WORK/log; }
 systemctl() { echo activating; }
 setting() { echo 10.0.0.9; }

@@ -103,15 +103,8 @@ check_adoption; echo "goes on"`);
         it("that does not run and will at the next boot is found in its unit", () => {
             const units = (text: string, state: string, enabled: string): string => {
                 writeFileSync(join(dir, "k3s-node.service"), text);
-                const functions = readFileSync(join(HOST, "foreign.sh"), "utf8");
-                const here = functions.replace(
-                    /for file in \/etc\/systemd[^;]*; do/,
-                    `for file in ${dir}/*.service; do`,
-                );
-                assert.notEqual(here, functions);
-                writeFileSync(join(dir, "foreign.sh"), here);
                 return run(
-                    `. ${dir}/foreign.sh; systemctl() { case $1 in show) echo ${state} ;; is-enabled) echo ${enabled} ;; esac; }; k3s_units`,
+                    `UNIT_FOLDERS=${dir}; systemctl() { case $1 in show) echo ${state} ;; is-enabled) echo ${enabled} ;; esac; }; k3s_units`,
                 ).out;
             };
             const text =
@@ -283,10 +276,8 @@ check_haproxy_owner; echo "goes on"`);
 
         it("moved aside comes back at the removal", () => {
             writeFileSync(join(dir, "haproxy.cfg.before-k3s-ha"), OWN);
-            const text = readFileSync(join(HOST, "haproxy.sh"), "utf8");
-            const keep = text.slice(text.indexOf("keep_original() {"), text.indexOf("# After a boot"));
             const { status, err } = run(
-                `CFG=${dir}/haproxy.cfg KEPT=${dir}/kept; systemctl() { :; }; haproxy() { :; }\n${keep}\nkeep_original`,
+                `KIT=${HOST}; . $KIT/haproxy.sh; CFG=${dir}/haproxy.cfg KEPT=${dir}/kept; systemctl() { :; }; haproxy() { :; }; keep_original`,
             );
             assert.equal(status, 0, err);
             assert.equal(readFileSync(join(dir, "kept/original.cfg"), "utf8"), OWN);

@@ -1,7 +1,7 @@
 /** Hosts as people have them: packages that come in other ways, SELinux, cgroup v1, folders where nothing may be executed. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { prepareBundle } from "../../../components/steps/prepare";
@@ -15,9 +15,11 @@ describe("software of a host", () => {
         mkdirSync(join(dir, "work"));
     });
     afterEach(() => rmSync(dir, { recursive: true }));
+    /** Sources a script, which sources lib.sh anew. */
+    const script = (name: string): string => `. $KIT/${name}; WORK=${dir}/work NODE=agent-1 STEP=prepare;`;
     function run(commands: string): { status: number | null; text: string } {
-        const script = `KIT=${kitFolder()} STATE=${dir}; . $KIT/lib.sh; WORK=${dir}/work NODE=agent-1 STEP=prepare; ${commands}`;
-        const { status, stdout, stderr } = spawnSync("sh", ["-c", script], { encoding: "utf8" });
+        const text = `KIT=${kitFolder()} STATE=${dir}; ${script("lib.sh")} ${commands}`;
+        const { status, stdout, stderr } = spawnSync("sh", ["-c", text], { encoding: "utf8" });
         return { status, text: stdout + stderr };
     }
     const os = (id: string): string => {
@@ -73,14 +75,9 @@ install_binary`);
 
     it("a binary below a /var without execution is asked for its release elsewhere", () => {
         writeFileSync(join(dir, "k3s"), "#!/bin/sh\necho k3s version v1\n");
-        const stage = readFileSync(join(kitFolder(), "stage.sh"), "utf8");
-        const says = stage.slice(
-            stage.indexOf("says_version() {"),
-            stage.indexOf("\n}\n", stage.indexOf("says_version() {")) + 3,
-        );
         // Mode 0644 is refused as noexec is.
         const { text } = run(
-            `${says} TRY=${dir}/try; cp() { command cp "$1" "$2"; chmod 0755 "$2"; }; says_version ${dir}/k3s && cat $WORK/version; ls ${dir}`,
+            `${script("stage.sh")} TRY=${dir}/try; cp() { command cp "$1" "$2"; chmod 0755 "$2"; }; says_version ${dir}/k3s && cat $WORK/version; ls ${dir}`,
         );
         assert.match(text, /^k3s version v1$/m);
         assert.doesNotMatch(text, /^try$/m);
@@ -112,14 +109,9 @@ install_binary`);
         });
 
     it("prepare refuses cgroup v1 where it is told to, and names both ways out", () => {
-        const prepare = readFileSync(join(kitFolder(), "prepare.sh"), "utf8");
-        const check = prepare.slice(
-            prepare.indexOf("check_host() {"),
-            prepare.indexOf("\n}\n", prepare.indexOf("check_host() {")) + 3,
-        );
         const on = (type: string): { status: number | null; text: string } =>
             run(
-                `${check.replace("[ -d /run/systemd/system ]", ":")} CGROUPS=/sys/fs/cgroup; stat() { echo ${type}; }; df() { printf 'x\\nx x x 9999999\\n'; }; setting() { echo refused; }; check_host; echo taken`,
+                `${script("prepare.sh")} SYSTEMD=${dir} CGROUPS=/sys/fs/cgroup; stat() { echo ${type}; }; df() { printf 'x\\nx x x 9999999\\n'; }; setting() { echo refused; }; check_host; echo taken`,
             );
         assert.match(on("cgroup2fs").text, /^taken$/m);
         const { status, text } = on("tmpfs");

@@ -34,12 +34,6 @@ const zypper = {
     list: "rpm -qa --qf %{NAME}\\n",
     remove: "rpm -e",
 };
-const apk = {
-    refresh: "apk -q --wait 120 update",
-    install: "apk -q --wait 120 add",
-    list: "apk -q info",
-    remove: "apk -q --wait 120 del",
-};
 
 describe("haproxy: package plan", () => {
     const families: [string, string, object][] = [
@@ -53,7 +47,6 @@ describe("haproxy: package plan", () => {
         ["amzn", "fedora", dnf],
         ["opensuse-leap", "suse opensuse", zypper],
         ["sles", "suse", zypper],
-        ["alpine", "", apk],
     ];
     for (const [id, like, expected] of families)
         it(`${id} (${like || "like nothing else"})`, () => assert.deepEqual(plan(id, like), expected));

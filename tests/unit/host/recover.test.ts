@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { stepShell, type Run } from "../helpers/step-shell";
 
-const shell = stepShell("recover.sh", '\n[ "$#" -ge 1 ]');
+const shell = stepShell("recover.sh");
 const MEMBERS = { "etc/membership": '"server": "https://127.0.0.1:16443"\n' };
 
 /** Runs `reset ARGUMENT`; `k3s` is what its binary does. The membership is told at the end. */

@@ -4,7 +4,7 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { stepShell, type Run, type Shell } from "../helpers/step-shell";
 
-const step = stepShell("server.sh", "\ncommand=${1-}");
+const step = stepShell("server.sh");
 const shell: Shell = (commands, files = {}) =>
     step(commands, { "work/members": "", "secrets/server-token": "new\n", ...files });
 
@@ -52,7 +52,7 @@ describe("server.sh", () => {
     // The unit's folder is not made, so its drop-in is not written.
     const leaves = (own: string, others: string): Promise<Run> =>
         shell(
-            `${lists(own, others)}; has_etcd_data() { :; }; folder() { :; }; sh() { :; }; hand_over_leadership() { :; }; gone() { :; }
+            `${lists(own, others)}; has_etcd_data() { :; }; make_folder() { :; }; sh() { :; }; hand_over_leadership() { :; }; gone() { :; }
 timeout() { shift 2; echo "kubectl $*"; }
 leave || true`,
             { "etc/k3s.yaml": "x", "etc/membership": '"server": "https://127.0.0.1:16443"\n', "etc/config.yaml": "" },
@@ -69,7 +69,7 @@ leave || true`,
     it("joins a cluster that another master has data of where its CA is known, and never founds one beside it", async () => {
         const decide = (caHash: string): Promise<Run> =>
             shell(`was_removed() { return 1; }; has_etcd_data() { return 1; }; has_sqlite_data() { return 1; }; command=found ca_hash=${caHash}
-others=master-2@10.0.0.2=0011; : >"$WORK/answering"; decide_membership; echo "$mode"`);
+other_masters=master-2@10.0.0.2=0011; : >"$WORK/answering"; decide_membership; echo "$mode"`);
         assert.match((await decide("ab")).text, /^join$/m);
         const { code, text } = await decide("");
         assert.equal(code, 1);
@@ -108,7 +108,7 @@ rotate_token; echo "first $RESTART"; RESTART=0; note_missed_restart; echo "next 
             .map((name) => `${name}() { :; }`)
             .join("; ");
         const apply = (forget: string): string => `${stubs}; decide_membership() { mode=member; }
-started=0 outcome=started; stage_wait() { echo "$1"; case $2 in forget_old_nodes) ${forget} ;; esac; }
+start_time=0 outcome=started; stage_wait() { echo "$1"; case $2 in forget_old_nodes) ${forget} ;; esac; }
 kubectl_admin() { echo '{"members":[{"name":"master-1-0a1b2c3d"}]}'; }; command=apply restore=
 (run) || echo failed; [ ! -e "$STATE/restoring" ] || echo "still restoring"`;
         const files = { "work/members": '"name"\n', "work/set.version": "v1\n" };

@@ -76,7 +76,7 @@ describe("bundle", () => {
             files: [{ path: "/etc/x", mode: "0600", content }],
         });
         const out = withLib(
-            `begin; unpack; echo "$NODE"; setting value; cat "$(content /etc/x)"; cat "$WORK/manifest"`,
+            `begin; unpack; echo "$NODE"; setting value; cat "$(bundle_file /etc/x)"; cat "$WORK/manifest"`,
             text,
         );
         assert.equal(out.stderr, "");

@@ -95,7 +95,7 @@ describe("an own backend of the API", () => {
 
     it("a master does not count itself as another one, whatever the proxies call it", async () => {
         const wait = (name: string, up: string): Promise<{ code: number | null; text: string }> =>
-            stepShell("server.sh", "\ncommand=${1-}")(
+            stepShell("server.sh")(
                 `unit_file() { echo "$WORK/unit"; }; will_restart() { :; }; masters_up() { printf '%s\n' ${up}; }
 kubectl_admin() { echo '{"members":[{"name":"a-1"},{"name":"b-1"},{"name":"c-1"}]}'; }; wait_for_the_others; echo restarts`,
                 {

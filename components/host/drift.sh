@@ -82,8 +82,7 @@ AUTOUPDATE='rbac\.authorization\.kubernetes\.io/autoupdate'
 # Kubernetes adds the default rules again when the annotation is gone.
 public_role() {
     found=$(ask_api "ClusterRole system:public-info-viewer" get clusterrole system:public-info-viewer \
-        -o \
-        "jsonpath={.rules[*].nonResourceURLs}|{.rules[*].verbs}|{.metadata.annotations.$AUTOUPDATE}") ||
+        -o "jsonpath={.rules[*].nonResourceURLs}|{.rules[*].verbs}|{.metadata.annotations.$AUTOUPDATE}") ||
         return 1
     wanted="[\"$(printf '%s' "$1" | sed 's/,/","/g')\"]|[\"get\"]|false"
     [ "$found" = "$wanted" ] ||

@@ -74,8 +74,7 @@ leaving() {
                 "bring the host back, or put the node back into the stack file with lost: true if it is gone for good"
         seconds=$(setting leave-seconds 300)
         timeout "$((seconds + 30))" "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" drain "$name" --ignore-daemonsets \
-            --delete-emptydir-data --force \
-            --timeout="${seconds}s" >"$WORK/drain" 2>&1 </dev/null || no_node "$name" ||
+            --delete-emptydir-data --force --timeout="${seconds}s" >"$WORK/drain" 2>&1 </dev/null || no_node "$name" ||
             fail "the pods of $name did not leave it within $seconds s: $(tail -n 2 "$WORK/drain")" \
                 "look at their PodDisruptionBudgets (kubectl get pdb -A), or raise k3s-ha:rollout.drainTimeout; $name" \
                 "is still a member, and cordoned"

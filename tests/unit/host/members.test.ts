@@ -45,7 +45,7 @@ kube() { echo "kubectl $*" >&2; }; mark label 3; mark taint 4`,
             text,
             /^kubectl label node agent-1 c-\nkubectl annotate node agent-1 --overwrite k3s-ha\/labels=a=1,b=3\n/m,
         );
-        assert.match(text, /^nodes: labels of agent-1: a=1,b=3$/m);
+        assert.match(text, /^members: labels of agent-1: a=1,b=3$/m);
         assert.match(text, /^kubectl taint node master-1 x:NoSchedule-\nkubectl taint node master-1 y:NoExecute-\n/m);
     });
 

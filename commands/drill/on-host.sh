@@ -1,11 +1,11 @@
 # shellcheck shell=sh
 # What `npm run drill` asks of a host; read by sh from stdin after show-stat.sh, so that nothing is written there.
-# look BACKEND: read-only: lines `up NAME` (masters that its proxy sees up), on a master `unit STATE`, `voter NAME`,
+# look BACKEND: read-only: lines `up NAME` (servers that its proxy sees up), on a server `unit STATE`, `voter NAME`,
 # `ready NODE`.
 # ask SECONDS PORT: opens a new connection to the API through the local proxy ten times a second; a line `BEGIN END
 # CODE` each, in
 #   ms since the epoch, code 000 when there was no answer within 15 s.
-# stop SECONDS: stops k3s on this master as planned and starts it again, by a unit of its own that needs no session.
+# stop SECONDS: stops k3s on this server as planned and starts it again, by a unit of its own that needs no session.
 set -eu
 unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY
 LC_ALL=C

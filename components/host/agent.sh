@@ -27,8 +27,8 @@ try_token() {
     [ -s "$DATA/agent/server-ca.crt" ] || return 0
     supervisor_ca=$DATA/agent/server-ca.crt
     wait_for 30 token_works ||
-        fail "the masters do not accept the new agent token (HTTP $(cat "$WORK/code")); the old one stays" \
-            "every master must have been restarted with it: look at the steps of the masters and run pulumi up again"
+        fail "the servers do not accept the new agent token (HTTP $(cat "$WORK/code")); the old one stays" \
+            "every server must have been restarted with it: look at the steps of the servers and run pulumi up again"
 }
 token_works() {
     supervisor node "$SECRETS/agent-token" "$(setting join-url)/v1-k3s/readyz" -o /dev/null \

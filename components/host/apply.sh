@@ -6,7 +6,7 @@
 # reloads (it is never restarted: that would cut every connection) and the new worker is waited for. On any failure the
 # old file stays or comes back. Where only remarks (indented comments) differ, the file is written and haproxy does not
 # reload.
-# stdout is one line: `haproxy: unchanged|reloaded|started; N of M masters up`.
+# stdout is one line: `haproxy: unchanged|reloaded|started; N of M servers up`.
 #
 # In the template (components/haproxy/render.ts):
 #   @@stats-password@@, @@stats-password-hash@@, @@metrics-password-hash@@   filled in from the folder SECRETS
@@ -59,7 +59,7 @@ had_old=no  # yes: there was one before
 # phase NAME: what the step is at, for failures.
 phase() { STEP="haproxy ($1)"; }
 
-# The state of every master is known: none waits for its first check.
+# The state of every server is known: none waits for its first check.
 checks_done() {
     ask "show stat" >"$WORK/stat" || return 1
     servers_of "$BACKEND" <"$WORK/stat" >"$WORK/servers"
@@ -76,7 +76,7 @@ result() {
     [ -s "$WORK/stat" ] || fail "haproxy does not answer on its socket $(admin_socket "$HAPROXY_CFG")" \
         "keep a 'stats socket' of level admin in k3s-ha:proxy.haproxy.global.stats"
     awk -F, -v what="$1" \
-        '$2 ~ /^UP/ && $3 !~ /INI/ { up++ } END { printf "haproxy: %s; %d of %d masters up\n", what, up, NR }' \
+        '$2 ~ /^UP/ && $3 !~ /INI/ { up++ } END { printf "haproxy: %s; %d of %d servers up\n", what, up, NR }' \
         "$WORK/servers"
 }
 

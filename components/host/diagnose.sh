@@ -92,7 +92,7 @@ told_of_trust() {
             "certificate has expired: raise k3s-ha:rotate.certificates; then run pulumi up again"
     elif says 'token CA hash does not match'; then
         blame "token (its CA hash is not this cluster's)" \
-            "the master that answered belongs to another cluster, or k3s-ha:caHash is wrong; compare with pulumi" \
+            "the server that answered belongs to another cluster, or k3s-ha:caHash is wrong; compare with pulumi" \
             "stack output caHash"
     elif says 'bootstrap data already found and encrypted with different token'; then
         blame token \
@@ -110,7 +110,7 @@ told_of_trust() {
             "the token of this node is not the cluster's (k3s-ha:token, agentToken); if the Node existed before under" \
             "this name, delete it (kubectl delete node $NODE) and run pulumi up again"
     elif says 'permanently removed from the cluster'; then
-        blame "etcd (this master's member was removed)" \
+        blame "etcd (this server's member was removed)" \
             "raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack file"
     elif says 'critical configuration value mismatch'; then
         blame "configuration (differs from the other servers')" \
@@ -132,7 +132,7 @@ told_of_data() {
     elif says \
         'crc mismatch|wal: .*corrupt|failed to read WAL' \
         'snap: .*(corrupt|mismatch)|database file .*invalid|failed to recover v3 backend'; then
-        blame "etcd (the data of this master are damaged)" \
+        blame "etcd (the data of this server are damaged)" \
             "take $NODE's data from the others: raise nodes[].rebuilt of $NODE and run pulumi up again; where it is" \
             "the only server, restore a snapshot (docs/runbooks/restore-snapshot.md)"
     else
@@ -190,7 +190,7 @@ told_of_etcd() {
         'learner|unhealthy cluster|etcd cluster join failed|no leader|context deadline exceeded.*etcd' \
         'waiting for etcd|etcd exited'; then
         blame etcd \
-            "look at the members (k3s kubectl get --raw /db/info on a master): all voters must be up and reach ports" \
+            "look at the members (k3s kubectl get --raw /db/info on a server): all voters must be up and reach ports" \
             "2379 and 2380 of $(setting address)"
     else
         return 1
@@ -226,7 +226,7 @@ setting_of() {
 diagnose() {
     since=$(date -d "@$start_time" '+%Y-%m-%d %H:%M:%S' 2>/dev/null || echo "-10min")
     journalctl -u "$UNIT" --since "$since" --no-pager -o cat 2>/dev/null >"$WORK/journal" || true
-    up=$(masters_up | grep -c .) || true
+    up=$(servers_up | grep -c .) || true
     end_reason=$(ending "$WORK/journal" | mask | plainly)
     if [ -n "$end_reason" ]; then
         told_by "$end_reason" ended ||
@@ -240,8 +240,8 @@ diagnose() {
             "look whether the VPN is up (ip address; k3s-ha:vpn.interface, server.config flannel-iface), and what" \
             "flannel says: journalctl -u $UNIT | grep -i flannel"
     elif joins && [ "${up:-0}" = 0 ]; then
-        blame "port (the local proxy sees no master up)" \
-            "from this host, reach port 6443 of the masters" \
+        blame "port (the local proxy sees no server up)" \
+            "from this host, reach port 6443 of the servers" \
             "($(awk '$1 == "server" { print $3 }' /etc/haproxy/haproxy.cfg | sort -u | tr '\n' ' ')): firewall, VPN" \
             "routes; the proxy's view: echo 'show stat' | socat - /run/haproxy/admin.sock"
     elif grep -Eqi 'x509: certificate signed by unknown authority' "$WORK/journal"; then
@@ -257,6 +257,6 @@ diagnose() {
     fail "$1${end_reason:+
   ended by: $end_reason}
   layer: $layer
-  seen: unit $unit_state, restarted $(restarts) times, local proxy sees ${up:-?} masters up; not up: $(masters_down)" \
+  seen: unit $unit_state, restarted $(restarts) times, local proxy sees ${up:-?} servers up; not up: $(servers_down)" \
         "$remedy"
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Called by k3s.service when it stops and when it is ready. k3s closes 6443 at once, requests under way included, and
 # opens it seconds before it is ready. So the proxies look for a file that k3s serves to anybody (/static/): without it
-# they send nothing new to this master and leave alone what is open, and k3s is told to end when all have seen it gone.
+# they send nothing new to this server and leave alone what is open, and k3s is told to end when all have seen it gone.
 # begin NODE ADDRESS BACKEND: before a stop. end ADDRESS: ready. absent: not ready yet.
 # A proxy that does not look for the file (proxy.preset ansible-role) is made to see a closed port by an iptables rule
 # instead, which refuses new connections only. Never in the way of a stop: without iptables or a proxy it does nothing.
@@ -17,7 +17,7 @@ rule() {
     "$tables" -w 5 "$1" INPUT -p tcp -d "$2" --dport 6443 --syn -j REJECT --reject-with tcp-reset 2>/dev/null
 }
 
-# seen STATUS: the proxy of this host, which sees what all others see, has this master in that status.
+# seen STATUS: the proxy of this host, which sees what all others see, has this server in that status.
 seen() {
     local_servers "$backend" |
         awk -F, -v me="$node" -v want="$1" '$1 == me && $2 ~ "^" want { ok = 1 } END { exit !ok }'

@@ -1,7 +1,7 @@
 #!/bin/sh
 # What differs on this host from what the steps left: one line `STEP: WHAT` per difference, nothing when all is as it
 # was. Changes nothing and restarts nothing. Called by the command `npm run drift`, by no step.
-# On a master also: --nodes: labels and taints of the Nodes; --public=PATH,…: ClusterRole system:public-info-viewer,
+# On a server also: --nodes: labels and taints of the Nodes; --public=PATH,…: ClusterRole system:public-info-viewer,
 # which leaves these paths.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"

@@ -181,7 +181,7 @@ END
     if [ -f "$ca" ]; then got=$(ca_hash "$ca"); else got=none; fi
     [ "$got" = "$ca_hash" ] ||
         fail "$other_cluster: the CA in $ca has the hash $got, wanted is $ca_hash" \
-            "compare with another master: $SHOW_CA_HASH; a data folder elsewhere (data-dir) cannot be taken over"
+            "compare with another server: $SHOW_CA_HASH; a data folder elsewhere (data-dir) cannot be taken over"
     if [ "$role" = server ]; then put "$WORK/cluster-id" "$ID_FILE" 0600; fi
 }
 

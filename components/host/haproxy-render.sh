@@ -115,7 +115,7 @@ adapt() {
                 rest = substr(line, at + length(start))
                 if (match(rest, /^[^ ]+ verifyhost [^ ]+/)) {
                     line = substr(line, 1, at - 1) "verify none" substr(rest, RLENGTH + 1)
-                    note("certificates of the masters are not verified yet: " ca_file " is not there")
+                    note("certificates of the servers are not verified yet: " ca_file " is not there")
                 }
             }
             print line

@@ -1,12 +1,12 @@
 # shellcheck shell=sh
-# The state file, from which the next worker learns which masters are down before it has checked any. For apply.sh.
+# The state file, from which the next worker learns which servers are down before it has checked any. For apply.sh.
 # shellcheck disable=SC2154
 
 # checks_of CONFIG: what servers are asked, and what they must answer.
 checks_of() { grep '^ *http-check ' "$1" 2>/dev/null || true; }
 
 # The next worker takes every server for up until it has checked it, and then cuts what is just being opened to one that
-# it finds down. A master that is new is not there yet as a rule, so it is told that those begin as down, and those that
+# it finds down. A server that is new is not there yet as a rule, so it is told that those begin as down, and those that
 # are down now where another one is up and the check stays as it is.
 hand_over_states() {
     echo 1 >"$WORK/states"

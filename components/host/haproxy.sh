@@ -3,7 +3,7 @@
 # apply: stdin is a bundle. render: the kept configuration once more, after the CA became known. remove: as it was
 # before (called by prepare.sh).
 # settle: the end of a changed readiness mode. The resource of this step is replaced then, and Pulumi deletes the old
-# one after all masters have changed: that deletion runs this, on all hosts. Until then both modes' answers are
+# one after all servers have changed: that deletion runs this, on all hosts. Until then both modes' answers are
 # accepted.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"
@@ -44,7 +44,7 @@ write_dropin() {
     [ "$CHANGED" = "$before" ] || systemctl daemon-reload
 }
 
-# The file as it is in force: while masters change their readiness mode, the check accepts the former code too.
+# The file as it is in force: while servers change their readiness mode, the check accepts the former code too.
 in_force() {
     if [ -s "$KEPT/also-expect" ] && [ "$settling" = no ]; then
         sed "s/^\( *http-check expect status [0-9]*\)\( .*\)*\$/\1,$(cat "$KEPT/also-expect")\2/" "$KEPT/desired.cfg"
@@ -60,7 +60,7 @@ note_mode_change() {
     printf '%s\n' "$code" >"$KEPT/expect"
 }
 
-# Masters that still give the former code.
+# Servers that still give the former code.
 not_changed() {
     awk -v backend="$(cat "$KEPT/backend")" \
         '$1 == "backend" { mine = ($2 == backend) } mine && $1 == "server" { print $2, $3 }' "$KEPT/desired.cfg" |
@@ -83,7 +83,7 @@ settle() {
     NODE=$(cat "$KEPT/node")
     lock haproxy 180
     wait_for 60 all_changed ||
-        fail "these masters still answer as in the former readiness mode: $(tr '\n' ' ' <"$WORK/not-changed")" \
+        fail "these servers still answer as in the former readiness mode: $(tr '\n' ' ' <"$WORK/not-changed")" \
             "run pulumi up again; until then the proxy of this host accepts both answers"
     # Forgotten only when the new file is in force: the run after a failure settles it.
     settling=yes

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Questions: to k3s here and on other masters, to systemd about its unit, and what the local proxy sees of the masters.
+# Questions: to k3s here and on other servers, to systemd about its unit, and what the local proxy sees of the servers.
 # shellcheck disable=SC2034,SC2154
 
 unit_is() { [ "$(systemctl show -p "$1" --value "$UNIT")" = "$2" ]; }
@@ -28,7 +28,7 @@ supervisor() {
 # The objects of a JSON list, one per line.
 per_line() { sed 's/},{/}\n{/g'; }
 
-# members_at URL TOKEN-FILE: as another master lists them, one per line.
+# members_at URL TOKEN-FILE: as another server lists them, one per line.
 members_at() { supervisor server "$2" "$1/db/info" | per_line; }
 
 has_etcd_data() { [ -d "$DATA/server/db/etcd/member" ]; }
@@ -48,7 +48,7 @@ was_removed() {
 }
 
 # check_clock: before a join. Certificates are valid from the moment they are made, and etcd wants clocks that agree; a
-# master's answer says what time it is there. No answer is no statement about clocks.
+# server's answer says what time it is there. No answer is no statement about clocks.
 check_clock() {
     there=$(curl -sk -o /dev/null -D - --max-time 5 "$(setting join-url)/ping" 2>/dev/null |
         tr -d '\r' | sed -n 's/^[Dd]ate: //p')
@@ -59,33 +59,33 @@ check_clock() {
     if [ "$skew" -ge -30 ] && [ "$skew" -le 30 ]; then return 0; fi
     if [ "$skew" -lt 0 ]; then how="behind"; else how="ahead of"; fi
     times="here $(date -u "-d@$here"), there $(date -u "-d@$there")"
-    fail "the clock of this host is ${skew#-} s $how the masters' ($times)
+    fail "the clock of this host is ${skew#-} s $how the servers' ($times)
   layer: clock" \
         "set the clocks (is time synchronisation running? timedatectl) and run pulumi up again; k3s was not started"
 }
 
-# True on a node that needs another master to start: an agent, or a server that joins.
+# True on a node that needs another server to start: an agent, or a server that joins.
 joins() { [ "$ROLE" = agent ] || grep -qs server "$MEMBERSHIP"; }
 
-# proxy_name: what the proxies call this master; an own backend of the stack file may have other names than the nodes'.
+# proxy_name: what the proxies call this server; an own backend of the stack file may have other names than the nodes'.
 proxy_name() {
     in_proxy=$(sed -n 's/^ExecStop=.*drain\.sh begin \([^ ]*\) .*/\1/p' "$(unit_file)" 2>/dev/null) || in_proxy=""
     printf '%s\n' "${in_proxy:-$NODE}"
 }
 unit_file() { echo "/etc/systemd/system/$UNIT"; }
 
-# masters_in FILE: name in the proxy and address:port of every master; not of the servers of other backends.
-masters_in() {
+# servers_in FILE: name in the proxy and address:port of every server; not of the servers of other backends.
+servers_in() {
     awk -v be="$(setting backend)" \
         '/^[a-z]/ { mine = ($1 == "backend" && $2 == be) } mine && $1 == "server" { print $2, $3 }' "$1"
 }
-masters_known() { masters_in /etc/haproxy/haproxy.cfg; }
+servers_known() { servers_in /etc/haproxy/haproxy.cfg; }
 
-# masters_up: what the local proxy calls the masters that it sees up.
-masters_up() { local_servers_up "$(setting backend)"; }
+# servers_up: what the local proxy calls the servers that it sees up.
+servers_up() { local_servers_up "$(setting backend)"; }
 
-# masters_down: those that it does not.
-masters_down() {
-    masters_up >"$WORK/up"
-    masters_known | cut -d ' ' -f 1 | grep -vxF -f "$WORK/up" | tr '\n' ' '
+# servers_down: those that it does not.
+servers_down() {
+    servers_up >"$WORK/up"
+    servers_known | cut -d ' ' -f 1 | grep -vxF -f "$WORK/up" | tr '\n' ' '
 }

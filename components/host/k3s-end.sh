@@ -2,7 +2,7 @@
 # The end of a step on k3s: what is trusted and remembered from then on; and its removal.
 # shellcheck disable=SC2034,SC2154
 
-# trust_ca FILE: the proxies check the masters' certificates from now on.
+# trust_ca FILE: the proxies check the servers' certificates from now on.
 trust_ca() {
     dest=$(setting proxy-ca)
     [ -n "$dest" ] || return 0

@@ -16,7 +16,7 @@ STARTED=$STATE/k3s-started
 # What the files of a step share: one sets it, others read it. ROLE and UNIT are the step's own, set before this file.
 command=""        # what the step is called for: its first argument
 ca_hash=""        # of the cluster's CA, from the command line
-other_masters=""  # server: NAME@ADDRESS=DATA,… from the command line: what the others said of their etcd data
+other_servers=""  # server: NAME@ADDRESS=DATA,… from the command line: what the others said of their etcd data
 restore=""        # server: the snapshot to found from, from the command line
 mode=""           # server: found, join, restore, convert or member (server-membership.sh)
 RESTART=0         # 1: k3s reads something at its start that has changed
@@ -28,7 +28,7 @@ deadline=0        # when it has failed, in seconds since 1970
 restarts_before=0 # how often systemd had restarted k3s before
 old_pid=""        # MainPID that a restart ends
 up_since=0        # when the new one was first seen
-supervisor_ca=""  # CA of the masters for `supervisor`; empty: this server's own
+supervisor_ca=""  # CA of the servers for `supervisor`; empty: this server's own
 
 . "$KIT/k3s-files.sh"
 . "$KIT/k3s-ask.sh"

@@ -7,7 +7,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 # (bash's SHELLOPTS), functions, and variables that commands read (K3S_…, CURL_HOME, GREP_OPTIONS, SYSTEMD_COLORS, …).
 set +afvxC
 for name in $(env | sed -n 's/^BASH_FUNC_\([A-Za-z_][A-Za-z0-9_]*\)%%=.*/\1/p'); do unset -f "$name" || true; done
-# Proxies are for downloads alone (with_proxy): a question to this host or to a master is not theirs.
+# Proxies are for downloads alone (with_proxy): a question to this host or to a server is not theirs.
 PROXIES=""
 for name in $(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
     case $name in

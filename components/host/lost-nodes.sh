@@ -3,7 +3,7 @@
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/nodes-lib.sh"
 
-# A password that no host has: k3s refuses a node of this name (403) until the secret goes. A lost master is kept out by
+# A password that no host has: k3s refuses a node of this name (403) until the secret goes. A lost server is kept out by
 # its own unit too, once k3s there has seen that its etcd member is gone. The finalizer is against k3s's own cleaning:
 # it makes such secrets anew at each start, and deletes those without a Node after ten minutes (k3s 1.36,
 # pkg/nodepassword/controller.go).
@@ -29,8 +29,8 @@ let_in() {
 }
 
 lost_nodes() {
-    wait_for 60 api_ready || fail "the API does not answer on this master" \
-        "if a majority of the masters is lost, recover etcd first (docs/runbooks/lost-majority.md); else look at k3s" \
+    wait_for 60 api_ready || fail "the API does not answer on this server" \
+        "if a majority of the servers is lost, recover etcd first (docs/runbooks/lost-majority.md); else look at k3s" \
         "here: journalctl -u k3s"
     setting lost | grep . >"$WORK/lost" || true
     kube -n kube-system get secrets -l k3s-ha/lost=true -o 'jsonpath={range .items[*]}{.metadata.name}{"\n"}{end}' \

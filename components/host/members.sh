@@ -18,7 +18,7 @@ NODE_LINES='{{range .items}}{{.metadata.name}}|
 list_nodes() {
     kube get nodes -o "go-template=$NODE_LINES" >"$WORK/nodes" ||
         fail "the Nodes could not be listed: $(tail -n 1 "$WORK/kubectl.err")" \
-            "look whether the API answers on this master: k3s kubectl get nodes"
+            "look whether the API answers on this server: k3s kubectl get nodes"
 }
 
 # wanted KIND NODE: its labels or taints, sorted and joined by commas.
@@ -64,7 +64,7 @@ mark() {
     done <"$WORK/members-wanted"
 }
 
-# Nodes that were this stack's and are no longer: pods leave first. A master leaves etcd by its own removal, which comes
+# Nodes that were this stack's and are no longer: pods leave first. A server leaves etcd by its own removal, which comes
 # after this.
 leaving() {
     while IFS='|' read -r name member _ _ role ready _; do

@@ -16,13 +16,13 @@ not_a_member() {
 no_node() { kube get node "$1" --ignore-not-found -o name >"$WORK/found" && [ ! -s "$WORK/found" ]; }
 remains() {
     fail "Node $1 $2 after $3 s" \
-        "look at it (kubectl describe node $1; k3s kubectl get --raw /db/info on a master) and run pulumi up again"
+        "look at it (kubectl describe node $1; k3s kubectl get --raw /db/info on a server) and run pulumi up again"
 }
 
 # What k3s removes with a Node: its etcd member and its password.
 delete_node() {
     timeout 30 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" delete node "$1" --wait=false --ignore-not-found >&2 ||
-        fail "Node $1 could not be deleted" "look whether the API answers on this master: k3s kubectl get nodes"
+        fail "Node $1 could not be deleted" "look whether the API answers on this server: k3s kubectl get nodes"
     wait_for 60 no_node "$1" || remains "$1" "is still there" 60
     if [ "$(setting datastore etcd)" = etcd ]; then
         wait_for 60 not_a_member "$1" || remains "$1" "is still an etcd member" 60

@@ -53,7 +53,7 @@ check_etcd_data() {
         none | "$(setting cluster-id)") ;;
         *) fail "$ETCD holds etcd data of another cluster (id: $data, this stack's: $(setting cluster-id))" \
             "if the data are of no use, remove k3s and /var/lib/rancher/k3s from the host and run pulumi up again;" \
-            "never do so on the last master of a cluster you need" ;;
+            "never do so on the last server of a cluster you need" ;;
     esac
     # After what start files of the login shell have printed, perhaps without an end of line.
     printf '\netcd-data: %s\n' "$data"

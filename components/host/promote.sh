@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# A master that joins is etcd's learner first. k3s has its leader promote learners every 15 s, living or not; here the
+# A server that joins is etcd's learner first. k3s has its leader promote learners every 15 s, living or not; here the
 # learner asks for it sooner. A dead member promoted as the second voter is a quorum lost for good, and etcd looks at
 # its index only. So the learner itself asks, after it answered twice, a second apart, without errors and no more than
 # 10 entries behind a voter. Whatever is not as expected leaves it to k3s.
@@ -75,7 +75,7 @@ etcd_status() {
     read -r member applied learner errors <"$WORK/grpc.status"
 }
 
-# The URL of an etcd voter, as the other masters list them.
+# The URL of an etcd voter, as the other servers list them.
 a_voter() {
     members_elsewhere | grep -v '"isLearner":true' | sed -n 's/.*"clientURLs":\["\([^"]*\)".*/\1/p' | head -n 1
 }
@@ -98,7 +98,7 @@ healthy_learner() {
     return 1
 }
 
-# Called again and again while the master waits to become a voter. True when the etcd of this host has to be waited for:
+# Called again and again while the server waits to become a voter. True when the etcd of this host has to be waited for:
 # it is a learner, or does not answer yet, which may last 15 s more (a learner whose first proposal came back in a
 # snapshot waits so long before it serves).
 hasten_promotion() {

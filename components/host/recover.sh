@@ -1,8 +1,8 @@
 #!/bin/sh
-# For people, as root on a master (docs/runbooks/lost-majority.md and restore-snapshot.md). It brings etcd back when its
+# For people, as root on a server (docs/runbooks/lost-majority.md and restore-snapshot.md). It brings etcd back when its
 # majority is lost, or its content to an earlier state. Not run by pulumi up.
-# cluster-reset: this master becomes the only etcd member, with its data. restore SNAPSHOT: the same with the data of a
-# snapshot (a file here, or a name in the configured S3 bucket). rejoin: this master gives up its data and joins the
+# cluster-reset: this server becomes the only etcd member, with its data. restore SNAPSHOT: the same with the data of a
+# snapshot (a file here, or a name in the configured S3 bucket). rejoin: this server gives up its data and joins the
 # others again.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 STEP=recover
@@ -22,13 +22,13 @@ start_k3s() {
     stage_wait "Node Ready" node_ready
 }
 
-# Other masters whose etcd listens. It would take the new one for the member that it knows, which may end that one
+# Other servers whose etcd listens. It would take the new one for the member that it knows, which may end that one
 # ("tocommit is out of range", seen after a second restore), and clients would be answered by two clusters.
 others_running() {
-    masters_known | awk -v me="$(proxy_name)" '$1 != me' >"$WORK/masters"
+    servers_known | awk -v me="$(proxy_name)" '$1 != me' >"$WORK/servers"
     while read -r name address; do
         if timeout 3 socat -u /dev/null "TCP:${address%:*}:2380,connect-timeout=2" 2>/dev/null; then echo "$name"; fi
-    done <"$WORK/masters"
+    done <"$WORK/servers"
 }
 
 # reset_failed BEGAN: says what is where now.
@@ -52,11 +52,11 @@ reset_failed() {
     fi
     advice=""
     if grep -q 'encrypted with different token' "$WORK/reset"; then
-        advice="the snapshot is of another server token: put that one into $CONF/token on every master,"
+        advice="the snapshot is of another server token: put that one into $CONF/token on every server,"
         advice="$advice then the same command again; "
     fi
     fail "k3s could not reset etcd: $(tail -n 4 "$WORK/reset" | mask)" \
-        "${advice}k3s is stopped on this master; its data are $data"
+        "${advice}k3s is stopped on this server; its data are $data"
 }
 
 # k3s resets only a server that joins nobody; the membership comes back in any case.
@@ -65,22 +65,22 @@ reset() {
     case ${1-} in
         "") set -- server --cluster-reset ;;
         /*)
-            [ -r "$1" ] || fail "there is no readable snapshot $1" "k3s etcd-snapshot ls lists those of this master"
+            [ -r "$1" ] || fail "there is no readable snapshot $1" "k3s etcd-snapshot ls lists those of this server"
             # With a bucket k3s looks there for paths, too.
             set -- server --cluster-reset "--cluster-reset-restore-path=$1" --etcd-s3=false
             ;;
         *)
             has_bucket ||
                 fail "the snapshot $1 is no path, and no bucket is configured to have it" \
-                    "give the absolute path of a file on this master"
+                    "give the absolute path of a file on this server"
             from_bucket=yes
             set -- server --cluster-reset "--cluster-reset-restore-path=$1"
             ;;
     esac
     running=$(others_running | tr '\n' ' ')
     [ -z "$running" ] ||
-        fail "k3s still runs on ${running% }, and only this master may run meanwhile" \
-            "systemctl stop k3s on every other master that is alive, then the same command again; nothing was changed"
+        fail "k3s still runs on ${running% }, and only this server may run meanwhile" \
+            "systemctl stop k3s on every other server that is alive, then the same command again; nothing was changed"
     stop_k3s
     # One that was cut off has left it aside.
     [ ! -e "$MEMBERSHIP" ] || mv -f "$MEMBERSHIP" "$STATE/membership.aside"
@@ -91,18 +91,18 @@ reset() {
     [ "$done" = yes ] || reset_failed "$began"
     rm -f "$DATA/server/db/etcd/tombstone"
     start_k3s
-    echo "recover: $NODE is the only etcd member; now 'recover.sh rejoin' on every other master that is alive, then" \
+    echo "recover: $NODE is the only etcd member; now 'recover.sh rejoin' on every other server that is alive, then" \
         "pulumi up"
 }
 
-another_up() { masters_up | grep -vxF "$(proxy_name)" | grep -q .; }
+another_up() { servers_up | grep -vxF "$(proxy_name)" | grep -q .; }
 
 rejoin() {
     grep -qs '^"server"' "$MEMBERSHIP" || fail "$MEMBERSHIP names no server to join" "run pulumi up, which writes it"
     # The one that was just reset is up for this proxy after two checks only.
     wait_for 60 another_up ||
-        fail "this host's proxy sees no other master up" \
-            "run 'recover.sh cluster-reset' or 'restore' on one master first"
+        fail "this host's proxy sees no other server up" \
+            "run 'recover.sh cluster-reset' or 'restore' on one server first"
     stop_k3s
     clear_etcd
     start_k3s

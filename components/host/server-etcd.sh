@@ -1,10 +1,10 @@
 # shellcheck shell=sh
-# The etcd members as this master and the others see them, and a restart that must not take the majority from them.
+# The etcd members as this server and the others see them, and a restart that must not take the majority from them.
 # shellcheck disable=SC2034,SC2154
 
 # One member per line.
 members() { kubectl_admin get --raw /db/info | per_line; }
-# As another master lists them, by this host's proxy.
+# As another server lists them, by this host's proxy.
 elsewhere() { sed -n 's/^"server": "\(.*\)"$/\1/p' "$MEMBERSHIP" 2>/dev/null; }
 members_elsewhere() { members_at "$(elsewhere)" "$CONF/token"; }
 members_known() { members >"$WORK/members" && grep -q '"name"' "$WORK/members"; }
@@ -20,9 +20,9 @@ becomes_voter() {
 }
 unit_active() { unit_is ActiveState active; }
 
-# Other masters that this host's proxy sees up, and how many must be: etcd's majority without this one.
+# Other servers that this host's proxy sees up, and how many must be: etcd's majority without this one.
 enough_others() {
-    others_up=$(masters_up | grep -cvxF "$(proxy_name)") || true
+    others_up=$(servers_up | grep -cvxF "$(proxy_name)") || true
     [ "${others_up:-0}" -ge "$needed" ]
 }
 
@@ -34,7 +34,7 @@ wait_for_the_others() {
     [ "$count" -ge 2 ] || return 0
     if [ "$count" = 2 ]; then needed=1; else needed=$((count / 2 + 1)); fi
     wait_for 90 enough_others || {
-        few="$others_up of the other $((count - 1)) masters are up ($(masters_up | tr '\n' ' '))"
+        few="$others_up of the other $((count - 1)) servers are up ($(servers_up | tr '\n' ' '))"
         fail "only $few; restarting this one now would take the majority from etcd" \
             "bring the others back first; k3s was not restarted here"
     }

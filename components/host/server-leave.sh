@@ -7,7 +7,7 @@ gone() {
         ! is_member "$NODE" <"$WORK/members" >/dev/null
 }
 
-# etcd_api PATH BODY: etcd's own HTTP API on this master; k3s has it on port 2382, older releases beside gRPC on 2379.
+# etcd_api PATH BODY: etcd's own HTTP API on this server; k3s has it on port 2382, older releases beside gRPC on 2379.
 # JSON in one line.
 etcd_api() {
     for port in 2382 2379; do
@@ -63,7 +63,7 @@ leave() {
         say "$NODE: left the cluster, $(grep -c '"name"' "$WORK/members") etcd members remain"
     elif [ "$count" -gt 2 ]; then
         fail "the etcd member of $NODE is still listed after 60 s" \
-            "look at the members (k3s kubectl get --raw /db/info on a master); run pulumi up again"
+            "look at the members (k3s kubectl get --raw /db/info on a server); run pulumi up again"
     else
         say "$NODE: the etcd member was still listed after 60 s"
     fi

@@ -2,7 +2,7 @@
 # Whether this server founds a cluster, joins one, or is a member already.
 # shellcheck disable=SC2034,SC2153,SC2154
 
-# True when something answers on the API or etcd port of a host. Any TCP answer counts, also of a broken master.
+# True when something answers on the API or etcd port of a host. Any TCP answer counts, also of a broken server.
 answers() {
     case $1 in *:*) host="[$1]" ;; *) host=$1 ;; esac
     for port in 6443 2379 2380; do
@@ -11,12 +11,12 @@ answers() {
     return 1
 }
 
-# Proof that no other master holds data or answers; else the cluster is there already and this host has to join it.
+# Proof that no other server holds data or answers; else the cluster is there already and this host has to join it.
 may_found() {
-    printf '%s\n' "$other_masters" | tr ',@=' '\n  ' >"$WORK/others"
+    printf '%s\n' "$other_servers" | tr ',@=' '\n  ' >"$WORK/others"
     while read -r name _ data; do
         [ "${data:-none}" != none ] || continue
-        # Whose cluster that is is known, so this master can join it.
+        # Whose cluster that is is known, so this server can join it.
         [ -z "$ca_hash" ] || return 1
         holds="$name holds etcd data (cluster $data), so the cluster exists"
         fail "$holds; founding another one beside it would split it" \
@@ -43,7 +43,7 @@ write_membership() {
 
 decide_membership() {
     if was_removed; then
-        removed="the etcd member of this master was removed from the cluster"
+        removed="the etcd member of this server was removed from the cluster"
         [ "$(setting rebuilt 0)" != "$(cat "$STATE/rebuilt" 2>/dev/null || echo 0)" ] ||
             fail "$removed, so k3s cannot start with the data that are here" \
                 "raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack" \

@@ -38,7 +38,7 @@ check_bucket() {
     fi
     [ "$known" = yes ] ||
         fail "k3s runs and cannot open the bucket for its snapshots: $bucket_problem" \
-            "$BUCKET_ADVICE; then run pulumi up again. Other masters were left as they are"
+            "$BUCKET_ADVICE; then run pulumi up again. Other servers were left as they are"
     say "$NODE: WARNING: k3s cannot open the bucket for its snapshots now: $bucket_problem; $BUCKET_ADVICE"
 }
 

@@ -18,7 +18,7 @@ rotate_token() {
             code="none: $(tail -n 1 "$WORK/curl.err")"
         [ "$code" = 200 ] ||
             fail "k3s did not take the new server token (answer $code: $(mask <"$WORK/answer" | head -c 300))" \
-                "the old token stays in use; look whether all masters are ready, and run pulumi up again"
+                "the old token stays in use; look whether all servers are ready, and run pulumi up again"
         say "$NODE: the cluster's server token was changed"
     fi
     RESTART=1

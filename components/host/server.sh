@@ -1,6 +1,6 @@
 #!/bin/sh
 # Step k3s on a server.
-# found: the first start of the first server; --others=NAME@ADDRESS=DATA,… is what the other masters said of their etcd
+# found: the first start of the first server; --others=NAME@ADDRESS=DATA,… is what the other servers said of their etcd
 # data
 #   (none, or a cluster's id), --restore=SNAPSHOT what to found from. Founds a cluster only when nobody else can be one;
 #   else joins as apply does.
@@ -44,7 +44,7 @@ bring_data() {
             restore_snapshot
             ;;
         join)
-            # A restore that failed here is no matter of the cluster that this master joins.
+            # A restore that failed here is no matter of the cluster that this server joins.
             rm -f "$STATE/restoring"
             write_membership join
             ;;
@@ -95,7 +95,7 @@ run() {
     wait_for_node
     stage_wait "unit active" unit_active
     stage_wait "schedulable again" uncordon
-    # From now on this master is like any other: without its disk it joins, it never founds again.
+    # From now on this server is like any other: without its disk it joins, it never founds again.
     if on_etcd; then write_membership join; fi
     printf '%s\n' "$(setting rebuilt 0)" >"$STATE/rebuilt"
     trust_ca "$CA"
@@ -124,7 +124,7 @@ main() {
     for arg in "$@"; do
         case $arg in
             --ca-hash=*) ca_hash=${arg#--ca-hash=} ;;
-            --others=*) other_masters=${arg#--others=} ;;
+            --others=*) other_servers=${arg#--others=} ;;
             --restore=*) restore=${arg#--restore=} ;;
         esac
     done

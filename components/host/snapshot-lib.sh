@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# etcd snapshots by k3s: on this master, and in the bucket where one is configured. Needs k3s-lib.sh.
+# etcd snapshots by k3s: on this server, and in the bucket where one is configured. Needs k3s-lib.sh.
 # shellcheck disable=SC2034,SC2154
 
 # What to look at when the bucket is the problem.
@@ -26,7 +26,7 @@ upload_error() {
         sed -n 's/.*\(Error received during snapshot upload to S3: .*\)/\1/p' | sed 's/"$//' | tail -n 1 | mask
 }
 
-# Where k3s keeps them on this master.
+# Where k3s keeps them on this server.
 snapshot_dir() {
     dir=$(sed -n 's/^etcd-snapshot-dir: "\(.*\)"$/\1/p' "$CONF/config.yaml" 2>/dev/null) || dir=""
     echo "${dir:-$DATA/server/db/snapshots}"
@@ -39,7 +39,7 @@ save_snapshot() {
     with_proxy timeout 450 "$BIN" etcd-snapshot save --name "$snapshot_name" "$@" >"$WORK/snapshot" 2>&1
 }
 
-# take_snapshot NAME: false when none could be taken; else snapshot_file is the one on this master, and where a bucket
+# take_snapshot NAME: false when none could be taken; else snapshot_file is the one on this server, and where a bucket
 # is configured snapshot_object the one there (s3://…), or bucket_problem why there is none. k3s takes none at all while
 # it cannot open the bucket, and tells of a failed upload in its log only (k3s 1.36.3, pkg/etcd/snapshot.go).
 take_snapshot() {

@@ -63,7 +63,7 @@ describe("first up", function () {
         await whole();
     });
 
-    it("every proxy sees three masters up, and health on its stats port", () => {
+    it("every proxy sees three servers up, and health on its stats port", () => {
         for (const host of HOSTS) {
             assert.deepEqual(mastersUp(host), [...MASTERS]);
         }

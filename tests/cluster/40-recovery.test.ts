@@ -73,7 +73,7 @@ describe("snapshots: settings, one on demand, restore", function () {
         const holder = mainStack().output("snapshot").trim().split(" ").at(-1) as string;
         const others = members().masters.filter((master) => master !== holder);
         const early = on(holder, `${restore} ${snapshot}`, { check: false, timeout: 300 });
-        assert.match(early.stderr, /k3s still runs on master-\d master-\d, and only this master may run meanwhile/);
+        assert.match(early.stderr, /k3s still runs on master-\d master-\d, and only this server may run meanwhile/);
         for (const master of others) on(master, "systemctl stop k3s");
         on(holder, `${restore} ${snapshot}`, { timeout: 300 });
         for (const master of others) on(master, rejoin, { timeout: 300 });

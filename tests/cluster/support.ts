@@ -307,7 +307,7 @@ export async function whole(seconds = 120): Promise<void> {
     const { masters, hosts } = members();
     kubeconfig();
     await eventually("the cluster is whole", seconds, () => {
-        for (const host of hosts) assert.deepEqual(mastersUp(host), masters, `masters up as seen by ${host}`);
+        for (const host of hosts) assert.deepEqual(mastersUp(host), masters, `servers up as seen by ${host}`);
         const nodes = JSON.parse(
             kubectl(["get", "nodes", "-o", "json"], { context: `dev-${masters.at(-1)}` }).stdout,
         ) as {

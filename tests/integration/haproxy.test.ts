@@ -117,8 +117,8 @@ for (const [index, binary] of binaries().entries()) {
         });
 
         describe("applying", () => {
-            it("starts with all masters up, and without a warning", async () => {
-                await applied(recommended(params(node)), "started; 3 of 3 masters up");
+            it("starts with all servers up, and without a warning", async () => {
+                await applied(recommended(params(node)), "started; 3 of 3 servers up");
                 const { code, text } = await check(binary, node.cfg, "-dW");
                 assert.deepEqual([code, warnings(text)], [0, []], text);
                 assert.equal(statSync(node.cfg).mode & 0o777, 0o600);
@@ -133,16 +133,16 @@ for (const [index, binary] of binaries().entries()) {
                 const watcher = watch(dirname(node.cfg), (_, name) => void seen.add(name));
                 await applied(
                     recommended(params(node, { timeouts: { ...DEFAULTS.timeouts, queue: "11s" } })),
-                    "reloaded; 3 of 3 masters up",
+                    "reloaded; 3 of 3 servers up",
                 );
-                await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+                await applied(recommended(params(node)), "reloaded; 3 of 3 servers up");
                 watcher.close();
                 assert.ok(seen.has(".k3s-ha.new"), [...seen].join(" "));
             });
 
             it("does nothing the second time", async () => {
                 const worker = node.worker();
-                await applied(recommended(params(node)), "unchanged; 3 of 3 masters up");
+                await applied(recommended(params(node)), "unchanged; 3 of 3 servers up");
                 assert.equal(node.worker(), worker);
             });
 
@@ -156,17 +156,17 @@ for (const [index, binary] of binaries().entries()) {
                         balance: "roundrobin",
                     }),
                 );
-                await applied(other, "reloaded; 3 of 3 masters up");
+                await applied(other, "reloaded; 3 of 3 servers up");
                 const { code, text } = await check(binary, node.cfg, "-dW");
                 assert.deepEqual([code, warnings(text)], [0, []], text);
             });
 
             it("reloads under load: no connection lost, no stream broken, the same master process", async () => {
-                await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+                await applied(recommended(params(node)), "reloaded; 3 of 3 servers up");
                 const pid = readFileSync(join(node.folder, "run/pid"), "utf8");
                 const end = await load(network, 40, 6);
                 for (const maxconn of [1001, 1002, 1003])
-                    await applied(recommended(params(node, { maxconn })), "reloaded; 3 of 3 masters up");
+                    await applied(recommended(params(node, { maxconn })), "reloaded; 3 of 3 servers up");
                 const report = await end();
                 assert.equal(report.broken, 0, JSON.stringify(report));
                 // haproxy 2.2 is known to lose one now and then.
@@ -176,7 +176,7 @@ for (const [index, binary] of binaries().entries()) {
             });
 
             it("keeps the old configuration running when the new one is bad, and says what is wrong", async () => {
-                await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+                await applied(recommended(params(node)), "reloaded; 3 of 3 servers up");
                 const [text, worker] = [node.effective(), node.worker()];
                 const bad = merge(recommended(params(node)), { defaults: { raw_options: ["retris 3"] } });
                 const run = await node.apply(bad);
@@ -188,7 +188,7 @@ for (const [index, binary] of binaries().entries()) {
                 assert.deepEqual([node.effective(), node.worker()], [text, worker]);
                 assert.equal(network.get("https://127.0.0.1:16443/api").code, 200);
                 assert.deepEqual(leftovers(node), []);
-                await applied(recommended(params(node)), "unchanged; 3 of 3 masters up");
+                await applied(recommended(params(node)), "unchanged; 3 of 3 servers up");
             });
 
             it("looks for addresses and ports before it reloads", async () => {
@@ -220,14 +220,14 @@ for (const [index, binary] of binaries().entries()) {
                 assert.match(silent.err, /nothing accepts connections at 127\.0\.0\.1 port 9/);
                 assert.equal(node.effective(), text);
                 assert.deepEqual(leftovers(node), []);
-                await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+                await applied(recommended(params(node)), "reloaded; 3 of 3 servers up");
             });
 
             it("starts again what has been stopped, with or without a change", async () => {
                 await node.stop();
-                await applied(recommended(params(node)), "started; 3 of 3 masters up");
+                await applied(recommended(params(node)), "started; 3 of 3 servers up");
                 await node.stop();
-                await applied(recommended(params(node, { maxconn: 55 })), "started; 3 of 3 masters up");
+                await applied(recommended(params(node, { maxconn: 55 })), "started; 3 of 3 servers up");
             });
 
             it("leaves out what an older haproxy or another build cannot do", async () => {
@@ -242,7 +242,7 @@ for (const [index, binary] of binaries().entries()) {
                 assert.ok(!node.effective().includes("tcpka-"));
                 assert.ok(!node.effective().includes("prometheus-exporter"));
                 assert.match(run.err, /no Prometheus exporter/);
-                await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+                await applied(recommended(params(node)), "reloaded; 3 of 3 servers up");
                 const newer = !binary.version.startsWith("2.2.");
                 assert.equal(node.effective().includes("clitcpka-idle 30s\n"), newer);
                 assert.ok(!node.effective().includes("# haproxy >="));
@@ -264,19 +264,19 @@ for (const [index, binary] of binaries().entries()) {
                 assert.match(none.err, /secret metrics-password is missing/);
                 const odd = template.replace("@@stats-password-hash@@", "@@wat@@");
                 assert.match((await node.apply(odd)).err, /nothing is known for @@wat@@/);
-                await applied(recommended(params(node)), "unchanged; 3 of 3 masters up");
+                await applied(recommended(params(node)), "unchanged; 3 of 3 servers up");
             });
 
             it("writes changed remarks without a reload, and takes a changed line beside them for what it is", async () => {
                 const template = renderHaproxy(node.here(recommended(params(node))));
                 await node.apply(template);
                 const worker = node.worker();
-                await applied(explain(template), "unchanged; 3 of 3 masters up");
+                await applied(explain(template), "unchanged; 3 of 3 servers up");
                 assert.match(node.effective(), /^ {2}# by_probe: /m);
-                await applied(explain(template), "unchanged; 3 of 3 masters up");
+                await applied(explain(template), "unchanged; 3 of 3 servers up");
                 assert.equal(node.worker(), worker, "the worker is the same");
-                await applied(explain(template).replace("retries 3", "retries 4"), "reloaded; 3 of 3 masters up");
-                await applied(template, "reloaded; 3 of 3 masters up");
+                await applied(explain(template).replace("retries 3", "retries 4"), "reloaded; 3 of 3 servers up");
+                await applied(template, "reloaded; 3 of 3 servers up");
             });
 
             it("writes ACL files, uses them, and removes those that are no longer wanted", async () => {
@@ -301,16 +301,16 @@ for (const [index, binary] of binaries().entries()) {
                         ...node.here(merge(base, extra)),
                         acl_files: [{ dest, content, mode: "0640" }],
                     });
-                await applied(text([`${NODE}/32`]), "reloaded; 3 of 3 masters up");
+                await applied(text([`${NODE}/32`]), "reloaded; 3 of 3 servers up");
                 assert.equal(readFileSync(dest, "utf8"), `${NODE}/32\n`);
                 assert.equal(statSync(dest).mode & 0o777, 0o640);
                 assert.equal(network.get(`${STATS}/`, { from: NODE }).code, 429);
-                await applied(text(["192.0.2.1"]), "reloaded; 3 of 3 masters up");
+                await applied(text(["192.0.2.1"]), "reloaded; 3 of 3 servers up");
                 assert.equal(network.get(`${STATS}/`, { from: NODE }).code, 401);
                 const bad = await node.apply(text(["not an address"]));
                 assert.equal(bad.code, 1);
                 assert.equal(readFileSync(dest, "utf8"), "192.0.2.1\n");
-                await applied(base, "reloaded; 3 of 3 masters up");
+                await applied(base, "reloaded; 3 of 3 servers up");
                 assert.equal(existsSync(dest), false);
             });
         });
@@ -329,13 +329,13 @@ for (const [index, binary] of binaries().entries()) {
             it("takes only the expected code for ready", async () => {
                 await masters[1]?.answer(401);
                 await states({ ...ALL_UP, "master-2": NOT_READY });
-                assert.match((await node.apply(recommended(params(node)))).out, /unchanged; 2 of 3 masters up/);
-                await applied(recommended(params(node, { expect: [200, 401] })), "reloaded; 3 of 3 masters up");
-                await applied(recommended(params(node, { expect: [401] })), "reloaded; 1 of 3 masters up");
+                assert.match((await node.apply(recommended(params(node)))).out, /unchanged; 2 of 3 servers up/);
+                await applied(recommended(params(node, { expect: [200, 401] })), "reloaded; 3 of 3 servers up");
+                await applied(recommended(params(node, { expect: [401] })), "reloaded; 1 of 3 servers up");
                 await masters[1]?.answer(500);
                 await states({ "master-1": NOT_READY, "master-2": NOT_READY, "master-3": NOT_READY });
                 await answers(200);
-                await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+                await applied(recommended(params(node)), "reloaded; 3 of 3 servers up");
             });
 
             it("a new worker sends nothing to a master that is down already, whose k3s has no apiserver yet", async () => {
@@ -344,7 +344,7 @@ for (const [index, binary] of binaries().entries()) {
                 const text = renderHaproxy(node.here(recommended(params(node))));
                 const end = await load(network, 50, 6);
                 for (const retries of [4, 5, 6]) {
-                    await applied(text.replace("retries 3", `retries ${retries}`), "reloaded; 2 of 3 masters up");
+                    await applied(text.replace("retries 3", `retries ${retries}`), "reloaded; 2 of 3 servers up");
                     const [head = "", ...lines] = node.ask("show stat").split("\n");
                     const row = lines
                         .map((line) => line.split(","))
@@ -359,7 +359,7 @@ for (const [index, binary] of binaries().entries()) {
                 assert.deepEqual([report.failed, report.broken], [0, 0], JSON.stringify(report));
                 await answers(200);
                 await states(ALL_UP, 8);
-                await applied(text, "reloaded; 3 of 3 masters up");
+                await applied(text, "reloaded; 3 of 3 servers up");
             });
 
             it("sends nothing to a master whose k3s is up and its apiserver is not, also while the others are not ready", async () => {
@@ -395,14 +395,14 @@ for (const [index, binary] of binaries().entries()) {
             it("a master that is new in the file gets nothing before it is up, and its being down cuts nothing", async () => {
                 const all = params(node);
                 const without = { ...all, apiServers: all.apiServers.slice(0, 2) };
-                await applied(recommended(without), "reloaded; 2 of 2 masters up");
+                await applied(recommended(without), "reloaded; 2 of 2 servers up");
                 await masters[2]?.kill();
                 const end = await load(network, 200, 6);
                 for (let i = 0; i < 3; i++) {
-                    await applied(recommended(all), "reloaded; 2 of 3 masters up");
-                    await applied(recommended(without), "reloaded; 2 of 2 masters up");
+                    await applied(recommended(all), "reloaded; 2 of 3 servers up");
+                    await applied(recommended(without), "reloaded; 2 of 2 servers up");
                 }
-                await applied(recommended(all), "reloaded; 2 of 3 masters up");
+                await applied(recommended(all), "reloaded; 2 of 3 servers up");
                 const report = await end();
                 assert.deepEqual([report.failed, report.broken], [0, 0], JSON.stringify(report));
                 masters[2] = await FakeMaster.start(network, 2, folder);
@@ -428,22 +428,22 @@ for (const [index, binary] of binaries().entries()) {
                 const short = recommended(
                     params(node, { timeouts: { ...DEFAULTS.timeouts, client: "1s", server: "1s" } }),
                 );
-                await applied(short, "reloaded; 3 of 3 masters up");
+                await applied(short, "reloaded; 3 of 3 servers up");
                 assert.equal(network.get("https://127.0.0.1:16443/slow").code, 200);
                 const cut = merge(short, { defaults: { timeout: [{ type: "tunnel", timeout: "1s" }] } });
-                await applied(cut, "reloaded; 3 of 3 masters up");
+                await applied(cut, "reloaded; 3 of 3 servers up");
                 assert.throws(() => network.get("https://127.0.0.1:16443/slow"));
-                await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+                await applied(recommended(params(node)), "reloaded; 3 of 3 servers up");
             });
 
             it("verifies certificates as soon as the CA is there", async () => {
                 rmSync(node.ca);
-                const run = await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+                const run = await applied(recommended(params(node)), "reloaded; 3 of 3 servers up");
                 assert.match(run.err, /not verified yet: .*test-server-ca\.crt is not there/);
                 assert.match(node.effective(), / check check-ssl verify none\n/);
 
                 copyFileSync(join(folder, "ca.crt"), node.ca);
-                await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+                await applied(recommended(params(node)), "reloaded; 3 of 3 servers up");
                 assert.match(
                     node.effective(),
                     /verify required ca-file \S+ check-sni kubernetes verifyhost kubernetes\n/,
@@ -451,7 +451,7 @@ for (const [index, binary] of binaries().entries()) {
 
                 // Another CA is another configuration, though no line of the template differs.
                 copyFileSync(join(folder, "other-ca.crt"), node.ca);
-                await applied(recommended(params(node)), "reloaded; 0 of 3 masters up");
+                await applied(recommended(params(node)), "reloaded; 0 of 3 servers up");
                 copyFileSync(join(folder, "ca.crt"), node.ca);
                 await applied(
                     recommended(
@@ -459,9 +459,9 @@ for (const [index, binary] of binaries().entries()) {
                             check: { ...DEFAULTS.check, verify: { caFile: node.ca }, host: "kubernetes.other" },
                         }),
                     ),
-                    "reloaded; 0 of 3 masters up",
+                    "reloaded; 0 of 3 servers up",
                 );
-                await applied(recommended(params(node)), "reloaded; 3 of 3 masters up");
+                await applied(recommended(params(node)), "reloaded; 3 of 3 servers up");
             });
         });
 
@@ -498,7 +498,7 @@ for (const [index, binary] of binaries().entries()) {
 
             it("leave /metrics open to the allowed networks only, without its password", async () => {
                 const stats = { ...params(node).stats, metricsPassword: false };
-                await applied(recommended(params(node, { stats })), "reloaded; 3 of 3 masters up");
+                await applied(recommended(params(node, { stats })), "reloaded; 3 of 3 servers up");
                 assert.equal(network.get(`${STATS}/metrics`, { from: NODE }).code, 200);
                 assert.equal(network.get(`${STATS}/metrics`, { from: FOREIGN }).code, 403);
                 assert.equal(network.get(`${STATS}/`, { from: NODE }).code, 401);
@@ -512,7 +512,7 @@ for (const [index, binary] of binaries().entries()) {
                 const config = ansibleRole(
                     params(node, { expect: [401], stats: { ...params(node).stats, address: "0.0.0.0" } }),
                 );
-                const run = await applied(config, "reloaded; 3 of 3 masters up");
+                const run = await applied(config, "reloaded; 3 of 3 servers up");
                 const found = warnings((await check(binary, node.cfg)).text);
                 assert.equal(found.length, 1, found.join("\n"));
                 assert.match(found[0] ?? "", /'option httplog' not usable with frontend 'kubernetes_master_kube_api'/);

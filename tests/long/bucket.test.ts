@@ -172,7 +172,7 @@ describe("bucket: snapshots to S3", function () {
                         new RegExp(`${master}: WARNING: k3s cannot open the bucket for its snapshots now: `),
                     );
                 const m =
-                    /FAILED on node (master-\d), step snapshot: the snapshot is on this master only \((\S+)\), not in the bucket: (.+)/.exec(
+                    /FAILED on node (master-\d), step snapshot: the snapshot is on this server only \((\S+)\), not in the bucket: (.+)/.exec(
                         text,
                     );
                 assert.ok(m, text);

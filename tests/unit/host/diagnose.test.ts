@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { shell } from "../helpers/step-shell";
 
-/** What a step says when k3s has written `journal` and the proxy of a node that joins sees `up` masters. */
+/** What a step says when k3s has written `journal` and the proxy of a node that joins sees `up` servers. */
 async function diagnosis(journal: string, up: readonly string[], why = "k3s ends again and again"): Promise<string> {
     const commands = `ROLE=agent UNIT=k3s.service NODE=agent-9 STEP=agent start_time=$(now)
 journalctl() { cat $WORK/log; }
 systemctl() { echo activating; }
 setting() { echo 10.0.0.9; }
-masters_up() { printf '%s' '${up.map((name) => `${name}\n`).join("")}'; }
-masters_down() { :; }
+servers_up() { printf '%s' '${up.map((name) => `${name}\n`).join("")}'; }
+servers_down() { :; }
 diagnose "${why}" >/dev/null`;
     const { code, text } = await shell(commands, { "work/log": `${journal}\n` });
     assert.equal(code, 1, text);
@@ -48,7 +48,7 @@ describe("why k3s does not come up", () => {
         ],
         [
             '{"level":"error","msg":"the member has been permanently removed from the cluster"}',
-            /etcd \(this master's member was removed\)/,
+            /etcd \(this server's member was removed\)/,
             /raise nodes\[\]\.rebuilt of agent-9/,
         ],
         [
@@ -87,7 +87,7 @@ describe("why k3s does not come up", () => {
             const text = await diagnosis(journal, UP);
             assert.match(text, /FAILED on node agent-9, step agent: k3s ends again and again\n/);
             assert.match(text, new RegExp(`layer: ${layer.source}`, layer.flags));
-            assert.match(text, /local proxy sees 2 masters up/);
+            assert.match(text, /local proxy sees 2 servers up/);
             assert.match(text.slice(text.indexOf("  next: ")), next);
         });
 
@@ -245,8 +245,8 @@ describe("why k3s does not come up", () => {
         assert.match(text, /layer: network \(k3s runs, and flannel has no interface\)[^]*next: .*vpn\.interface/);
     });
 
-    it("no word of k3s, and the proxy of a node that joins sees no master: the port", async () => {
+    it("no word of k3s, and the proxy of a node that joins sees no server: the port", async () => {
         const text = await diagnosis('level=info msg="Waiting to retrieve agent configuration"', []);
-        assert.match(text, /layer: port \(the local proxy sees no master up\)[^]*next: .*port 6443 of the masters/);
+        assert.match(text, /layer: port \(the local proxy sees no server up\)[^]*next: .*port 6443 of the servers/);
     });
 });

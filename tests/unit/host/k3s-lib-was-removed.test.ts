@@ -1,4 +1,4 @@
-/** was_removed of k3s-lib.sh: whether the cluster let go of a master's etcd member while its host was away. */
+/** was_removed of k3s-lib.sh: whether the cluster let go of a server's etcd member while its host was away. */
 import assert from "node:assert/strict";
 import { shell } from "../helpers/step-shell";
 
@@ -9,7 +9,7 @@ interface Situation {
     readonly name?: string;
     readonly tombstone?: boolean;
     readonly active?: boolean;
-    /** Names that the other masters list, as k3s 1.36.3 prints them; absent: nobody answers. */
+    /** Names that the other servers list, as k3s 1.36.3 prints them; absent: nobody answers. */
     readonly listed?: readonly string[];
 }
 
@@ -34,7 +34,7 @@ if was_removed; then echo removed; else echo not; fi`,
     return text === "removed\n";
 }
 
-describe("a master whose etcd member was removed", () => {
+describe("a server whose etcd member was removed", () => {
     for (const [what, situation, expected] of [
         ["k3s noted it", { name: MEMBER, tombstone: true }, true],
         ["k3s missed it: the others do not list it", { name: MEMBER, listed: ["master-1-aa", "master-3-bb"] }, true],

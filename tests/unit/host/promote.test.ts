@@ -1,4 +1,4 @@
-/** promote.sh: when a joining master asks etcd to make it a voter. curl is the real one; the etcds are servers that answer as told. */
+/** promote.sh: when a joining server asks etcd to make it a voter. curl is the real one; the etcds are servers that answer as told. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -51,7 +51,7 @@ interface Asked {
     readonly body: Buffer;
 }
 
-describe("a joining master's promotion", () => {
+describe("a joining server's promotion", () => {
     const folder = mkdtempSync(join(tmpdir(), "k3s-ha-promote-"));
     const pem = (name: string): string => readFileSync(join(folder, name), "utf8");
     before(() => {

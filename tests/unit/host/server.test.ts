@@ -11,7 +11,7 @@ const shell: Shell = (commands, files = {}) =>
 const listed = (...names: readonly string[]): string =>
     `echo '${JSON.stringify({ members: names.map((name) => ({ name: `${name}-0a1b2c3d` })) })}'`;
 const THREE = listed("master-1", "master-2", "master-3");
-/** What this master's own API and the other masters list; `false` when they do not answer. */
+/** What this server's own API and the other servers list; `false` when they do not answer. */
 const lists = (own: string, others: string): string =>
     `kubectl_admin() { case "$*" in *db/info*) ${own} ;; *) echo "kubectl $*" ;; esac; }; supervisor() { ${others}; }`;
 
@@ -33,14 +33,14 @@ describe("server.sh", () => {
 
     const restart = (own: string, others: string, up: string): Promise<Run> =>
         shell(
-            `${lists(own, others)}; will_restart() { :; }; masters_up() { printf '%s\n' ${up}; }; wait_for_the_others; echo restarts`,
+            `${lists(own, others)}; will_restart() { :; }; servers_up() { printf '%s\n' ${up}; }; wait_for_the_others; echo restarts`,
         );
 
-    it("is not restarted while another master is away, also when its own API says nothing at that moment", async () => {
+    it("is not restarted while another server is away, also when its own API says nothing at that moment", async () => {
         for (const own of [THREE, "false"]) {
             const { code, text } = await restart(own, THREE, "master-1 master-2");
             assert.equal(code, 1);
-            assert.match(text, /only 1 of the other 2 masters are up .* take the majority/);
+            assert.match(text, /only 1 of the other 2 servers are up .* take the majority/);
             assert.match((await restart(own, THREE, "master-1 master-2 master-3")).text, /^restarts$/m);
         }
     });
@@ -66,10 +66,10 @@ leave || true`,
         assert.doesNotMatch((await leaves(listed("master-1"), THREE)).text, /delete node/);
     });
 
-    it("joins a cluster that another master has data of where its CA is known, and never founds one beside it", async () => {
+    it("joins a cluster that another server has data of where its CA is known, and never founds one beside it", async () => {
         const decide = (caHash: string): Promise<Run> =>
             shell(`was_removed() { return 1; }; has_etcd_data() { return 1; }; has_sqlite_data() { return 1; }; command=found ca_hash=${caHash}
-other_masters=master-2@10.0.0.2=0011; : >"$WORK/answering"; decide_membership; echo "$mode"`);
+other_servers=master-2@10.0.0.2=0011; : >"$WORK/answering"; decide_membership; echo "$mode"`);
         assert.match((await decide("ab")).text, /^join$/m);
         const { code, text } = await decide("");
         assert.equal(code, 1);

@@ -96,7 +96,7 @@ describe("an own backend of the API", () => {
     it("a master does not count itself as another one, whatever the proxies call it", async () => {
         const wait = (name: string, up: string): Promise<{ code: number | null; text: string }> =>
             stepShell("server.sh")(
-                `unit_file() { echo "$WORK/unit"; }; will_restart() { :; }; masters_up() { printf '%s\n' ${up}; }
+                `unit_file() { echo "$WORK/unit"; }; will_restart() { :; }; servers_up() { printf '%s\n' ${up}; }
 kubectl_admin() { echo '{"members":[{"name":"a-1"},{"name":"b-1"},{"name":"c-1"}]}'; }; wait_for_the_others; echo restarts`,
                 {
                     "work/members": "",
@@ -119,7 +119,7 @@ backend be
   server m1 10.0.0.1:6443
   server m2 10.0.0.2:6443
 `;
-        const { text } = await shell(`masters_in "$WORK/cfg"`, { "work/cfg": cfg, "work/set.backend": "be\n" });
+        const { text } = await shell(`servers_in "$WORK/cfg"`, { "work/cfg": cfg, "work/set.backend": "be\n" });
         assert.equal(text, "m1 10.0.0.1:6443\nm2 10.0.0.2:6443\n");
     });
 

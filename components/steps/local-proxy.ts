@@ -6,6 +6,7 @@ import { renderBundle } from "../remote/bundle";
 import { bootstrapCommand } from "../remote/kit";
 import { START_FILES, asRoot, inShell } from "../remote/login-shell";
 import { nodeCommand, rawCommand, sendKit } from "../remote/node-command";
+import { NodeComponent } from "../remote/traces";
 import type { SshAccess } from "../model/credentials";
 import type { ClusterSecrets } from "../secrets";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
@@ -30,7 +31,7 @@ export interface LocalProxyArgs {
  * Writes /usr/local/lib/k3s-ha (scripts), /var/lib/k3s-ha (secrets, state), /etc/haproxy/haproxy.cfg. haproxy is reloaded when its
  * file changed, and started when it was not running; it is never restarted.
  */
-export class LocalProxy extends pulumi.ComponentResource {
+export class LocalProxy extends NodeComponent {
     /** Host checked, scripts and secrets in place. */
     public readonly prepared: remote.Command;
     /** haproxy listens. */
@@ -39,7 +40,7 @@ export class LocalProxy extends pulumi.ComponentResource {
     public readonly etcdData: pulumi.Output<string>;
 
     public constructor(name: string, args: LocalProxyArgs, opts?: pulumi.ComponentResourceOptions) {
-        super("k3s-ha:proxy:LocalProxy", name, {}, opts);
+        super("k3s-ha:proxy:LocalProxy", name, opts);
         const { spec, node, access, secrets, hooks } = args;
         const files: Record<string, pulumi.Output<string>> = {
             "agent-token": secrets.agentToken,

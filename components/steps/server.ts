@@ -2,6 +2,7 @@
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import { nodeCommand, remade } from "../remote/node-command";
+import { NodeComponent } from "../remote/traces";
 import { k3sData, type K3sNodeArgs } from "./k3s";
 import { stageBinary } from "./stage";
 
@@ -15,14 +16,14 @@ export interface ServerArgs extends K3sNodeArgs {
  * Writes the binary below /var/lib/k3s-ha/bin, then /usr/local/bin/k3s, /etc/rancher/k3s and k3s.service. k3s is restarted when
  * the binary, one of its files or the unit differs from what is there; done when it is an etcd voter, ready, and its Node too.
  */
-export class Server extends pulumi.ComponentResource {
+export class Server extends NodeComponent {
     /** The binary lies on the host. */
     public readonly staged: remote.Command;
     /** The master is a voter and ready. */
     public readonly running: remote.Command;
 
     public constructor(name: string, args: ServerArgs, opts?: pulumi.ComponentResourceOptions) {
-        super("k3s-ha:k3s:Server", name, {}, opts);
+        super("k3s-ha:k3s:Server", name, opts);
         const { spec, node, access, secrets, proxy, hooks } = args;
         this.staged = stageBinary(name, args, this);
         const pinned = pulumi.output(args.caHash).apply((hash) => (hash ? ` --ca-hash=${hash}` : ""));

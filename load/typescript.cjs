@@ -107,4 +107,12 @@ exports.requireTypeScript = function (root, folder) {
             return map && { url: file, map: Buffer.from(map[1], "base64").toString("utf8") };
         },
     });
+
+    // The SDK reads a stack trace for each of its promises, many for each resource. Where no frame is of a compiled file there is
+    // nothing to map, and this takes a quarter of the time.
+    const mapped = Error.prepareStackTrace;
+    Error.prepareStackTrace = (error, frames) =>
+        frames.some((frame) => loaded.has(frame.getFileName()))
+            ? mapped(error, frames)
+            : [error, ...frames].join("\n    at ");
 };

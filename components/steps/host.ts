@@ -3,13 +3,14 @@ import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { NodeSpec } from "../model/cluster";
 import { sendKit } from "../remote/node-command";
+import { NodeComponent } from "../remote/traces";
 import type { StepContext } from "./context";
 import { haproxy } from "./haproxy";
 import { etcdData, prepare } from "./prepare";
 import { stage } from "./stage";
 
 /** All steps of a node belong to it. */
-export class Host extends pulumi.ComponentResource {
+export class Host extends NodeComponent {
     /** Host checked, scripts and secrets in place. */
     public readonly prepare: remote.Command;
     /** haproxy listens. */
@@ -27,7 +28,7 @@ export class Host extends pulumi.ComponentResource {
     ) {
         const { cluster, access, hooks } = context;
         // LocalProxy: in stacks made before 0.2.
-        super("k3s-ha:index:Host", node.name, {}, { parent: cluster, aliases: [{ type: "k3s-ha:proxy:LocalProxy" }] });
+        super("k3s-ha:index:Host", node.name, { parent: cluster, aliases: [{ type: "k3s-ha:proxy:LocalProxy" }] });
         const kit = sendKit(`${node.name}-kit`, node, access, {
             parent: this,
             dependsOn: [...after],

@@ -126,6 +126,9 @@ const REMOVALS: Changes = {
 /** Nodes are objects in it, and were texts. */
 const FACTS: Changes = { description: "update: input" };
 
+/** Step anonymous-check is given `server:` lines, which were `master:`. */
+const CHECKED: Changes = { "dev-anonymous-check": "update: stdin" };
+
 /** On every host the scripts are sent as a file and run from there, and a command has another form. */
 const SCRIPTS_AS_FILE: Changes = {
     "agent-1-haproxy": "update: create, delete",
@@ -153,12 +156,12 @@ const KEPT: readonly { readonly commit: string; readonly was: string; readonly c
     {
         commit: "5a9f976",
         was: "scripts in the secret stdin of step prepare",
-        changes: [SCRIPTS_AS_FILE, REMARKS, ROUTES, REMOVALS, FACTS].reduce(together),
+        changes: [SCRIPTS_AS_FILE, REMARKS, ROUTES, REMOVALS, FACTS, CHECKED].reduce(together),
     },
     {
         commit: "2f23793",
         was: "haproxy.cfg without remarks",
-        changes: [REMARKS, ROUTES, REMOVALS, FACTS].reduce(together),
+        changes: [REMARKS, ROUTES, REMOVALS, FACTS, CHECKED].reduce(together),
     },
 ];
 

@@ -70,6 +70,18 @@ describe("load", function () {
         assert.notEqual(run("main.ts").code, 0);
     });
 
+    it("maps stack traces of compiled files, and leaves others as they are", () => {
+        write("main.ts", `type Long = {\n    of: string;\n};\nconsole.log(new Error("x").stack?.split("\\n")[1]);\n`);
+        assert.match(run("main.ts").out, /main\.ts:4:13\)$/);
+        // A frame that knows no more than this cannot be looked at any closer.
+        write(
+            "main.ts",
+            `const frame = { getFileName: () => "/sdk.js", toString: () => "sdk" } as NodeJS.CallSite;
+            console.log(Error.prepareStackTrace?.(new Error("x"), [frame]));`,
+        );
+        assert.equal(run("main.ts").out, "Error: x\n    at sdk");
+    });
+
     it("compiles again what was kept and is damaged: cut off, changed or empty", () => {
         write("main.ts", `console.log("whole" as string);\n`);
         run("main.ts");

@@ -17,10 +17,11 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
+import * as pulumi from "@pulumi/pulumi";
 import { renderBundle } from "../../../components/remote/bundle";
 import { bootstrapCommand, kit, kitFile, uploadPath } from "../../../components/remote/kit";
 import { sshAdvice } from "../../../components/hooks/ssh-advice";
-import { withoutTraces } from "../../../components/remote/traces";
+import { NodeComponent, withoutTraces } from "../../../components/remote/traces";
 import type { NodeSpec } from "../../../components/model/cluster";
 import { spec } from "../helpers/settings";
 
@@ -354,6 +355,32 @@ describe("making a resource", () => {
             /^Error: no$/,
         );
         assert.deepEqual([Error.stackTraceLimit, Error.prepareStackTrace], [frames, prepareStackTrace]);
+    });
+
+    it("sends none of a component that every node has", async () => {
+        await pulumi.runtime.setMocks({ newResource: ({ name }) => ({ id: name, state: {} }), call: () => ({}) });
+        interface Request {
+            getName(): string;
+            getStacktrace(): { getFramesList(): unknown[] } | undefined;
+        }
+        const monitor = pulumi.runtime.getMonitor() as unknown as {
+            registerResource(request: Request, done: unknown): void;
+        };
+        const register = monitor.registerResource.bind(monitor);
+        const frames: Record<string, number> = {};
+        monitor.registerResource = (request, done) => {
+            frames[request.getName()] = request.getStacktrace()?.getFramesList().length ?? 0;
+            register(request, done);
+        };
+        // The SDK leaves out the frames next to the constructor.
+        const called = <T>(make: () => T): T => make();
+        const made = [
+            called(() => new NodeComponent("k3s-ha:a:B", "quiet")),
+            called(() => new pulumi.ComponentResource("k3s-ha:a:B", "other")),
+        ];
+        await Promise.all(made.map((one) => new Promise((resolve) => one.urn.apply(resolve))));
+        assert.equal(frames["quiet"], 0);
+        assert.notEqual(frames["other"], 0);
     });
 });
 

@@ -73,6 +73,6 @@ drift: node_modules ## what differs on the hosts of a stack from what its steps 
 	npm run --silent drift -- --stack "$(STACK)" $(ARGS)
 
 .PHONY: bench
-bench: deps ## seconds, memory, SSH connections for stacks of 5 to 500 nodes without hosts, beside the engine's own share; then 3 + 2 and 3 + 12 lab hosts
+bench: deps ## time, memory, state of stacks of 5 to 500 nodes without hosts, beside the engine's own share; then 3 + 2 and 3 + 12 lab hosts
 	node --require ./load/register.cjs tests/bench/main.ts
 	node --require ./load/register.cjs tests/bench/lab.ts

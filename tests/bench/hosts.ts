@@ -95,6 +95,10 @@ export class Hosts {
     }
 }
 
-/** A private key for the stack, which any host here takes. */
-export const privateKey = (): string =>
-    generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ type: "pkcs1", format: "pem" }).toString();
+/** A private key for the stack, `ed25519` or `rsa` (of 2048 bits), which any host here takes. */
+export const privateKey = (kind: string): string =>
+    kind === "rsa"
+        ? generateKeyPairSync("rsa", { modulusLength: 2048 })
+              .privateKey.export({ type: "pkcs1", format: "pem" })
+              .toString()
+        : ssh2.utils.generateKeyPairSync("ed25519").private;

@@ -1,7 +1,9 @@
 /**
  * `make bench`: preview, first up, unchanged up and preview of a stack of each size on hosts that answer at once and do nothing
- * (NODES=5,50,200,500), so that what is measured is the program and the engine. Beside each, a program with as many empty resources: the
- * engine's own share. LAB_PULUMI names another pulumi than the lab's. More than 50 KB of state a node (of stacks of 50 nodes and more) is an error.
+ * (NODES=5,50,200,500), so that what is measured is the program and the engine. Beside each, two programs with as many resources: empty ones
+ * (the engine's own share), and for the first up commands that do nothing. Measured is time of processors, so what else runs on the machine
+ * counts less, and the hosts, which are in this process, not at all. KEY=none leaves the SSH key to an agent, KEY=rsa gives a longer one.
+ * LAB_PULUMI names another pulumi than the lab's. More than 50 KB of state a node (of stacks of 50 nodes and more) is an error.
  */
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -16,35 +18,58 @@ const folder = mkdtempSync(join(tmpdir(), "k3s-ha-bench-"));
 const STATE = { most: 50_000, from: 50 };
 const sizes = (process.env["NODES"] ?? "5,50,200,500").split(",").map(Number);
 
+/** What the stack's settings hold: nothing, as with an SSH agent, or a key of that kind. Every resource of a host has it in the state. */
+const key = process.env["KEY"] ?? "ed25519";
+
+/** The command line, its plugins and the program together. Asked ten times a second, so the last tenth of each is missing. */
 interface Run {
     readonly stdout: string;
+    /** By the clock. */
     readonly seconds: number;
-    /** The most memory that the command line, its plugins and the program held at a time, in MiB; asked ten times a second. */
+    /** Of the processors. */
+    readonly cpu: number;
+    /** The most that they held at a time, in MiB. */
     readonly memory: number;
 }
 
-/** Resident memory of a process and all below it, in KiB. */
-function residentOf(pid: number): number {
-    let sum = 0;
-    const children = new Map<number, number[]>();
-    const resident = new Map<number, number>();
-    for (const entry of readdirSync("/proc")) {
-        if (!/^\d+$/.test(entry)) continue;
-        try {
-            const status = readFileSync(`/proc/${entry}/status`, "utf8");
-            const parent = Number(/^PPid:\s+(\d+)/m.exec(status)?.[1]);
-            children.set(parent, [...(children.get(parent) ?? []), Number(entry)]);
-            resident.set(Number(entry), Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0));
-        } catch {
-            // It has ended meanwhile.
+/** Adds up what a process and all below it use; those that have ended keep what they used. */
+class Usage {
+    public memory = 0;
+    private readonly ticks = new Map<number, number>();
+
+    /** Seconds; the kernel counts in hundredths on every Linux that Node.js runs on. */
+    public get cpu(): number {
+        return [...this.ticks.values()].reduce((sum, ticks) => sum + ticks, 0) / 100;
+    }
+
+    public sample(pid: number): void {
+        const children = new Map<number, number[]>();
+        const now = new Map<number, { ticks: number; pages: number }>();
+        for (const entry of readdirSync("/proc")) {
+            if (!/^\d+$/.test(entry)) continue;
+            try {
+                // proc_pid_stat(5), from its third field: the name before it may hold anything.
+                const stat = readFileSync(`/proc/${entry}/stat`, "utf8")
+                    .replace(/^.*\) /s, "")
+                    .split(" ")
+                    .map(Number);
+                const at = (field: number): number => stat[field - 3] as number;
+                children.set(at(4), [...(children.get(at(4)) ?? []), Number(entry)]);
+                now.set(Number(entry), { ticks: at(14) + at(15), pages: at(24) });
+            } catch {
+                // It has ended meanwhile.
+            }
         }
+        let pages = 0;
+        for (const left = [pid]; left.length > 0;) {
+            const next = left.pop() as number;
+            const used = now.get(next);
+            if (used) this.ticks.set(next, used.ticks);
+            pages += used?.pages ?? 0;
+            left.push(...(children.get(next) ?? []));
+        }
+        this.memory = Math.max(this.memory, pages / 256);
     }
-    for (const left = [pid]; left.length > 0;) {
-        const next = left.pop() as number;
-        sum += resident.get(next) ?? 0;
-        left.push(...(children.get(next) ?? []));
-    }
-    return sum;
 }
 
 function pulumi(cwd: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Run> {
@@ -52,16 +77,19 @@ function pulumi(cwd: string, args: readonly string[], env: Readonly<Record<strin
     const child = spawn("pulumi", [...args, "--non-interactive"], {
         cwd,
         stdio: ["ignore", "pipe", "pipe"],
-        env: { ...engineEnvironment(folder), ...env },
+        // A running agent would be asked too.
+        env: { ...engineEnvironment(folder), SSH_AUTH_SOCK: undefined, ...env },
     });
-    let [stdout, stderr, memory] = ["", "", 0];
+    let [stdout, stderr] = ["", ""];
     child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
     child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
-    const sampling = setInterval(() => (memory = Math.max(memory, residentOf(child.pid as number) / 1024)), 100);
+    const usage = new Usage();
+    const sampling = setInterval(() => usage.sample(child.pid as number), 100);
     return new Promise((resolve, reject) =>
         child.on("close", (code) => {
             clearInterval(sampling);
-            if (code === 0) resolve({ stdout, seconds: (Date.now() - started) / 1000, memory });
+            const seconds = (Date.now() - started) / 1000;
+            if (code === 0) resolve({ stdout, seconds, cpu: usage.cpu, memory: usage.memory });
             else reject(new Error(`pulumi ${args.join(" ")} ended with ${code}: ${stderr}${stdout.slice(-2000)}`));
         }),
     );
@@ -83,34 +111,42 @@ async function measure(
 }
 
 const COLUMNS = ["preview", "up", "again", "look"] as const;
+const most = (runs: Readonly<Record<(typeof COLUMNS)[number], Run>>): number =>
+    Math.max(...COLUMNS.map((c) => runs[c].memory));
+/** Ours, in parentheses the other's, and how many times that is. */
+const ratio = (ours: number, other: number, digits = 1): string =>
+    `${ours.toFixed(digits)} (${other.toFixed(digits)}) ${(ours / other).toFixed(1)}x`;
+
+/** A stack of so many nodes, all of them on one SSH server. */
+function settings(size: number, hosts: Hosts, keyFile: string | undefined): Record<string, unknown> {
+    const ssh = { host: "127.0.0.1", port: hosts.port, hostKey: hosts.hostKey };
+    return {
+        "k3s-ha:cluster": "bench",
+        "k3s-ha:version": "v1.36.3+k3s1",
+        "k3s-ha:nodes": Array.from({ length: size }, (_, i) => ({
+            name: i < 3 ? `master-${i + 1}` : `agent-${i - 2}`,
+            role: i < 3 ? "server" : "agent",
+            address: `10.${100 + Math.floor(i / 250)}.1.${(i % 250) + 1}`,
+            ssh,
+        })),
+        "k3s-ha:publicInfoViewer": { via: "ssh" },
+        ...(keyFile !== undefined && { "k3s-ha:ssh": { privateKeyFile: keyFile } }),
+    };
+}
 
 async function main(): Promise<void> {
     stageEngine(folder);
     const hosts = await Hosts.start();
-    const key = join(folder, "key");
-    writeFileSync(key, privateKey(), { mode: 0o600 });
-    const rows: { size: number; resources: number; ours: number[]; own: number[] }[] = [];
+    const keyFile = key === "none" ? undefined : join(folder, "key");
+    if (keyFile !== undefined) writeFileSync(keyFile, privateKey(key), { mode: 0o600 });
+    const baseline = join(__dirname, "baseline");
+    const plain = join(folder, "Pulumi.base.yaml");
+    writeFileSync(plain, stringify({ config: {} }));
     try {
-        console.log(
-            "nodes  resources  seconds, in brackets the baseline's: new preview, first up, unchanged up, unchanged preview;  SSH connections of first and unchanged up;  MiB at most;  KB of state a node",
-        );
         for (const size of sizes) {
-            const nodes = Array.from({ length: size }, (_, i) => ({
-                name: i < 3 ? `master-${i + 1}` : `agent-${i - 2}`,
-                role: i < 3 ? "server" : "agent",
-                address: `10.${100 + Math.floor(i / 250)}.1.${(i % 250) + 1}`,
-            }));
             const stack = `bench-${size}`;
             const file = join(folder, `Pulumi.${stack}.yaml`);
-            const ssh = { host: "127.0.0.1", port: hosts.port, hostKey: hosts.hostKey };
-            const config = {
-                "k3s-ha:cluster": "bench",
-                "k3s-ha:version": "v1.36.3+k3s1",
-                "k3s-ha:nodes": nodes.map((node) => ({ ...node, ssh })),
-                "k3s-ha:publicInfoViewer": { via: "ssh" },
-                "k3s-ha:ssh": { privateKeyFile: key },
-            };
-            writeFileSync(file, stringify({ config }));
+            writeFileSync(file, stringify({ config: settings(size, hosts, keyFile) }));
             await pulumi(root, ["stack", "init", stack]);
             const before = hosts.connections;
             const ours = await measure(root, stack, file);
@@ -118,52 +154,35 @@ async function main(): Promise<void> {
             const state = statSync(join(folder, `.pulumi/stacks/k3s-ha/${stack}.json`)).size / size;
             const resources = Number(/(\d+) unchanged/.exec(ours.again.stdout)?.[1] ?? NaN);
 
-            const baseline = join(__dirname, "baseline");
             const env = { RESOURCES: String(resources - 1) };
-            const plain = join(folder, `Pulumi.base-${size}.yaml`);
-            writeFileSync(plain, stringify({ config: {} }));
             await pulumi(baseline, ["stack", "init", `base-${size}`], env);
             const own = await measure(baseline, `base-${size}`, plain, env);
+            const empty = { ...env, SSH_PORT: String(hosts.port), SSH_KEY_FILE: keyFile ?? "" };
+            await pulumi(baseline, ["stack", "init", `commands-${size}`], empty);
+            const up = ["up", "--yes", "--skip-preview", "--stack", `commands-${size}`, "--config-file", plain];
+            const commands = await pulumi(baseline, up, empty);
 
-            rows.push({
-                size,
-                resources,
-                ours: COLUMNS.map((c) => ours[c].seconds),
-                own: COLUMNS.map((c) => own[c].seconds),
-            });
-            const pair = (c: (typeof COLUMNS)[number]): string =>
-                `${ours[c].seconds.toFixed(1)} (${own[c].seconds.toFixed(1)})`.padStart(14);
-            console.log(
-                `${String(size).padStart(5)}  ${String(resources).padStart(9)}  ${COLUMNS.map(pair).join("  ")}  ${String(connections).padStart(6)}  ${Math.max(
-                    ...COLUMNS.map((c) => ours[c].memory),
-                )
-                    .toFixed(0)
-                    .padStart(6)}  ${(state / 1000).toFixed(1).padStart(5)}`,
-            );
+            const lines = {
+                "new preview, s": ratio(ours.preview.cpu, own.preview.cpu),
+                "first up, s": ratio(ours.up.cpu, own.up.cpu),
+                "the same, beside empty commands": ratio(ours.up.cpu, commands.cpu),
+                "the same by the clock": ratio(ours.up.seconds, own.up.seconds),
+                "unchanged up, s": ratio(ours.again.cpu, own.again.cpu),
+                "unchanged preview, s": ratio(ours.look.cpu, own.look.cpu),
+                "memory, MiB": ratio(most(ours), most(own), 0),
+                "SSH connections": String(connections),
+                "state, KB a node": (state / 1000).toFixed(1),
+            };
+            console.log(`${size} nodes, ${resources} resources, SSH key: ${key}`);
+            for (const [what, value] of Object.entries(lines)) console.log(`  ${what.padEnd(32)} ${value}`);
             if (size >= STATE.from && state > STATE.most)
                 throw new Error(
                     `the state of ${size} nodes has ${Math.round(state)} bytes a node, more than ${STATE.most}`,
                 );
         }
-        const [first, last] = [rows[0], rows.at(-1)];
-        if (first && last && first !== last) {
-            const grown = (of: (row: (typeof rows)[number]) => number): number =>
-                (of(last) - of(first)) / (last.size - first.size);
-            const growth = COLUMNS.map(
-                (_, i) =>
-                    `${(grown((r) => r.ours[i] as number) * 1000).toFixed(0)} (${(grown((r) => r.own[i] as number) * 1000).toFixed(0)})`,
-            );
-            console.log(
-                `per node: ${grown((r) => r.resources).toFixed(1)} resources; milliseconds ${growth.join(", ")}`,
-            );
-        }
     } finally {
         hosts.stop();
         rmSync(folder, { recursive: true, force: true });
-        for (const size of sizes) {
-            rmSync(join(root, `Pulumi.bench-${size}.yaml`), { force: true });
-            rmSync(join(__dirname, "baseline", `Pulumi.base-${size}.yaml`), { force: true });
-        }
     }
 }
 

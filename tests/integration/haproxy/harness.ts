@@ -167,20 +167,32 @@ export class FakeMaster {
         return new FakeMaster(name, child);
     }
 
-    private async said(word: "done" | "checked"): Promise<void> {
-        while ((await once(this.child, "message"))[0] !== word);
+    /** One listener for all that comes: two messages may come in one turn, and a second `once` would miss the second. */
+    private said(word: "done" | "checked"): Promise<void> {
+        return new Promise((resolve) => {
+            const listen = (message: unknown): void => {
+                if (message !== word) return;
+                this.child.off("message", listen);
+                resolve();
+            };
+            this.child.on("message", listen);
+        });
+    }
+
+    private async tell(what: object): Promise<void> {
+        const done = this.said("done");
+        this.child.send(what);
+        await done;
     }
 
     /** What /readyz answers from now on, after `delay` milliseconds, and not before `hold` milliseconds from now. */
     async answer(ready: number, { delay = 0, hold = 0 } = {}): Promise<void> {
-        this.child.send({ ready, delay, hold });
-        await this.said("done");
+        await this.tell({ ready, delay, hold });
     }
 
     /** Whether the file is there that proxies look for. */
     async serves(serving: boolean): Promise<void> {
-        this.child.send({ serving });
-        await this.said("done");
+        await this.tell({ serving });
     }
 
     /** When a proxy's next check was passed: the moment from which a fault stays unknown for the longest time. */

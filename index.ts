@@ -1,7 +1,7 @@
 /** k3s-ha: reads the stack's configuration, builds the cluster, exports what its users need. */
 import * as pulumi from "@pulumi/pulumi";
 import { lastRead } from "./components/config/last-outputs";
-import { Cluster, clusterFacts } from "./components/cluster";
+import { Cluster, publicFacts } from "./components/cluster";
 import { clusterHooks } from "./components/hooks";
 import { readStack } from "./components/config/stack";
 
@@ -16,7 +16,7 @@ const cluster = new Cluster(spec.cluster, {
     now: new Date(),
     hooks: clusterHooks(spec),
 });
-const facts = clusterFacts(spec);
+const facts = publicFacts(spec);
 
 /** Secret: the administrator's kubeconfig. `pulumi stack output kubeconfig --show-secrets > FILE` (mode 600). */
 export const kubeconfig = cluster.kubeconfig;

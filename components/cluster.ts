@@ -200,7 +200,7 @@ function keepLost(context: StepContext, hosts: Hosts, caHash: pulumi.Input<strin
 }
 
 /** What can be told of a cluster without running anything: part of the stack's outputs. */
-export function clusterFacts(spec: ClusterSpec): {
+export function publicFacts(spec: ClusterSpec): {
     apiEndpoints: string[];
     statsEndpoints: string[];
     prometheusTargets: PrometheusTarget[];

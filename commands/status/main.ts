@@ -49,7 +49,7 @@ function read(stdout: string): Answer {
     }
 }
 
-/** What --json prints; docs/status.md describes it. */
+/** What --json prints; docs/operations.md#status describes it. */
 export function asJson(
     stack: string,
     spec: ClusterSpec,

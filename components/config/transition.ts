@@ -4,7 +4,7 @@
  */
 import { shown } from "./problems";
 import type { Problem } from "../haproxy/problem";
-import { settingConsequences, settingRefusals, unknownSettings } from "./founding";
+import { settingConsequences, settingRefusals, unknownSettings } from "./fixed-settings";
 import { fixedSettings } from "../model/change-rules";
 import type { Allowance, ClusterSpec } from "../model/cluster";
 import { isIPv6Address, parseK3sVersion } from "../values";

@@ -118,7 +118,7 @@ const REMARKS: readonly Remark[] = [
 export const explainedParts: readonly string[] = REMARKS.map((remark) => remark.part);
 
 /**
- * The text of haproxy.cfg with a remark over each part that is not plain. Remarks are indented comments, so that apply.sh can tell
+ * The text of haproxy.cfg with a remark over each part that is not plain. Remarks are indented comments, so that haproxy-apply.sh can tell
  * them from the rest: a file that differs in remarks only is written without a reload.
  */
 export function explain(text: string): string {

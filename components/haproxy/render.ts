@@ -20,7 +20,7 @@ export const header = "# Managed by k3s-ha: changes made here are lost.";
 
 /**
  * Marks a line that only haproxy `version` ("2.4") and newer understand. The version on a host is not known while the
- * file is rendered; apply.sh leaves marked lines out on older ones. For haproxy the mark is a comment.
+ * file is rendered; haproxy-apply.sh leaves marked lines out on older ones. For haproxy the mark is a comment.
  */
 export function since(version: string, line: string): string {
     return `${line} # haproxy >= ${version}`;
@@ -220,7 +220,7 @@ function byName(keyword: string, entries: Readonly<Record<string, string>> | und
         .map(([name, value]) => `${keyword} ${name} ${value}`);
 }
 
-/** ACL files travel in the text itself, as comments that apply.sh writes out: one text to diff and to apply. */
+/** ACL files travel in the text itself, as comments that haproxy-apply.sh writes out: one text to diff and to apply. */
 function renderAclFiles(files: NonNullable<HaproxyConfig["acl_files"]>): string[] {
     return files.flatMap((file) => [
         `# file ${file.dest} ${file.owner ?? "root"} ${file.group ?? "root"} ${file.mode ?? "0644"}`,
@@ -235,7 +235,7 @@ function renderAclFiles(files: NonNullable<HaproxyConfig["acl_files"]>): string[
  * peers, log-forward, ring, defaults, userlist, resolvers, listen, cache, mailers, frontend, backend), indented by two
  * spaces; rules keep the order in which they are given.
  *
- * The text is a template: apply.sh fills in `@@stats-password@@` and its like, leaves out lines marked by `since` for
+ * The text is a template: haproxy-apply.sh fills in `@@stats-password@@` and its like, leaves out lines marked by `since` for
  * newer versions, and takes back certificate checks (`caVerify`) while the CA file is missing.
  *
  * @throws Error when a `server_dynamic` names a group that `options.groups` does not have.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Step k3s on an agent: joins through the local proxy with the agent token and the pinned CA, and waits until its Node
+# Step agent: joins through the local proxy with the agent token and the pinned CA, and waits until its Node
 # is Ready and initialized.
 # apply --ca-hash=HEX; remove: uninstalls.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"

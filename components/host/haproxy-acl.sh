@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # The ACL files that the configuration carries in comments: written before it is checked, put back when it fails. For
-# apply.sh.
+# haproxy-apply.sh.
 
 acl_paths() { sed -n 's|^# file \(/[^ ]*\) [^ ]* [^ ]* [^ ]*$|\1|p' "$1"; }
 

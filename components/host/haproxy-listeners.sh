@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # Addresses and ports: whether haproxy can bind to them before a reload, and whether they accept connections after it.
-# For apply.sh.
+# For haproxy-apply.sh.
 # shellcheck disable=SC2154
 
 # listeners CONFIG: lines `ADDRESS PORT FLAG` of what it binds to; FLAG is transparent or -.

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # From the template to this host's haproxy.cfg: secrets filled in, and what its haproxy cannot do left out. For
-# apply.sh.
+# haproxy-apply.sh.
 # shellcheck disable=SC2154
 
 # secret NAME: its file, which must hold one line of printable text.

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The running haproxy: its master process, its worker, its admin socket, its reload and start. For apply.sh.
+# The running haproxy: its master process, its worker, its admin socket, its reload and start. For haproxy-apply.sh.
 # shellcheck disable=SC2154
 
 # Pid of the master process, or nothing.

@@ -94,7 +94,7 @@ settle() {
 render() {
     in_force
     BACKEND=$(cat "$KEPT/backend") CA_FILE=$(cat "$KEPT/ca-file") NODE_NAME=$NODE LISTEN=$(cat "$KEPT/listen") \
-        sh "$KIT/apply.sh" "$WORK/in-force.cfg" || {
+        sh "$KIT/haproxy-apply.sh" "$WORK/in-force.cfg" || {
         failure_shown
         exit 1
     }
@@ -127,7 +127,7 @@ apply() {
 remove() {
     begin
     UNIT=""
-    sh "$KIT/apply.sh" remove
+    sh "$KIT/haproxy-apply.sh" remove
     if [ -s "$KEPT/original.cfg" ]; then
         cp -p "$KEPT/original.cfg" "$CFG"
         if grep -qx active "$KEPT/was-active" 2>/dev/null; then

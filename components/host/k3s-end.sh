@@ -6,7 +6,7 @@
 trust_ca() {
     dest=$(setting proxy-ca)
     [ -n "$dest" ] || return 0
-    # The last line of a file that verifies (apply.sh); a render that was cut off has not written it.
+    # The last line of a file that verifies (haproxy-apply.sh); a render that was cut off has not written it.
     if ! cmp -s "$1" "$dest" ||
         ! grep -qxF "# $dest sha256 $(sha256sum <"$1" | cut -d ' ' -f 1)" /etc/haproxy/haproxy.cfg; then
         put "$1" "$dest" 0644

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Step k3s on a server.
+# Step server.
 # found: the first start of the first server; --others=NAME@ADDRESS=DATA,… is what the other servers said of their etcd
 # data
 #   (none, or a cluster's id), --restore=SNAPSHOT what to found from. Founds a cluster only when nobody else can be one;

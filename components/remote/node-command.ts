@@ -6,7 +6,7 @@ import type { SshAccess } from "../model/credentials";
 import { KIT_DIR } from "../model/paths";
 import { kit, kitFile, uploadPath } from "./kit";
 import { asRoot, inShell } from "./login-shell";
-import { withoutTraces } from "./traces";
+import { withoutTraces } from "./stack-traces";
 
 /** What a step does beside running its script. */
 export interface NodeStep {

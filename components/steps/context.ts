@@ -36,7 +36,7 @@ export function clusterStep(
     data: Bundle,
     was: FormerName,
     more: Partial<NodeStep> = {},
-    opts: pulumi.CustomResourceOptions = {},
+    opts: Pick<pulumi.CustomResourceOptions, "additionalSecretOutputs"> = {},
 ): remote.Command {
     const { spec, access, hooks, cluster } = context;
     return nodeCommand(
@@ -45,7 +45,7 @@ export function clusterStep(
         on,
         access,
         { stdin: renderBundle(data), ...more },
-        { parent: cluster, dependsOn: [...after], hooks: hooks.command, aliases: [formerName(cluster, was)], ...opts },
+        { ...opts, parent: cluster, dependsOn: [...after], hooks: hooks.command, aliases: [formerName(cluster, was)] },
     );
 }
 

@@ -3,7 +3,7 @@ import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { NodeSpec } from "../model/cluster";
 import { sendKit } from "../remote/node-command";
-import { NodeComponent } from "../remote/traces";
+import { NodeComponent } from "../remote/stack-traces";
 import type { StepContext } from "./context";
 import { haproxy } from "./haproxy";
 import { etcdData, prepare } from "./prepare";

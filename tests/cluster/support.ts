@@ -59,7 +59,12 @@ export function lab(args: readonly string[], options: RunOptions = {}): Result {
     return result;
 }
 
-const tail = (text: string): string => (text.length > 6000 ? `…${text.slice(-6000)}` : text);
+/** The end of a text, and before it the lines that say why something failed: outputs may push them out. */
+function tail(text: string): string {
+    if (text.length <= 6000) return text;
+    const reasons = text.split("\n").filter((line) => /FAILED|\bfailed\b|^\s*(error|next):/.test(line));
+    return `${[...new Set(reasons)].slice(0, 20).join("\n")}\n…${text.slice(-6000)}`;
+}
 
 /** A shell line as root on a host. */
 export function on(host: string, line: string, options: RunOptions = {}): Result {

@@ -126,6 +126,16 @@ describe("documents", () => {
         assert.ok(looked > 100, String(looked));
     });
 
+    it("tests/cluster/README.md has every scenario, numbered without gaps", () => {
+        const files = readdirSync(join(ROOT, "tests/cluster"))
+            .filter((name) => name.endsWith(".test.ts"))
+            .map((name) => name.replace(".test.ts", ""))
+            .sort();
+        const listed = [...read("tests/cluster/README.md").matchAll(/^\| (\d{2}-[a-z-]+) /gm)].map((m) => m[1]);
+        assert.deepEqual(listed, files);
+        files.forEach((name, i) => assert.equal(Number(name.slice(0, 2)), i + 1, name));
+    });
+
     it("docs/architecture.md has the floors that eslint enforces", () => {
         const floors = /const FLOORS = \{([^]*?)\n\};/.exec(read("eslint.config.mjs"))![1]!;
         const names = (text: string, pattern: RegExp): string =>

@@ -53,7 +53,7 @@ export function caFilePath(cluster: string): string {
 }
 
 /**
- * The certificate check of a server line. apply.sh replaces exactly this text by `verify none` as long as `caFile` is
+ * The certificate check of a server line. haproxy-render.sh replaces exactly this text by `verify none` as long as `caFile` is
  * missing on the host (haproxy would not start), that is before the first server has made the CA.
  */
 export function caVerify(caFile: string, host = "kubernetes"): string {
@@ -66,7 +66,7 @@ export function caVerify(caFile: string, host = "kubernetes"): string {
  */
 export const SERVING_PATH = "/static/k3s-ha/serving";
 
-/** Places that apply.sh fills in from its folder of secrets, so that no rendered text holds one. */
+/** Places that haproxy-render.sh fills in from its folder of secrets, so that no rendered text holds one. */
 export const placeholders = {
     /** The stats password as it is (only haproxy's `stats auth`, as in preset ansible-role, needs that). */
     statsPassword: "@@stats-password@@",

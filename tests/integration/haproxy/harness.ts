@@ -1,6 +1,6 @@
 /**
  * What the tests with the real haproxy stand on: a network namespace of their own (so that the real addresses and ports
- * of a cluster can be used beside anything else on this machine), masters, load, and haproxy run through apply.sh.
+ * of a cluster can be used beside anything else on this machine), masters, load, and haproxy run through haproxy-apply.sh.
  */
 import { execFile, execFileSync, spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
@@ -11,7 +11,7 @@ import { createInterface } from "node:readline";
 import { haproxyConfigSchema, merge, renderHaproxy, type HaproxyConfig } from "../../../components/haproxy";
 import type { Report } from "./client";
 
-const APPLY = join(__dirname, "../../../components/host/apply.sh");
+const APPLY = join(__dirname, "../../../components/host/haproxy-apply.sh");
 
 /**
  * Put before masters, haproxy and load: with other work on the machine (a lab beside this, builds) plain processes wait
@@ -244,7 +244,7 @@ export async function load(network: Network, rate: number, watches: number): Pro
     };
 }
 
-/** What one run of apply.sh did. */
+/** What one run of haproxy-apply.sh did. */
 export interface Applied {
     readonly code: number;
     /** The result line. */
@@ -258,7 +258,7 @@ export interface ApplyOptions {
     readonly env?: Readonly<Record<string, string>>;
 }
 
-/** haproxy on a node: its files in a folder, brought to a configuration by apply.sh. */
+/** haproxy on a node: its files in a folder, brought to a configuration by haproxy-apply.sh. */
 export class Node {
     readonly cfg: string;
     readonly ca: string;

@@ -20,7 +20,7 @@ describe("haproxy.sh settle", () => {
         ] as [string, string][])
             writeFileSync(join(kept, name), `${text}\n`);
         const settle = (apply: string): [number | null, string] => {
-            writeFileSync(join(folder, "apply.sh"), `cat "$1" >&2; ${apply}\n`);
+            writeFileSync(join(folder, "haproxy-apply.sh"), `cat "$1" >&2; ${apply}\n`);
             const env = { ...process.env, KIT: folder, STATE: join(folder, "state") };
             const run = spawnSync("sh", [join(folder, "haproxy.sh"), "settle"], { encoding: "utf8", env });
             return [run.status, run.stdout + run.stderr];

@@ -21,7 +21,7 @@ import * as pulumi from "@pulumi/pulumi";
 import { renderBundle } from "../../../components/remote/bundle";
 import { bootstrapCommand, kit, kitFile, uploadPath } from "../../../components/remote/kit";
 import { sshAdvice } from "../../../components/hooks/ssh-advice";
-import { NodeComponent, withoutTraces } from "../../../components/remote/traces";
+import { NodeComponent, withoutTraces } from "../../../components/remote/stack-traces";
 import type { NodeSpec } from "../../../components/model/cluster";
 import { spec } from "../helpers/settings";
 

@@ -3,7 +3,7 @@ import { untouched } from "./01-first-up.test";
 import { HOSTS, NET, Stack, anonymousCode, freshLab, lab, mainCluster, mainStack, mastersUp, on } from "./support";
 import { differences, snapshot } from "./host-snapshot";
 
-describe("destroy", function () {
+describe("destroy: nothing is left on the hosts", function () {
     this.timeout(600_000);
 
     before(async () => {

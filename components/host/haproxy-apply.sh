@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings haproxy to the configuration of a template: apply.sh TEMPLATE. Undoes its traces beside haproxy.cfg: apply.sh
+# Brings haproxy to the configuration of a template: haproxy-apply.sh TEMPLATE. Undoes its traces beside haproxy.cfg: haproxy-apply.sh
 # remove.
 #
 # A changed file is checked by `haproxy -c`, its addresses are checked, it replaces the old one atomically, haproxy
@@ -236,7 +236,7 @@ main() {
     case ${1-} in
         remove) remove ;;
         "" | -*)
-            say "usage: apply.sh TEMPLATE | apply.sh remove"
+            say "usage: haproxy-apply.sh TEMPLATE | haproxy-apply.sh remove"
             exit 2
             ;;
         *) apply "$1" ;;
@@ -244,4 +244,4 @@ main() {
 }
 
 # Tests source this file.
-if [ "${0##*/}" = apply.sh ]; then main "$@"; fi
+if [ "${0##*/}" = haproxy-apply.sh ]; then main "$@"; fi

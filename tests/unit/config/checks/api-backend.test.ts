@@ -105,7 +105,7 @@ kubectl_admin() { echo '{"members":[{"name":"a-1"},{"name":"b-1"},{"name":"c-1"}
             );
         const { code, text } = await wait("k8s-de1-master-1", "k8s-de1-master-1 k8s-de1-master-2");
         assert.equal(code, 1);
-        assert.match(text, /only 1 of the other 2 masters are up/);
+        assert.match(text, /only 1 of the other 2 servers are up/);
         assert.match((await wait("k8s.master-1", "k8sxmaster-1 k8s.master-2")).text, /^restarts$/m);
     });
 

@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The state file, from which the next worker learns which servers are down before it has checked any. For haproxy-apply.sh.
+# For haproxy-apply.sh: the state file, from which the next worker learns which servers are down before it checks any.
 # shellcheck disable=SC2154
 
 # checks_of CONFIG: what servers are asked, and what they must answer.

@@ -18,7 +18,9 @@ import { page } from "./html";
 import { table, type Paint } from "./table";
 
 const FOLDER = join(__dirname, "../..");
-const SCRIPT = scriptText(join(__dirname, "on-host.sh"));
+const SCRIPT = ["components/host/show-stat.sh", "commands/status/on-host.sh"]
+    .map((path) => scriptText(join(FOLDER, path)))
+    .join("");
 /** Sessions at a time. */
 const SIDE_BY_SIDE = 10;
 /** A whole session, in ms: drift.sh hashes the k3s binary twice. */

@@ -1,5 +1,6 @@
 # shellcheck shell=sh
-# What `npm run status` asks of a host; read by sh from stdin, so that nothing is written there. Changes nothing.
+# What `npm run status` asks of a host; read by sh from stdin after show-stat.sh, so that nothing is written there. It
+# changes nothing.
 # Arguments: ROLE BACKEND FIRST (yes on the server that is asked for the whole cluster), then drift.sh's.
 # Prints one fact a line: its kind, then its values. What cannot be read has no line, or `unknown KIND WHY`.
 set -u
@@ -28,15 +29,11 @@ service() {
 
 # What the proxy sees of each server: `sees NAME STATUS CHECK CODE MS SECONDS`, a dash for what is empty.
 sees() {
-    echo "show stat" | timeout 5 socat -t 3 - /run/haproxy/admin.sock 2>/dev/null | awk -F, -v backend="$BACKEND" '
-        function value(name) { return $(column[name]) == "" ? "-" : $(column[name]) }
-        NR == 1 { sub(/^# /, ""); for (i = 1; i <= NF; i++) column[$i] = i; next }
-        $1 == backend && $2 != "BACKEND" {
-            status = value("status")
-            gsub(/ /, "_", status)
-            print "sees", $2, status, value("check_status"), value("check_code"), value("check_duration"), \
-                value("lastchg")
-        }'
+    local_stat | columns_of "$BACKEND" svname status check_status check_code check_duration lastchg | awk -F, '{
+        # A status may be "DOWN 1/2", and the check that is under way "* L4TOUT".
+        for (i = 1; i <= NF; i++) { gsub(/ /, "_", $i); if ($i == "") $i = "-" }
+        print "sees", $1, $2, $3, $4, $5, $6
+    }'
 }
 
 kubectl_admin() {

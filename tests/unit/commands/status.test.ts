@@ -1,5 +1,8 @@
 /** npm run status: what hosts say, what needs care, and the table. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { parseFacts, type HostFacts } from "../../../commands/status/facts";
 import { findings, type Answer } from "../../../commands/status/findings";
 import { page } from "../../../commands/status/html";
@@ -77,6 +80,27 @@ describe("status", () => {
             file: "/var/lib/rancher/k3s/server/db/snapshots/a b",
         });
         assert.deepEqual([facts.drift, facts.unknown], [["haproxy: x y"], { drift: "no kit" }]);
+    });
+
+    it("the server's state in words of haproxy, and a check that is under way", () => {
+        const script = ["components/host/show-stat.sh", "commands/status/on-host.sh"].map((path) =>
+            readFileSync(join(__dirname, "../../..", path), "utf8"),
+        );
+        const sees = /^sees\(\) \{[^]*?^\}/m.exec(script[1] as string)?.[0];
+        const stat = `# pxname,svname,status,type,check_status,check_code,check_duration,lastchg
+be,FRONTEND,OPEN,0,,,,
+be,m-1,UP,2,L7OK,200,3,60
+be,m-2,DOWN 1/2,2,* L4TOUT,,,5
+be,BACKEND,UP,1,,,,
+`;
+        const lines = execFileSync("sh", ["-c", `${script[0]}\n${sees}\nlocal_stat() { cat; }; BACKEND=be; sees`], {
+            input: stat,
+            encoding: "utf8",
+        });
+        assert.deepEqual(parseFacts(`${lines}end\n`).sees, [
+            { server: "m-1", status: "UP", check: "L7OK", code: 200, ms: 3, seconds: 60 },
+            { server: "m-2", status: "DOWN 1/2", check: "L4TOUT", code: undefined, ms: undefined, seconds: 5 },
+        ]);
     });
 
     it("takes no half answer, and no line that it does not know", () => {

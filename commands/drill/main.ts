@@ -15,7 +15,7 @@ import { liveNodes, servers, type ClusterSpec, type NodeSpec } from "../../compo
 import { obstacles, parseLoss, parseView, type Loss, type View } from "./results";
 
 const FOLDER = join(__dirname, "../..");
-const SCRIPT = ["components/host/show-stat.sh", "commands/drill/on-host.sh"]
+const SCRIPT = ["components/scripts/show-stat.sh", "commands/drill/on-host.sh"]
     .map((path) => scriptText(join(FOLDER, path)))
     .join("");
 /** Seconds: before the stop, stopped, and in all. */

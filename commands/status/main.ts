@@ -18,7 +18,7 @@ import { page } from "./html";
 import { table, type Paint } from "./table";
 
 const FOLDER = join(__dirname, "../..");
-const SCRIPT = ["components/host/show-stat.sh", "commands/status/on-host.sh"]
+const SCRIPT = ["components/scripts/show-stat.sh", "commands/status/on-host.sh"]
     .map((path) => scriptText(join(FOLDER, path)))
     .join("");
 /** Sessions at a time. */

@@ -1,6 +1,6 @@
 /**
  * What a script on a node is given on its stdin: settings and files as readable lines, so that a preview shows a changed
- * line of haproxy.cfg as just that. Read by `unpack` in components/host/lib.sh; nothing in it is ever evaluated.
+ * line of haproxy.cfg as just that. Read by `unpack` in components/scripts/lib.sh; nothing in it is ever evaluated.
  *
  *     node: server-1
  *     listen: 127.0.0.1:16443

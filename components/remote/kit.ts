@@ -10,7 +10,7 @@ import type { NodeSpec } from "../model/cluster";
 import { renderBundle } from "./bundle";
 
 /** The scripts as a node has them in KIT_DIR: what lies in this folder is sent, and nothing else. */
-const HOST = join(__dirname, "../host");
+const SCRIPTS = join(__dirname, "../scripts");
 /** Files that the engine reads while it works, by their digest; made again when they are gone. */
 const CACHE = join(__dirname, "../../node_modules/.cache/k3s-ha");
 
@@ -40,10 +40,10 @@ export const scriptText = (file: string): string => readFileSync(file, "utf8").r
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 function load(): Kit {
-    const files = readdirSync(HOST)
+    const files = readdirSync(SCRIPTS)
         .filter((name) => name.endsWith(".sh"))
         .sort()
-        .map((name) => ({ path: `/${name}`, mode: "0755", content: scriptText(join(HOST, name)) }));
+        .map((name) => ({ path: `/${name}`, mode: "0755", content: scriptText(join(SCRIPTS, name)) }));
     const install = scriptText(join(__dirname, "install.sh"));
     const packed = install + renderBundle({ settings: {}, files });
     const digests = new Map(files.map((f) => [f.path.slice(1), sha256(f.content).slice(0, 12)]));

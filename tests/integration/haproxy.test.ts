@@ -767,7 +767,7 @@ describe("haproxy-apply.sh remove", () => {
         writeFileSync(cfg, `global\n# file ${acl} root root 0644\n# | 10.0.0.1\n# end of file\n`);
         for (const file of [acl, appliedSum, join(folder, ".k3s-ha.lock"), join(folder, "other")])
             writeFileSync(file, "x");
-        execFileSync("sh", [join(__dirname, "../../components/host/haproxy-apply.sh"), "remove"], {
+        execFileSync("sh", [join(__dirname, "../../components/scripts/haproxy-apply.sh"), "remove"], {
             env: { ...process.env, HAPROXY_CFG: cfg, APPLIED: appliedSum },
         });
         assert.deepEqual(readdirSync(folder).sort(), ["haproxy.cfg", "other"]);

@@ -128,7 +128,7 @@ describe("cluster under mocks", () => {
     });
 
     it("every setting that a step is given is read by a script", async () => {
-        const host = join(__dirname, "../../components/host");
+        const host = join(__dirname, "../../components/scripts");
         const scripts = readdirSync(host)
             .map((name) => readFileSync(join(host, name), "utf8"))
             .join("\n");
@@ -196,7 +196,7 @@ describe("cluster under mocks", () => {
     it("brings every node its scripts as a file, which no input holds, and runs only what has the file's sum", async () => {
         const { bootstrapCommand, kit, kitFile } = await import("../../components/remote/kit");
         const { inShell } = await import("../../components/remote/login-shell");
-        const script = readFileSync(join(__dirname, "../../components/host/lib.sh"), "utf8");
+        const script = readFileSync(join(__dirname, "../../components/scripts/lib.sh"), "utf8");
         const { resources } = await build(spec());
         for (const node of spec().nodes) {
             const { name } = node;

@@ -112,7 +112,7 @@ describe("documents", () => {
             return key === "haproxy" || (inner !== undefined && known(inner, rest));
         };
         const texts = [...sources, ...documents()].filter((name) => /\.(ts|sh|md)$/.test(name));
-        assert.ok(texts.includes("components/host/diagnose.sh") && texts.includes("docs/runbooks/clock.md"));
+        assert.ok(texts.includes("components/scripts/diagnose.sh") && texts.includes("docs/runbooks/clock.md"));
         let looked = 0;
         for (const file of texts)
             // Not the types of resources (k3s-ha:k3s:Server), nor a scheme of names that a program completes.

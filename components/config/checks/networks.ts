@@ -1,7 +1,7 @@
 /**
  * Networks of a cluster that may not meet, and their forms: the nodes' addresses, the pods' and the services' networks (k3s's own ones
  * too), the VPN. On every node cni0 and kube-proxy take what lies in the pods' and services' networks, and SSH with it. What only a host
- * knows (docker's bridges, its other routes, its DNS) is looked at there, before anything is changed: components/host/routes.sh.
+ * knows (docker's bridges, its other routes, its DNS) is looked at there, before anything is changed: components/scripts/routes.sh.
  */
 import type { Report } from "../problems";
 import { contains, listOf, networksOf, overlap, parseNetwork, type Network } from "../../model/networks";

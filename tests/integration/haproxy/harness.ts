@@ -11,7 +11,7 @@ import { createInterface } from "node:readline";
 import { haproxyConfigSchema, merge, renderHaproxy, type HaproxyConfig } from "../../../components/haproxy";
 import type { Report } from "./client";
 
-const APPLY = join(__dirname, "../../../components/host/haproxy-apply.sh");
+const APPLY = join(__dirname, "../../../components/scripts/haproxy-apply.sh");
 
 /**
  * Put before masters, haproxy and load: with other work on the machine (a lab beside this, builds) plain processes wait

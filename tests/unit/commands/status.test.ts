@@ -83,7 +83,7 @@ describe("status", () => {
     });
 
     it("the server's state in words of haproxy, and a check that is under way", () => {
-        const script = ["components/host/show-stat.sh", "commands/status/on-host.sh"].map((path) =>
+        const script = ["components/scripts/show-stat.sh", "commands/status/on-host.sh"].map((path) =>
             readFileSync(join(__dirname, "../../..", path), "utf8"),
         );
         const sees = /^sees\(\) \{[^]*?^\}/m.exec(script[1] as string)?.[0];

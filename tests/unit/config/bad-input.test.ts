@@ -50,7 +50,7 @@ import {
 import { kitFolder } from "../helpers/kit-folder";
 import { NO_HOOKS, node } from "../helpers/settings";
 
-const LIB = join(__dirname, "../../../components/host/lib.sh");
+const LIB = join(__dirname, "../../../components/scripts/lib.sh");
 
 /** What YAML reads otherwise than it looks, as it stands in a stack file; what must be said of it, or come of it. */
 const TRAPS: readonly (readonly [what: string, text: string, meant: RegExp | ((spec: ClusterSpec) => void)])[] = [

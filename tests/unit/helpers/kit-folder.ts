@@ -1,4 +1,4 @@
 /** The node scripts side by side, as a node has them. */
 import { join } from "node:path";
 
-export const kitFolder = (): string => join(__dirname, "../../../components/host");
+export const kitFolder = (): string => join(__dirname, "../../../components/scripts");

@@ -97,7 +97,7 @@ describe("bundle", () => {
 });
 
 describe("kit", () => {
-    const scripts = readdirSync(join(COMPONENTS, "host")).map((name) => join(COMPONENTS, "host", name));
+    const scripts = readdirSync(join(COMPONENTS, "scripts")).map((name) => join(COMPONENTS, "scripts", name));
     const [node] = spec().nodes.filter((n) => n.name === "agent-1") as [NodeSpec];
 
     it("holds every script as it is, and its digest tells a changed one", () => {

@@ -6,7 +6,7 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const HOST = join(__dirname, "../../../components/host");
+const HOST = join(__dirname, "../../../components/scripts");
 
 interface Result {
     readonly status: number | null;

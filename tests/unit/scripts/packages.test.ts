@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { join } from "node:path";
 
-const script = join(__dirname, "../../../components/host/packages.sh");
+const script = join(__dirname, "../../../components/scripts/packages.sh");
 
 /** The plan that the node's own script makes, by the values of an os-release file. */
 function plan(id: string, like = ""): Record<string, string> {

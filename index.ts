@@ -1,7 +1,7 @@
 /** k3s-ha: reads the stack's configuration, builds the cluster, exports what its users need. */
 import * as pulumi from "@pulumi/pulumi";
 import { lastRead } from "./components/config/last-outputs";
-import { Cluster, publicFacts } from "./components/cluster";
+import { Cluster, publicOutputs } from "./components/cluster";
 import { clusterHooks } from "./components/hooks";
 import { readStack } from "./components/config/stack";
 
@@ -16,24 +16,24 @@ const cluster = new Cluster(spec.cluster, {
     now: new Date(),
     hooks: clusterHooks(spec),
 });
-const facts = publicFacts(spec);
+const open = publicOutputs(spec);
 
 /** Secret: the administrator's kubeconfig. `pulumi stack output kubeconfig --show-secrets > FILE` (mode 600). */
 export const kubeconfig = cluster.kubeconfig;
 /** Where the API answers, one per server. */
-export const apiEndpoints = facts.apiEndpoints;
+export const apiEndpoints = open.apiEndpoints;
 /** haproxy's stats page, one per node. */
-export const statsEndpoints = facts.statsEndpoints;
+export const statsEndpoints = open.statsEndpoints;
 /** Secret: of user `admin` on the stats pages. */
 export const statsPassword = cluster.statsPassword;
 /** Secret: of user `prometheus`, where proxy.stats.metricsPassword is set; else empty. */
 export const metricsPassword = cluster.metricsPassword ?? pulumi.secret("");
 /** Scrape targets in Prometheus' file_sd form. */
-export const prometheusTargets = facts.prometheusTargets;
+export const prometheusTargets = open.prometheusTargets;
 /** Name, role, address and k3s version of every node. */
-export const nodes = facts.nodes;
+export const nodes = open.nodes;
 /** How the proxies tell that a server is ready. */
-export const readiness = facts.readiness;
+export const readiness = open.readiness;
 /** Where the etcd snapshot of `snapshots.now` lies; else empty. */
 export const snapshot = cluster.snapshot ?? "";
 /** SHA-256 of the cluster's CA, as k3s's tokens carry it. */

@@ -1,7 +1,7 @@
 /** A highly available k3s cluster: every part and the order they come in. */
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
-import { factsOf } from "./config/transition";
+import { descriptionOf } from "./config/description";
 import type { ClusterHooks } from "./hooks";
 import { liveNodes, servers, type ClusterSpec } from "./model/cluster";
 import type { GivenSecrets, SshAccess } from "./model/credentials";
@@ -53,9 +53,9 @@ export interface PrometheusTarget {
 }
 
 /**
- * Order: every host prepared, its haproxy started and the binary staged, side by side → the founding server → its CA read,
+ * Order: every host prepared, its haproxy started and the binary staged, side by side → the first server → its CA read,
  * lost nodes forgotten → the other servers one by one → agents side by side → labels, taints and drains of the Nodes → removed nodes
- * uninstalled. public-info-viewer as soon as the founding server serves, the proof of the anonymous surface after it and the last server.
+ * uninstalled. public-info-viewer as soon as the first server serves, the proof of the anonymous surface after it and the last server.
  */
 export class Cluster extends pulumi.ComponentResource {
     /** Secret. Contexts: the chosen one, and one per server. */
@@ -83,27 +83,27 @@ export class Cluster extends pulumi.ComponentResource {
         );
         const context: StepContext = { spec, access, secrets, hooks, cluster: this };
         const hosts = this.prepareHosts(context, this.describe(spec, hooks));
-        const founder = hosts.of(spec.founder);
-        const first = foundCluster(context, hosts);
+        const first = hosts.of(spec.firstServer);
+        const founded = foundCluster(context, hosts);
 
-        const entry = readKubeconfig(context, args.lastRead, args.now, { on: founder.node, after: [first] });
+        const entry = readKubeconfig(context, args.lastRead, args.now, { on: first.node, after: [founded] });
         // Kept as it was read at first, so that reading again leaves nobody's command unknown in a preview.
         const ca = new pulumi.Stash(`${name}-ca`, { input: entry.caHash }, { parent: this });
         const caHash = spec.caHash ?? (ca.output as pulumi.Output<string>);
 
-        const lost = lostNodes(context, { on: founder.node, after: [entry.command] });
-        const last = joinServers(context, hosts, { caHash, first, after: [lost, ca] });
+        const lost = lostNodes(context, { on: first.node, after: [entry.command] });
+        const last = joinServers(context, hosts, { caHash, founded, after: [lost, ca] });
         const agents = joinAgents(context, hosts, { caHash, after: [last, lost, ca] });
         keepLost(context, hosts, caHash);
-        members(context, { on: founder.node, after: [last, ...hosts.proxies, ...agents] });
+        members(context, { on: first.node, after: [last, ...hosts.proxies, ...agents] });
 
         const checked: pulumi.Resource[] = [last];
         // As soon as one server is ready: the role is the cluster's, so the others come up with it cut down. None waits for it.
         if (READINESS[spec.readiness].cutsPublicRole)
-            checked.push(publicInfoViewer(context, entry.kubeconfig, { on: founder.node, after: [first] }));
-        anonymousCheck(context, { on: founder.node, after: checked });
+            checked.push(publicInfoViewer(context, entry.kubeconfig, { on: first.node, after: [founded] }));
+        anonymousCheck(context, { on: first.node, after: checked });
         if (spec.snapshots.now !== undefined)
-            this.snapshot = snapshot(context, spec.snapshots.now, { on: founder.node, after: [last] });
+            this.snapshot = snapshot(context, spec.snapshots.now, { on: first.node, after: [last] });
 
         this.kubeconfig = pulumi.secret(entry.kubeconfig);
         this.kubeconfigNotAfter = entry.notAfter;
@@ -120,7 +120,7 @@ export class Cluster extends pulumi.ComponentResource {
         return new pulumi.Stash(
             // Without the cluster's name, so that another name is a change and not another resource.
             "description",
-            { input: factsOf(spec) },
+            { input: descriptionOf(spec) },
             { parent: this, hooks: hooks.description, aliases: [{ name: `${spec.cluster}-description` }] },
         );
     }
@@ -153,9 +153,9 @@ class Hosts {
 function foundCluster(context: StepContext, hosts: Hosts): remote.Command {
     const { spec } = context;
     const others = servers(spec)
-        .filter((n) => n.name !== spec.founder)
+        .filter((n) => n.name !== spec.firstServer)
         .map((n) => hosts.of(n.name));
-    return server(context, hosts.of(spec.founder), {
+    return server(context, hosts.of(spec.firstServer), {
         caHash: spec.caHash,
         others: pulumi
             .all(others.map((host) => host.etcdData))
@@ -174,12 +174,12 @@ interface Join {
 function joinServers(
     context: StepContext,
     hosts: Hosts,
-    { caHash, first, after }: Join & { readonly first: pulumi.Resource },
+    { caHash, founded, after }: Join & { readonly founded: pulumi.Resource },
 ): pulumi.Resource {
     const { spec } = context;
     // Each after all before it, not only the last one: of several that leave, no two may leave at the same time either.
-    const before = [first];
-    for (const { name } of servers(spec).filter((n) => n.name !== spec.founder))
+    const before = [founded];
+    for (const { name } of servers(spec).filter((n) => n.name !== spec.firstServer))
         before.push(server(context, hosts.of(name), { caHash, after: [...before, ...after, ...hosts.proxies] }));
     return before.at(-1) as pulumi.Resource;
 }
@@ -200,7 +200,7 @@ function keepLost(context: StepContext, hosts: Hosts, caHash: pulumi.Input<strin
 }
 
 /** What can be told of a cluster without running anything: part of the stack's outputs. */
-export function publicFacts(spec: ClusterSpec): {
+export function publicOutputs(spec: ClusterSpec): {
     apiEndpoints: string[];
     statsEndpoints: string[];
     prometheusTargets: PrometheusTarget[];

@@ -21,7 +21,7 @@ const LIMIT = 120_000;
 
 /** What drift.sh is told on a node: the first server looks at what is the cluster's, too. */
 export function driftArguments(spec: ClusterSpec, node: NodeSpec): string {
-    if (node.name !== spec.founder) return "";
+    if (node.name !== spec.firstServer) return "";
     return ` --nodes${READINESS[spec.readiness].cutsPublicRole ? ` --public=${PUBLIC_PATHS.join(",")}` : ""}`;
 }
 

@@ -85,7 +85,7 @@ const lacksScripts = (what: string): boolean => what.startsWith(`${KIT_DIR}/`) |
 
 /**
  * stdin is what every step has; the copy of the scripts has none, and comes again where its path differs; where it is secret (prepare, or server and agent with encrypted settings), it is encrypted here and a command line
- * takes the mark: `update`, where there is one, since the founding server ignores `create`. Not `triggers`, which would replace the resource.
+ * takes the mark: `update`, where there is one, since the first server ignores `create`. Not `triggers`, which would replace the resource.
  */
 function withMark(values: Record<string, unknown> | undefined, lines: string): Record<string, unknown> | undefined {
     if (values === undefined) return undefined;

@@ -1,7 +1,7 @@
 /** What needs care, from what the hosts say. Pure. */
 import { liveNodes, servers, type ClusterSpec, type NodeSpec } from "../../components/model/cluster";
 import { serverName } from "../../components/model/proxy";
-import type { HostFacts, KubeNode, Member } from "./facts";
+import type { HostStatus, KubeNode, Member } from "./host-status";
 
 /** One thing that needs care. */
 export interface Finding {
@@ -14,12 +14,12 @@ export interface Finding {
     readonly next: string;
 }
 
-/** A host's facts, or why it says nothing. */
-export type Answer = HostFacts | { readonly error: string };
+/** A host's status, or why it says nothing. */
+export type Answer = HostStatus | { readonly error: string };
 /** Answers by node; all live nodes are in it. */
 export type Answers = ReadonlyMap<string, Answer>;
 
-export const said = (answers: Answers, node: string): HostFacts | undefined => {
+export const said = (answers: Answers, node: string): HostStatus | undefined => {
     const answer = answers.get(node);
     return answer === undefined || "error" in answer ? undefined : answer;
 };
@@ -101,7 +101,7 @@ function hostFindings(
 }
 
 /** What drift.sh found. */
-function driftFindings(name: string, { drift, unknown }: HostFacts, stack: string): Finding[] {
+function driftFindings(name: string, { drift, unknown }: HostStatus, stack: string): Finding[] {
     // That a unit is stopped is told by its own finding.
     const stopped = /^\S+: (?:haproxy|k3s|k3s-agent)\.service is (?!not |.*enabled)/;
     const next = `npm run drift -- --stack ${stack}`;
@@ -115,7 +115,7 @@ function driftFindings(name: string, { drift, unknown }: HostFacts, stack: strin
 }
 
 /** Certificates. */
-function endFindings(name: string, { certificate }: HostFacts, now: Date): Finding[] {
+function endFindings(name: string, { certificate }: HostStatus, now: Date): Finding[] {
     if (certificate === undefined) return [];
     const days = daysTo(certificate.ends, now);
     if (days >= CERTIFICATE.warning) return [];
@@ -125,9 +125,9 @@ function endFindings(name: string, { certificate }: HostFacts, now: Date): Findi
 }
 
 /** Snapshots and the size of etcd's database. */
-function storeFindings(spec: ClusterSpec, name: string, facts: HostFacts, now: Date): Finding[] {
+function storeFindings(spec: ClusterSpec, name: string, status: HostStatus, now: Date): Finding[] {
     const found: Finding[] = [];
-    const { etcd, snapshot, bucket, unknown } = facts;
+    const { etcd, snapshot, bucket, unknown } = status;
     const old = (taken: string): boolean => now.getTime() - Date.parse(taken) > SNAPSHOT_HOURS * 3600 * 1000;
     const next = `journalctl -u k3s on ${name} for "snapshot"; take one: k3s-ha:snapshots.now`;
     // A schedule of one's own may be as rare as it likes.
@@ -199,8 +199,8 @@ function etcdFindings(spec: ClusterSpec, answers: Answers, up: string): Finding[
             found.push(
                 warning(name, "is a learner of etcd, which counts for no majority", `wait a minute, then ${up}`),
             );
-        const facts = said(answers, name);
-        if (facts?.k3s?.state === "active" && facts.etcd !== undefined && facts.etcd.leader === undefined)
+        const status = said(answers, name);
+        if (status?.k3s?.state === "active" && status.etcd !== undefined && status.etcd.leader === undefined)
             found.push(critical(name, "its etcd has no leader", "docs/runbooks/etcd-no-majority.md"));
     }
     for (const { name } of members ?? [])

@@ -1,7 +1,7 @@
 /** The status as one page that needs nothing else: no script, no request. Symbols and words beside colours. Pure. */
 import { liveNodes, servers, type ClusterSpec, type NodeSpec } from "../../components/model/cluster";
 import { serverName } from "../../components/model/proxy";
-import type { Seen } from "./facts";
+import type { Seen } from "./host-status";
 import { daysTo, kubeNodesOf, mebibytes, membersOf, said, type Answers, type Finding } from "./findings";
 import { duration } from "./table";
 
@@ -53,13 +53,13 @@ function seenAs(seen: Seen | undefined): string {
 
 function views(spec: ClusterSpec, answers: Answers): string {
     const rows = liveNodes(spec).map((node) => {
-        const facts = said(answers, node.name);
+        const status = said(answers, node.name);
         return [
             node.name,
             ...servers(spec).map((server) =>
-                facts?.proxy?.state === "active"
-                    ? seenAs(facts.sees.find((s) => s.server === serverName(spec, server)))
-                    : state("care", facts === undefined ? "host does not answer" : "proxy does not run"),
+                status?.proxy?.state === "active"
+                    ? seenAs(status.sees.find((s) => s.server === serverName(spec, server)))
+                    : state("care", status === undefined ? "host does not answer" : "proxy does not run"),
             ),
         ];
     });
@@ -67,34 +67,34 @@ function views(spec: ClusterSpec, answers: Answers): string {
 }
 
 function nodeRow(spec: ClusterSpec, answers: Answers, { name, role, address }: NodeSpec): string[] {
-    const facts = said(answers, name);
+    const status = said(answers, name);
     const node = kubeNodesOf(spec, answers)?.find((n) => n.name === name);
     const service = (found: string | undefined): string =>
         found === undefined ? state("care", "unknown") : state(found === "active" ? "good" : "bad", found);
     return [
         name,
         text(`${role} ${address}`),
-        facts === undefined ? state("bad", "no answer") : state("good", "up"),
-        service(facts?.k3s?.state),
-        service(facts?.proxy?.state),
+        status === undefined ? state("bad", "no answer") : state("good", "up"),
+        service(status?.k3s?.state),
+        service(status?.proxy?.state),
         node === undefined
             ? state("care", "unknown")
             : node.cordoned
               ? state("care", "cordoned")
               : state(node.ready ? "good" : "bad", node.ready ? "Ready" : "not Ready"),
-        text(facts?.version ?? "?"),
+        text(status?.version ?? "?"),
     ];
 }
 
 function serverRow(spec: ClusterSpec, answers: Answers, name: string, now: Date): string[] {
-    const facts = said(answers, name);
-    const { etcd, snapshot, certificate } = facts ?? {};
+    const status = said(answers, name);
+    const { etcd, snapshot, certificate } = status ?? {};
     const member = membersOf(spec, answers)?.find((m) => m.name === name);
     const role = etcd?.leader !== undefined && etcd.leader === etcd.id ? "leader" : "voter";
     const days = certificate === undefined ? undefined : daysTo(certificate.ends, now);
     return [
         name,
-        facts?.ready === true ? state("good", "ready") : state("bad", "not ready"),
+        status?.ready === true ? state("good", "ready") : state("bad", "not ready"),
         member === undefined
             ? state("care", spec.server.datastore === "etcd" ? "unknown" : "no etcd")
             : state(member.learner ? "care" : "good", member.learner ? "learner" : role),

@@ -12,7 +12,7 @@ import { asRoot } from "../../components/remote/login-shell";
 import { driftArguments } from "../drift/ask";
 import { readOutside } from "../outside";
 import { sideBySide, withSessions, type Session } from "../ssh-sessions";
-import { parseFacts } from "./facts";
+import { parseHostStatus } from "./host-status";
 import { findings, type Answer, type Answers, type Finding } from "./findings";
 import { page } from "./html";
 import { table, type Paint } from "./table";
@@ -30,7 +30,7 @@ const paint: Paint = (text, colour) => (process.stdout.isTTY ? styleText(colour,
 
 /** The command line on a host. */
 export function question(spec: ClusterSpec, node: NodeSpec): string {
-    const first = node.name === spec.founder ? "yes" : "no";
+    const first = node.name === spec.firstServer ? "yes" : "no";
     return `${asRoot(node.ssh)}sh -s -- ${node.role} ${backendName(spec)} ${first}${driftArguments(spec, node)}`;
 }
 
@@ -45,7 +45,7 @@ async function ask(spec: ClusterSpec, session: Session): Promise<Answers> {
 
 function read(stdout: string): Answer {
     try {
-        return parseFacts(stdout);
+        return parseHostStatus(stdout);
     } catch (error) {
         return { error: (error as Error).message };
     }

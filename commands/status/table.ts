@@ -41,20 +41,20 @@ export function table(
     const head = `${spec.cluster}: ${live.length} nodes, k3s ${spec.version}, readiness ${spec.readiness}`;
     const rows = [["node", "role", "host", "k3s", "proxy", "servers up", "check", "Node", "version"]];
     for (const { name, role } of live) {
-        const facts = said(answers, name);
-        const up = facts?.sees.filter((s) => s.status.startsWith("UP")) ?? [];
+        const status = said(answers, name);
+        const up = status?.sees.filter((s) => s.status.startsWith("UP")) ?? [];
         const times = up.flatMap((s) => (s.ms === undefined ? [] : [s.ms]));
         const node = kube?.find((n) => n.name === name);
         rows.push([
             cut(name, NAME),
             role,
-            facts === undefined ? "no answer" : "up",
-            facts?.k3s?.state ?? "?",
-            facts?.proxy?.state ?? "?",
-            facts === undefined ? "?" : `${up.length} of ${facts.sees.length}`,
+            status === undefined ? "no answer" : "up",
+            status?.k3s?.state ?? "?",
+            status?.proxy?.state ?? "?",
+            status === undefined ? "?" : `${up.length} of ${status.sees.length}`,
             times.length === 0 ? "" : `${Math.min(...times)}-${Math.max(...times)} ms`,
             node === undefined ? "?" : `${node.ready ? "Ready" : "NotReady"}${node.cordoned ? ", cordoned" : ""}`,
-            facts?.version === spec.version ? "same" : (facts?.version ?? "?"),
+            status?.version === spec.version ? "same" : (status?.version ?? "?"),
         ]);
     }
     return [
@@ -72,13 +72,13 @@ function serverLines(spec: ClusterSpec, answers: Answers, now: Date): string[] {
     const members = membersOf(spec, answers);
     const rows = [["server", "API", "etcd", "database", "snapshot", "certificates"]];
     for (const { name } of servers(spec)) {
-        const facts = said(answers, name);
-        const { etcd, snapshot, certificate } = facts ?? {};
+        const status = said(answers, name);
+        const { etcd, snapshot, certificate } = status ?? {};
         const member = members?.find((m) => m.name === name);
         const role = etcd?.leader !== undefined && etcd.leader === etcd.id ? "leader" : "voter";
         rows.push([
             cut(name, NAME),
-            facts === undefined ? "?" : facts.ready === true ? "ready" : "not ready",
+            status === undefined ? "?" : status.ready === true ? "ready" : "not ready",
             spec.server.datastore === "etcd" ? (member === undefined ? "?" : member.learner ? "learner" : role) : "-",
             etcd === undefined ? "?" : mebibytes(etcd.size),
             snapshot === undefined ? "none" : `${duration((now.getTime() - Date.parse(snapshot.taken)) / 1000)} ago`,

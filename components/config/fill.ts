@@ -109,21 +109,21 @@ export function fill(settings: StackSettings, nodes: readonly NodeSpec[], confid
     const { ssh: _ssh, ...open } = openOf(settings);
     const [{ config: _s, ...server }, { config: _a, ...agent }] = [open.server, open.agent];
     const live = nodes.filter((n) => n.role === "server" && !n.lost);
-    const founder = live.find((n) => n.rebuilt === 0) ?? (live[0] as NodeSpec);
+    const first = live.find((n) => n.rebuilt === 0) ?? (live[0] as NodeSpec);
     const networks = open.vpn.networks ?? nodeNetworks(nodes.map((n) => n.address));
     const seconds = (text: string): number => Math.ceil((durationMs(text) as number) / 1000);
     const { drain, drainTimeout } = open.rollout;
     return deepFreeze({
         ...open,
         nodes: [...nodes].sort((a, b) => (a.name < b.name ? -1 : 1)),
-        founder: founder.name,
+        firstServer: first.name,
         vpn: { ...open.vpn, networks },
         proxy: proxySpec(open.proxy, networks),
         download: { ...open.download, baseUrl: open.download.baseUrl.replace(/\/+$/, "") },
         kubeconfig: {
             ...open.kubeconfig,
             context: open.kubeconfig.context ?? open.cluster,
-            server: open.kubeconfig.server ?? `https://${urlHost(founder.address)}:6443`,
+            server: open.kubeconfig.server ?? `https://${urlHost(first.address)}:6443`,
         },
         host: {
             ...open.host,

@@ -2,76 +2,21 @@
  * What may become of a cluster in one `up`: the description that the last one began with, against the new one. Refused changes
  * are refused in the preview, before any host is touched. Pure.
  */
+import type { ClusterDescription, NodeDescription } from "./description";
 import { shown } from "./problems";
 import type { Problem } from "../haproxy/problem";
 import { settingConsequences, settingRefusals, unknownSettings } from "./fixed-settings";
-import { fixedSettings } from "../model/change-rules";
-import type { Allowance, ClusterSpec } from "../model/cluster";
+import type { Allowance } from "../model/cluster";
 import { isIPv6Address, parseK3sVersion } from "../values";
 
-/** A node, as the next `up` compares it. Absent properties are 0 and false. */
-export interface NodeFacts {
-    readonly role: string;
-    readonly address: string;
-    readonly rebuilt?: number;
-    readonly lost?: boolean;
-}
-
-/** What of a spec decides about the next one; plain data that is kept in the state and shown in previews. */
-export interface ClusterFacts {
-    readonly version: string;
-    readonly datastore: string;
-    /** Its name; absent in what older versions of this program left. */
-    readonly cluster?: string;
-    /** The first server; see ClusterSpec. */
-    readonly founder?: string;
-    readonly nodes: Readonly<Record<string, NodeFacts>>;
-    /** What k3s fixes at the founding and what the pods' network depends on (model/change-rules.ts); absent as above. */
-    readonly settings?: Readonly<Record<string, string>>;
-}
-
-/** The facts of a spec. */
-export function factsOf(spec: ClusterSpec): ClusterFacts {
-    return {
-        version: spec.version,
-        datastore: spec.server.datastore,
-        cluster: spec.cluster,
-        founder: spec.founder,
-        nodes: Object.fromEntries(
-            spec.nodes.map(({ name, role, address, rebuilt, lost }) => [
-                name,
-                { role, address, ...(rebuilt > 0 ? { rebuilt } : {}), ...(lost ? { lost } : {}) },
-            ]),
-        ),
-        settings: fixedSettings(spec),
-    };
-}
-
-/** Facts as the state has them. Before 0.2 a node was a text: `server 10.0.0.1 rebuilt 2 lost`. */
-export function readFacts(kept: unknown): ClusterFacts {
-    const facts = kept as Omit<ClusterFacts, "nodes"> & {
-        readonly nodes: Readonly<Record<string, NodeFacts | string>>;
-    };
-    const nodes = Object.entries(facts.nodes).map(([name, node]) => [
-        name,
-        typeof node === "string" ? readNode(node) : node,
-    ]);
-    return { ...facts, nodes: Object.fromEntries(nodes) as ClusterFacts["nodes"] };
-}
-
-function readNode(text: string): NodeFacts {
-    const [role = "", address = ""] = text.split(" ");
-    return { role, address, rebuilt: Number(/ rebuilt (\d+)/.exec(text)?.[1] ?? 0), lost: text.endsWith(" lost") };
-}
-
-const rebuiltOf = (node: NodeFacts): number => node.rebuilt ?? 0;
-const isServer = (node: NodeFacts | undefined): boolean => node?.role === "server";
+const rebuiltOf = (node: NodeDescription): number => node.rebuilt ?? 0;
+const isServer = (node: NodeDescription | undefined): boolean => node?.role === "server";
 
 /** How many servers can be lost without harm: the rest is still a majority. */
 const tolerance = (servers: number): number => Math.floor((servers - 1) / 2);
 
 /** What stands in the way of going from one description to the other, minus what the user allows. */
-export function refusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
+export function refusals(from: ClusterDescription, to: ClusterDescription, allow: readonly Allowance[]): Problem[] {
     return [
         ...clusterRefusals(from, to),
         ...settingRefusals(settingsOf(from), to.settings, allow),
@@ -82,19 +27,19 @@ export function refusals(from: ClusterFacts, to: ClusterFacts, allow: readonly A
 }
 
 /** What the user should know before a change that is not refused. */
-export function consequences(from: ClusterFacts, to: ClusterFacts): string[] {
+export function consequences(from: ClusterDescription, to: ClusterDescription): string[] {
     return [...unknownSettings(settingsOf(from)), ...settingConsequences(from.settings, to.settings)];
 }
 
-/** Those of the facts; of older ones what their nodes tell. */
-function settingsOf(facts: ClusterFacts): Readonly<Record<string, string>> {
-    if (facts.settings !== undefined) return facts.settings;
-    const server = Object.values(facts.nodes).find(isServer);
+/** Those of the description; of an older one what its nodes tell. */
+function settingsOf(description: ClusterDescription): Readonly<Record<string, string>> {
+    if (description.settings !== undefined) return description.settings;
+    const server = Object.values(description.nodes).find(isServer);
     return server === undefined ? {} : { "IP family": isIPv6Address(server.address) ? "IPv6" : "IPv4" };
 }
 
 /** What would found a second cluster beside the one that is there, or leave that one without a trace in the program. */
-function clusterRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
+function clusterRefusals(from: ClusterDescription, to: ClusterDescription): Problem[] {
     const problems: Problem[] = [];
     if (from.cluster !== undefined && from.cluster !== to.cluster)
         problems.push({
@@ -111,7 +56,7 @@ function clusterRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
     return problems;
 }
 
-function versionRefusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
+function versionRefusals(from: ClusterDescription, to: ClusterDescription, allow: readonly Allowance[]): Problem[] {
     const [old, now] = [parseK3sVersion(from.version), parseK3sVersion(to.version)];
     if (!old || !now) return [];
     const at = { path: "k3s-ha:version", value: shown(to.version) };
@@ -137,7 +82,7 @@ function versionRefusals(from: ClusterFacts, to: ClusterFacts, allow: readonly A
 }
 
 /** Changes that a host cannot make in place. */
-function nodeRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
+function nodeRefusals(from: ClusterDescription, to: ClusterDescription): Problem[] {
     const problems: Problem[] = [];
     if (from.datastore === "etcd" && to.datastore === "sqlite") {
         problems.push({
@@ -155,7 +100,7 @@ function nodeRefusals(from: ClusterFacts, to: ClusterFacts): Problem[] {
 }
 
 /** A host under another name. */
-function nameRefusals(name: string, now: NodeFacts, from: ClusterFacts, to: ClusterFacts): Problem[] {
+function nameRefusals(name: string, now: NodeDescription, from: ClusterDescription, to: ClusterDescription): Problem[] {
     const [former] =
         Object.entries(from.nodes).find(
             ([old, node]) => !Object.hasOwn(to.nodes, old) && !node.lost && node.address === now.address,
@@ -170,7 +115,7 @@ function nameRefusals(name: string, now: NodeFacts, from: ClusterFacts, to: Clus
 }
 
 /** Changes of one node. */
-function hostRefusals(name: string, before: NodeFacts, now: NodeFacts): Problem[] {
+function hostRefusals(name: string, before: NodeDescription, now: NodeDescription): Problem[] {
     const problems: Problem[] = [];
     if (now.role !== before.role) {
         problems.push({
@@ -196,7 +141,7 @@ function hostRefusals(name: string, before: NodeFacts, now: NodeFacts): Problem[
     return problems;
 }
 
-function sizeRefusals(from: ClusterFacts, to: ClusterFacts, allow: readonly Allowance[]): Problem[] {
+function sizeRefusals(from: ClusterDescription, to: ClusterDescription, allow: readonly Allowance[]): Problem[] {
     // A loss is not a choice: neither marking a server as lost is refused nor taking it out afterwards.
     const old = Object.values(from.nodes).filter((node) => isServer(node) && !node.lost).length;
     const now = Object.values(to.nodes).filter(isServer).length;

@@ -1,7 +1,8 @@
 /** Refusals: they stop the engine before a step is done, in the preview already. */
 import * as pulumi from "@pulumi/pulumi";
 import { SpecError } from "../config/problems";
-import { consequences, factsOf, readFacts, refusals } from "../config/transition";
+import { descriptionOf, readDescription } from "../config/description";
+import { consequences, refusals } from "../config/transition";
 import type { ClusterSpec } from "../model/cluster";
 
 /** What to do about a step of a lost node that was never done: nothing is asked of that host, so it cannot be done now. */
@@ -32,10 +33,10 @@ export function transitionGuard(spec: ClusterSpec): pulumi.ResourceHook {
     return new pulumi.ResourceHook(
         `${spec.cluster}-transition`,
         (args) => {
-            const before = readFacts(args.oldInputs?.["input"]);
-            const problems = refusals(before, factsOf(spec), spec.allow);
+            const before = readDescription(args.oldInputs?.["input"]);
+            const problems = refusals(before, descriptionOf(spec), spec.allow);
             if (problems.length > 0) throw new SpecError(problems);
-            for (const text of consequences(before, factsOf(spec))) void pulumi.log.warn(text);
+            for (const text of consequences(before, descriptionOf(spec))) void pulumi.log.warn(text);
         },
         { onDryRun: true },
     );

@@ -78,13 +78,13 @@ const STANDARD: Readonly<Record<string, string>> = {
 };
 
 function serverConfig(spec: ClusterSpec): NodeSpec["config"] {
-    return spec.nodes.find((n) => n.name === spec.founder)?.config ?? {};
+    return spec.nodes.find((n) => n.name === spec.firstServer)?.config ?? {};
 }
 
 function valueOf(spec: ClusterSpec, setting: string): string {
     const config = serverConfig(spec);
-    const founder = spec.nodes.find((n) => n.name === spec.founder);
-    const family = isIPv6Address(founder?.address ?? "") ? 6 : 4;
+    const first = spec.nodes.find((n) => n.name === spec.firstServer);
+    const family = isIPv6Address(first?.address ?? "") ? 6 : 4;
     const networks = networksOf(config, family);
     if (setting === "IP family") return `IPv${family}`;
     if (setting === "cluster-cidr" || setting === "service-cidr") return networks[setting].join(",");

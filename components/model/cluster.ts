@@ -57,7 +57,7 @@ export interface ClusterSpec extends Readonly<Omit<OpenSettings, Formed>> {
      * The server that founds the cluster on its first day and speaks for it later: the first listed one that is neither lost nor
      * rebuilt. Which one it is makes no difference for what it is.
      */
-    readonly founder: string;
+    readonly firstServer: string;
     /** k3s's own settings of a role are in its nodes. */
     readonly server: Readonly<Omit<OpenSettings["server"], "config">>;
     readonly agent: Readonly<Omit<OpenSettings["agent"], "config">>;

@@ -30,8 +30,9 @@ export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
         node.role === "server"
             ? {
                   datastore: spec.server.datastore === "sqlite" ? "sqlite" : undefined,
-                  snapshot: spec.snapshots.beforeUpgrade && node.name === spec.founder ? "before-upgrade" : undefined,
-                  rotates: node.name === spec.founder ? "yes" : undefined,
+                  snapshot:
+                      spec.snapshots.beforeUpgrade && node.name === spec.firstServer ? "before-upgrade" : undefined,
+                  rotates: node.name === spec.firstServer ? "yes" : undefined,
               }
             : {};
     return {

@@ -1,4 +1,4 @@
-/** Step kubeconfig: the cluster's CA and kubeconfig, read from the founding server. */
+/** Step kubeconfig: the cluster's CA and kubeconfig, read from the first server. */
 import { types, type remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import {

@@ -48,9 +48,9 @@ export function prepareBundle(
 
 /** Networks of IPv4 that k3s keeps to itself, which no route of a host may meet (routes.sh). */
 function ownNetworks(spec: ClusterSpec): string[] {
-    const founder = spec.nodes.find((n) => n.name === spec.founder);
-    if (founder === undefined || isIPv6Address(founder.address)) return [];
-    const networks = networksOf(founder.config, 4);
+    const first = spec.nodes.find((n) => n.name === spec.firstServer);
+    if (first === undefined || isIPv6Address(first.address)) return [];
+    const networks = networksOf(first.config, 4);
     const lines = (whose: string, list: readonly string[]): string[] => list.map((network) => `${whose} ${network}`);
     return [...lines("pods", networks["cluster-cidr"]), ...lines("services", networks["service-cidr"])];
 }

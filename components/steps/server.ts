@@ -10,7 +10,7 @@ import { k3sData } from "./k3s";
 export interface ServerArgs {
     /** SHA-256 of the cluster's CA; absent only for the server that founds the cluster. */
     readonly caHash?: pulumi.Input<string>;
-    /** For the founding server: what the others said of their etcd data, `name@address=none,…`. */
+    /** For the first server: what the others said of their etcd data, `name@address=none,…`. */
     readonly others?: pulumi.Input<string>;
     /** Steps of other nodes that come first. */
     readonly after: readonly pulumi.Resource[];

@@ -16,16 +16,12 @@ import {
 /** k3s's own variable for the life of what it signs; the stand-in knows it too. */
 const SHORT = "CATTLE_NEW_SIGNED_CERT_EXPIRATION_DAYS=30";
 const KUBECONFIG = "dev-kubeconfig";
-const [founder] = MASTERS;
-/** The founder's certificates are made anew, with this life. */
+const [first] = MASTERS;
+/** The first server's certificates are made anew, with this life. */
 const shorten = (): void =>
-    void on(
-        founder,
-        `echo ${SHORT} >/etc/default/k3s; systemctl stop k3s; k3s certificate rotate; systemctl start k3s`,
-        {
-            timeout: 300,
-        },
-    );
+    void on(first, `echo ${SHORT} >/etc/default/k3s; systemctl stop k3s; k3s certificate rotate; systemctl start k3s`, {
+        timeout: 300,
+    });
 
 /** Days until the output's end. */
 const daysLeft = (): number => (Date.parse(mainStack().output("kubeconfigNotAfter").trim()) - Date.now()) / 86_400_000;
@@ -34,7 +30,7 @@ const today = (): string => new Date().toISOString().slice(0, 10);
 describe("certificates: of the last 60 days, renewed by rotate.certificates", function () {
     this.timeout(900_000);
     before(mainCluster);
-    after(() => void on(founder, "rm -f /etc/default/k3s"));
+    after(() => void on(first, "rm -f /etc/default/k3s"));
 
     it("a certificate of 30 days: a warning that names the way out", async () => {
         shorten();
@@ -54,14 +50,14 @@ describe("certificates: of the last 60 days, renewed by rotate.certificates", fu
         assert.match(preview, new RegExp(`the certificate ends soon, read again on ${today()}`));
         assert.match(preview, /~ 1 to update|dev-kubeconfig/);
         const up = mainStack().up();
-        assert.match(up.stdout + up.stderr, new RegExp(`${founder}, which was asked again today, has no newer one`));
+        assert.match(up.stdout + up.stderr, new RegExp(`${first}, which was asked again today, has no newer one`));
         assert.equal(mainStack().output("kubeconfigReadAgain").trim(), today());
         const second = mainStack().pulumi(["up", "--yes", "--skip-preview", "--expect-no-changes"]);
         assert.match(second.stdout + second.stderr, /raise k3s-ha:rotate\.certificates/);
     });
 
     it("rotate.certificates renews them node by node, the kubeconfig is read, and a second up is empty", async () => {
-        on(founder, "rm /etc/default/k3s");
+        on(first, "rm /etc/default/k3s");
         let text = "";
         await underLoad("certificates renewed", () => {
             const { stdout, stderr } = mainStack().upWith((config: Config) => {
@@ -77,7 +73,7 @@ describe("certificates: of the last 60 days, renewed by rotate.certificates", fu
         const second = mainStack().pulumi(["up", "--yes", "--skip-preview", "--expect-no-changes"]);
         assert.doesNotMatch(second.stdout + second.stderr, /certificate in the kubeconfig ends/);
         const served = `openssl s_client -connect 127.0.0.1:6443 </dev/null 2>/dev/null | openssl x509 -noout -checkend 25920000`;
-        await eventually("the founder serves a new certificate", 20, () => void on(founder, served));
+        await eventually("the first server serves a new certificate", 20, () => void on(first, served));
     });
 
     it("a certificate that k3s renewed by itself is found by the next up, without a word", async () => {
@@ -85,7 +81,7 @@ describe("certificates: of the last 60 days, renewed by rotate.certificates", fu
         await whole(180);
         mainStack().pulumi(["up", "--yes", "--skip-preview", "--replace", urnOf(KUBECONFIG)]);
         // A restart in the last 120 days renews.
-        on(founder, "rm /etc/default/k3s; systemctl restart k3s", { timeout: 300 });
+        on(first, "rm /etc/default/k3s; systemctl restart k3s", { timeout: 300 });
         await whole(180);
         mainStack().up();
         assert.ok(daysLeft() > 360, String(daysLeft()));

@@ -176,7 +176,7 @@ describe("cluster under mocks", () => {
         ["master-2-server", ["master-3-server", "agent-1-agent", "dev-members"], ["dev-public-info-viewer"]],
         ["description", ["master-1-kit", "master-1-prepare", "agent-2-kit", "agent-2-prepare"], []],
         ["agent-1-kit", ["agent-1-prepare", "agent-1-haproxy"], ["agent-2-prepare", "master-1-server"]],
-        // Proxies everywhere know a master before it joins; the founder is the first of all.
+        // Proxies everywhere know a master before it joins; the first server comes before all others.
         ["agent-2-haproxy", ["master-2-server"], ["master-1-server", "dev-lost-nodes"]],
         ["dev-lost-nodes", ["master-2-server", "agent-1-agent"], ["dev-public-info-viewer"]],
         ["agent-1-agent", ["dev-members"], ["agent-2-agent", "dev-public-info-viewer", "dev-anonymous-check"]],
@@ -260,7 +260,7 @@ describe("cluster under mocks", () => {
         assert.equal(await pulumi.isSecret(caHash), false);
     });
 
-    it("gives every joining node the pinned CA, and the founder none", async () => {
+    it("gives every joining node the pinned CA, and the first server none", async () => {
         const { resources } = await build(spec());
         const create = (name: string): string => resources.get(name)?.inputs["create"] as string;
         assert.match(

@@ -40,12 +40,12 @@ function checkControllerManager({ nodes, server }: StackSettings, report: Report
     const key = "disable-controller-manager";
     const all = server.config?.[key];
     const live = nodes.flatMap((node, i) => (node.role === "server" && node.lost !== true ? [{ node, i }] : []));
-    const founder = live.find(({ node }) => (node.rebuilt ?? 0) === 0) ?? live[0];
-    const own = founder?.node.config?.[key];
+    const first = live.find(({ node }) => (node.rebuilt ?? 0) === 0) ?? live[0];
+    const own = first?.node.config?.[key];
     const why = "the first server comes up alone, and without a controller manager its Node is never Ready";
     if (own === true)
         report(
-            ["nodes", founder!.i, "config", key],
+            ["nodes", first!.i, "config", key],
             own,
             `cannot be set for the server that speaks for the cluster: ${why}; list a server that has one before it`,
         );

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { parseFacts, type HostFacts } from "../../../commands/status/facts";
+import { parseHostStatus, type HostStatus } from "../../../commands/status/host-status";
 import { findings, type Answer } from "../../../commands/status/findings";
 import { page } from "../../../commands/status/html";
 import { duration, table } from "../../../commands/status/table";
@@ -51,7 +51,7 @@ function answers(
     return new Map(
         s.nodes.map(({ name }) => {
             const other = more[name] ?? [];
-            return [name, typeof other === "string" ? { error: other } : parseFacts(host(name, other))];
+            return [name, typeof other === "string" ? { error: other } : parseHostStatus(host(name, other))];
         }),
     );
 }
@@ -61,7 +61,7 @@ const of = (more: Readonly<Record<string, readonly string[] | string>>): string[
 
 describe("status", () => {
     it("reads what a host says", () => {
-        const facts = parseFacts(
+        const facts = parseHostStatus(
             host("master-1", ["sees m NOLB * - 7 4", "unknown drift no kit", "drift haproxy: x y"]),
         );
         assert.deepEqual(facts.sees, [{ server: "m", status: "NOLB", check: "", code: undefined, ms: 7, seconds: 4 }]);
@@ -97,15 +97,15 @@ be,BACKEND,UP,1,,,,
             input: stat,
             encoding: "utf8",
         });
-        assert.deepEqual(parseFacts(`${lines}end\n`).sees, [
+        assert.deepEqual(parseHostStatus(`${lines}end\n`).sees, [
             { server: "m-1", status: "UP", check: "L7OK", code: 200, ms: 3, seconds: 60 },
             { server: "m-2", status: "DOWN 1/2", check: "L4TOUT", code: undefined, ms: undefined, seconds: 5 },
         ]);
     });
 
     it("takes no half answer, and no line that it does not know", () => {
-        assert.throws(() => parseFacts("proxy active 1 0\n"), /not whole/);
-        assert.throws(() => parseFacts("wat 1\nend\n"), /no fact: "wat 1"/);
+        assert.throws(() => parseHostStatus("proxy active 1 0\n"), /not whole/);
+        assert.throws(() => parseHostStatus("wat 1\nend\n"), /no fact: "wat 1"/);
     });
 
     it("finds nothing where all is well", () => assert.deepEqual(of({}), []));
@@ -300,7 +300,7 @@ be,BACKEND,UP,1,,,,
     });
 
     it("what is not read stays out", () => {
-        const facts: HostFacts = parseFacts("end\n");
+        const facts: HostStatus = parseHostStatus("end\n");
         assert.deepEqual(facts, { sees: [], drift: [], unknown: {} });
     });
 

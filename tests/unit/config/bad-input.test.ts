@@ -30,7 +30,8 @@ import { membersBundle } from "../../../components/steps/members";
 import { k3sBundle } from "../../../components/steps/k3s";
 import { stageBundle } from "../../../components/steps/stage";
 import { nodeConfig, quotedYaml, registration } from "../../../components/steps/k3s-files";
-import { factsOf, refusals } from "../../../components/config/transition";
+import { descriptionOf } from "../../../components/config/description";
+import { refusals } from "../../../components/config/transition";
 import type { ClusterSpec } from "../../../components/model/cluster";
 import {
     BASE,
@@ -103,7 +104,7 @@ const TRAPS: readonly (readonly [what: string, text: string, meant: RegExp | ((s
     [
         "a name that is a number in quotes",
         'k3s-ha:nodes: [{ name: "1", role: server, address: 10.0.0.1, ssh: { hostKey: ssh-ed25519 AAAA } }]',
-        (s) => assert.equal(s.founder, "1"),
+        (s) => assert.equal(s.firstServer, "1"),
     ],
     ["a cluster called 123", "k3s-ha:cluster: 123", (s) => assert.equal(s.cluster, "123")],
     ["a version that is a number", "k3s-ha:version: 1.36", /^k3s-ha:version: "1\.36" must be a k3s release/],
@@ -168,7 +169,11 @@ const TRAPS: readonly (readonly [what: string, text: string, meant: RegExp | ((s
         "k3s-ha:nodes: [{ name: constructor, role: server, address: 10.0.0.1, ssh: { hostKey: ssh-ed25519 AAAA } }]",
         (s) =>
             assert.deepEqual(
-                refusals({ ...factsOf(s), nodes: { a: { role: "agent", address: "10.0.0.9" } } }, factsOf(s), []),
+                refusals(
+                    { ...descriptionOf(s), nodes: { a: { role: "agent", address: "10.0.0.9" } } },
+                    descriptionOf(s),
+                    [],
+                ),
                 [],
             ),
     ],
@@ -222,7 +227,7 @@ function read(config: Record<string, string>): { spec: ClusterSpec } | { mistake
 /** All that the nodes are sent but for the constant commands: the pure part of the plan. */
 function planOf(spec: ClusterSpec): Bundle[] {
     const secrets = { "stats-password": "p" };
-    const founder = spec.nodes.find((n) => n.name === spec.founder)!;
+    const first = spec.nodes.find((n) => n.name === spec.firstServer)!;
     return [
         ...spec.nodes.flatMap((n) => [
             prepareBundle(spec, n, "0011", secrets),
@@ -230,8 +235,8 @@ function planOf(spec: ClusterSpec): Bundle[] {
             stageBundle(spec, n),
             k3sBundle(spec, n),
         ]),
-        lostNodesBundle(spec, founder),
-        membersBundle(spec, founder),
+        lostNodesBundle(spec, first),
+        membersBundle(spec, first),
     ];
 }
 
@@ -278,7 +283,7 @@ function within(network: string, address: string): boolean {
 /** What no accepted stack may have, told by other means than those of the checks. */
 function impossible(spec: ClusterSpec): string[] {
     const found: string[] = [];
-    const config = spec.nodes.find((n) => n.name === spec.founder)!.config;
+    const config = spec.nodes.find((n) => n.name === spec.firstServer)!.config;
     const kept = new BlockList();
     // An empty list is k3s's own network.
     const [pods, services] = [

@@ -356,7 +356,7 @@ describe("spec", () => {
 
     it("who speaks for the cluster: the first listed master that is neither lost nor rebuilt, else the first living one", () => {
         const of = (...marks: object[]): string =>
-            spec({ nodes: marks.map((more, i) => node(`m${i}`, "server", `10.0.0.${i + 1}`, more)) }).founder;
+            spec({ nodes: marks.map((more, i) => node(`m${i}`, "server", `10.0.0.${i + 1}`, more)) }).firstServer;
         assert.equal(of({}, {}, {}), "m0");
         assert.equal(of({ lost: true }, {}, {}), "m1");
         assert.equal(of({ rebuilt: 1 }, {}, {}), "m1");

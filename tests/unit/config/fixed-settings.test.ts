@@ -5,13 +5,16 @@ import { join } from "node:path";
 import { k3sBundle } from "../../../components/steps/k3s";
 import { renderBundle } from "../../../components/remote/bundle";
 import { changeTable } from "../../../components/model/change-rules";
-import { consequences, factsOf, refusals } from "../../../components/config/transition";
+import { descriptionOf } from "../../../components/config/description";
+import { consequences, refusals } from "../../../components/config/transition";
 import { node, spec } from "../helpers/settings";
 import { shell } from "../helpers/step-shell";
 
 const of = (config: object) => spec({ server: { config } });
 const refused = (before: object, after: object, allow: readonly "podNetwork"[] = []): string[] =>
-    refusals(factsOf(of(before)), factsOf(of(after)), allow).map((p) => `${p.path}: ${p.value} ${p.message}`);
+    refusals(descriptionOf(of(before)), descriptionOf(of(after)), allow).map(
+        (p) => `${p.path}: ${p.value} ${p.message}`,
+    );
 
 describe("settings of a running cluster", () => {
     for (const [before, after, told] of [
@@ -49,7 +52,7 @@ describe("settings of a running cluster", () => {
             assert.match(lines[0]!, new RegExp(`^k3s-ha:server\\.config\\.${setting}: .*allow: \\[podNetwork\\]`));
             assert.deepEqual(refused({}, after, ["podNetwork"]), []);
             assert.match(
-                consequences(factsOf(of({})), factsOf(of(after))).join("\n"),
+                consequences(descriptionOf(of({})), descriptionOf(of(after))).join("\n"),
                 new RegExp(`${setting}.*do not reach each other`),
             );
         });
@@ -58,7 +61,7 @@ describe("settings of a running cluster", () => {
         const six = spec({ nodes: [node("master-1", "server", "fd12::1")] });
         const four = spec({ nodes: [node("master-1", "server", "10.90.0.11")] });
         assert.match(
-            refusals(factsOf(four), factsOf(six), [])
+            refusals(descriptionOf(four), descriptionOf(six), [])
                 .map((p) => p.message)
                 .join("\n"),
             /was "IPv4", and k3s fixes it/,
@@ -74,36 +77,36 @@ describe("settings of a running cluster", () => {
         };
         assert.deepEqual(refused({}, own), []);
         assert.deepEqual(refused({}, { "disable-network-policy": true, "tls-san": ["x"] }), []);
-        const { settings: _, ...older } = factsOf(of({}));
-        assert.deepEqual(refusals(older, factsOf(of({ "cluster-cidr": "10.52.0.0/16" })), []), []);
+        const { settings: _, ...older } = descriptionOf(of({}));
+        assert.deepEqual(refusals(older, descriptionOf(of({ "cluster-cidr": "10.52.0.0/16" })), []), []);
     });
 
     it("what an older version left is said not to be known, and the IP family is that of its nodes", () => {
-        const without = (s: ReturnType<typeof spec>): Omit<ReturnType<typeof factsOf>, "settings"> => {
-            const { settings: _, ...older } = factsOf(s);
+        const without = (s: ReturnType<typeof spec>): Omit<ReturnType<typeof descriptionOf>, "settings"> => {
+            const { settings: _, ...older } = descriptionOf(s);
             return older;
         };
-        const [said, ...more] = consequences(without(of({})), factsOf(of({ "flannel-backend": "host-gw" })));
+        const [said, ...more] = consequences(without(of({})), descriptionOf(of({ "flannel-backend": "host-gw" })));
         assert.match(
             said ?? "",
             /older version.*did not note cluster-cidr, service-cidr, secrets-encryption, flannel-backend/,
         );
         assert.doesNotMatch(said ?? "", /IP family|datastore/);
         assert.deepEqual(more, []);
-        assert.deepEqual(consequences(factsOf(of({})), factsOf(of({ "tls-san": ["x"] }))), []);
+        assert.deepEqual(consequences(descriptionOf(of({})), descriptionOf(of({ "tls-san": ["x"] }))), []);
         const six = spec({ nodes: [node("master-1", "server", "fd12::1")] });
         const four = spec({ nodes: [node("master-1", "server", "10.90.0.11")] });
         assert.match(
-            refusals(without(four), factsOf(six), [])
+            refusals(without(four), descriptionOf(six), [])
                 .map((p) => p.message)
                 .join("\n"),
             /was "IPv4"/,
         );
-        assert.deepEqual(refusals(without(six), factsOf(six), []), []);
+        assert.deepEqual(refusals(without(six), descriptionOf(six), []), []);
     });
 
     it("another address of the cluster's DNS: when its Service goes, and that k3s makes it anew", () => {
-        const [said] = consequences(factsOf(of({})), factsOf(of({ "cluster-dns": "10.43.0.53" })));
+        const [said] = consequences(descriptionOf(of({})), descriptionOf(of({ "cluster-dns": "10.43.0.53" })));
         assert.match(
             said ?? "",
             /when the last server has restarted, not before.*delete service kube-dns; within 15 s/,

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { Rollout } from "../../../components/hooks/rollout";
-import { factsOf, readFacts, refusals, type ClusterFacts } from "../../../components/config/transition";
+import { descriptionOf, readDescription, type ClusterDescription } from "../../../components/config/description";
+import { refusals } from "../../../components/config/transition";
 import { node, spec } from "../helpers/settings";
 
 /** Nodes in the form of older states, which is shorter. */
-const facts = (version: string, nodes: Record<string, string>, datastore = "etcd"): ClusterFacts =>
-    readFacts({ version, datastore, nodes });
+const facts = (version: string, nodes: Record<string, string>, datastore = "etcd"): ClusterDescription =>
+    readDescription({ version, datastore, nodes });
 const three = { a: "server 10.0.0.1", b: "server 10.0.0.2", c: "server 10.0.0.3", x: "agent 10.0.0.9" };
 const without = (...names: string[]): Record<string, string> =>
     Object.fromEntries(Object.entries(three).filter(([name]) => !names.includes(name)));
@@ -14,8 +15,8 @@ const V = "v1.36.3+k3s1";
 describe("what may become of a cluster", () => {
     const cases: readonly (readonly [
         what: string,
-        from: ClusterFacts,
-        to: ClusterFacts,
+        from: ClusterDescription,
+        to: ClusterDescription,
         refused: RegExp | undefined,
     ])[] = [
         ["nothing changes", facts(V, three), facts(V, three), undefined],
@@ -146,7 +147,7 @@ describe("what may become of a cluster", () => {
         const s = spec({
             nodes: [node("m", "server", "10.0.0.1"), node("n", "agent", "10.0.0.2", { lost: true })],
         });
-        assert.deepEqual(factsOf(s), {
+        assert.deepEqual(descriptionOf(s), {
             version: s.version,
             datastore: "etcd",
             cluster: s.cluster,

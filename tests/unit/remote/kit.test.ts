@@ -26,7 +26,7 @@ import type { NodeSpec } from "../../../components/model/cluster";
 import { spec } from "../helpers/settings";
 
 const COMPONENTS = join(__dirname, "../../../components");
-const LIB = join(COMPONENTS, "host/lib.sh");
+const LIB = join(COMPONENTS, "scripts/lib.sh");
 
 /** Runs a script text with lib.sh loaded, in folders of its own. */
 function withLib(script: string, input = ""): { status: number | null; stdout: string; stderr: string; state: string } {

@@ -10,7 +10,7 @@ const components = join(__dirname, "../../../components");
 /** What is noted when other programs install one package while the lock is held and one more beside our own installation. */
 function noted(output: string, lists = ""): string[] {
     const work = mkdtempSync(join(tmpdir(), "k3s-ha-packages-"));
-    const script = `. ${components}/host/lib.sh; STATE=${work} WORK=${work}/run; mkdir ${work}/run; . ${components}/host/packages.sh
+    const script = `. ${components}/scripts/lib.sh; STATE=${work} WORK=${work}/run; mkdir ${work}/run; . ${components}/scripts/packages.sh
 has_command() { return 1; }
 printf 'base\nlibc\n' >${work}/installed
 plan_run() {

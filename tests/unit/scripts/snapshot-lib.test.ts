@@ -42,9 +42,9 @@ function shell(bucket: Bucket, commands: string): { status: number | null; lines
         "sh",
         [
             "-c",
-            `. '${COMPONENTS}/host/lib.sh'; begin; export BUCKET=${bucket} NAME=by-hand STATE; UNIT=none.service BIN=$STATE/k3s CONF=$STATE DATA=$STATE/data
+            `. '${COMPONENTS}/scripts/lib.sh'; begin; export BUCKET=${bucket} NAME=by-hand STATE; UNIT=none.service BIN=$STATE/k3s CONF=$STATE DATA=$STATE/data
             printf '%s\\n' '${SECRET}' >"$SECRETS/s3-secret-key"
-            . '${COMPONENTS}/host/snapshot-lib.sh'
+            . '${COMPONENTS}/scripts/snapshot-lib.sh'
             ${commands}; cat "$STATE/calls" >&2`,
         ],
         { encoding: "utf8", env: { ...process.env, STATE: state } },

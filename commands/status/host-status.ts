@@ -53,7 +53,7 @@ export interface KubeNode {
 }
 
 /** What one host says. Absent is what it has not, or what could not be read; `unknown` has why. */
-export interface HostFacts {
+export interface HostStatus {
     readonly proxy?: Service;
     readonly sees: readonly Seen[];
     readonly k3s?: Service;
@@ -122,10 +122,10 @@ function members(json: string): Member[] {
 }
 
 /** @throws when the text is not whole, or a line has another form: then the script said something that nobody has read */
-export function parseFacts(stdout: string): HostFacts {
+export function parseHostStatus(stdout: string): HostStatus {
     const lines = stdout.split("\n").filter((line) => line !== "");
     if (lines.pop() !== "end") throw new Error("the answer is not whole");
-    const facts: { -readonly [key in keyof HostFacts]: HostFacts[key] } & {
+    const status: { -readonly [key in keyof HostStatus]: HostStatus[key] } & {
         sees: Seen[];
         drift: string[];
         unknown: Record<string, string>;
@@ -135,22 +135,22 @@ export function parseFacts(stdout: string): HostFacts {
         const [kind = "", ...words] = line.split(" ");
         const rest = line.slice(kind.length + 1);
         const path = words.slice(1).join(" ");
-        if (kind === "proxy" || kind === "k3s") facts[kind] = service(words);
-        else if (kind === "sees") facts.sees.push(seen(words));
-        else if (kind === "version") facts.version = words[0];
-        else if (kind === "certificate") facts.certificate = { ends: iso(words[0]), file: path };
-        else if (kind === "ready") facts.ready = words[0] === "yes";
-        else if (kind === "etcd") facts.etcd = etcd(rest);
-        else if (kind === "members") facts.members = members(rest);
-        else if (kind === "snapshot") facts.snapshot = { taken: iso(words[0]), file: path };
+        if (kind === "proxy" || kind === "k3s") status[kind] = service(words);
+        else if (kind === "sees") status.sees.push(seen(words));
+        else if (kind === "version") status.version = words[0];
+        else if (kind === "certificate") status.certificate = { ends: iso(words[0]), file: path };
+        else if (kind === "ready") status.ready = words[0] === "yes";
+        else if (kind === "etcd") status.etcd = etcd(rest);
+        else if (kind === "members") status.members = members(rest);
+        else if (kind === "snapshot") status.snapshot = { taken: iso(words[0]), file: path };
         else if (kind === "bucket")
-            facts.bucket = { taken: new Date(words[0] ?? "").toISOString(), object: words[1] ?? "" };
+            status.bucket = { taken: new Date(words[0] ?? "").toISOString(), object: words[1] ?? "" };
         else if (kind === "node") {
             const [name = "", ready, version = "", cordoned] = words;
-            (facts.nodes ??= []).push({ name, ready: ready === "True", version, cordoned: cordoned === "yes" });
-        } else if (kind === "drift") facts.drift.push(rest);
-        else if (kind === "unknown") facts.unknown[words[0] ?? ""] = path;
+            (status.nodes ??= []).push({ name, ready: ready === "True", version, cordoned: cordoned === "yes" });
+        } else if (kind === "drift") status.drift.push(rest);
+        else if (kind === "unknown") status.unknown[words[0] ?? ""] = path;
         else throw new Error(`a line that is no fact: ${JSON.stringify(line)}`);
     }
-    return facts;
+    return status;
 }

@@ -38,32 +38,27 @@ describe("snapshots: settings, one on demand, restore", function () {
 
     let snapshot = "";
 
-    it("schedule and retention reach every master, one at a time", async () => {
+    it("schedule and retention reach every master, one at a time, then one is taken on demand, whose place is an output", async () => {
+        note("before-snapshot");
+        finalizers([SLOW]);
         await underLoad("snapshot settings", () =>
             mainStack().upWith(
-                (config) => void (config["k3s-ha:snapshots"] = { schedule: "0 */6 * * *", retention: 7 }),
+                (config) =>
+                    void (config["k3s-ha:snapshots"] = { schedule: "0 */6 * * *", retention: 7, now: "by-hand" }),
             ),
         );
+        finalizers([]);
         for (const master of members().masters) {
             const config = on(master, "cat /etc/rancher/k3s/config.yaml").stdout;
             assert.match(config, /"?etcd-snapshot-schedule-cron"?: "0 \*\/6 \* \* \*"/);
             assert.match(config, /"?etcd-snapshot-retention"?: 7/);
         }
-        await whole();
-    });
-
-    it("one on demand, whose place is an output", () => {
-        note("before-snapshot");
-        finalizers([SLOW]);
-        mainStack().upWith(
-            (config) => void (config["k3s-ha:snapshots"] = { schedule: "0 */6 * * *", retention: 7, now: "by-hand" }),
-        );
-        finalizers([]);
         const place = mainStack().output("snapshot").trim();
         const m = /^(\/var\/lib\/rancher\/k3s\/server\/db\/snapshots\/by-hand-\S+) on (master-\d)$/.exec(place);
         assert.ok(m, place);
         snapshot = m[1] as string;
         assert.match(on(m[2] as string, `ls ${snapshot}`).stdout, /by-hand/);
+        await whole();
     });
 
     it("restored on the same hosts by the documented commands: what came after is gone, all masters and Nodes are there", async () => {

@@ -220,16 +220,6 @@ function byName(keyword: string, entries: Readonly<Record<string, string>> | und
         .map(([name, value]) => `${keyword} ${name} ${value}`);
 }
 
-/** ACL files travel in the text itself, as comments that haproxy-apply.sh writes out: one text to diff and to apply. */
-function renderAclFiles(files: NonNullable<HaproxyConfig["acl_files"]>): string[] {
-    return files.flatMap((file) => [
-        `# file ${file.dest} ${file.owner ?? "root"} ${file.group ?? "root"} ${file.mode ?? "0644"}`,
-        ...file.content.map((line) => `# | ${line}`),
-        "# end of file",
-        "",
-    ]);
-}
-
 /**
  * Text of haproxy.cfg for a configuration: same input, same text. Sections stand in the order of the role (global,
  * peers, log-forward, ring, defaults, userlist, resolvers, listen, cache, mailers, frontend, backend), indented by two
@@ -315,6 +305,5 @@ export function renderHaproxy(config: HaproxyConfig, options: RenderOptions = {}
         );
     for (const frontend of config.frontend ?? []) section(`frontend ${frontend.name}`, renderProxy(frontend, options));
     for (const backend of config.backend ?? []) section(`backend ${backend.name}`, renderProxy(backend, options));
-    out.push(...renderAclFiles(config.acl_files ?? []));
     return out.join("\n");
 }

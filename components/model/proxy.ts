@@ -58,6 +58,27 @@ export function haproxyModel(spec: ClusterSpec, node: NodeSpec): HaproxyConfig {
     return spec.proxy.haproxy ? merge(base, spec.proxy.haproxy) : base;
 }
 
+/** A list that rules of haproxy.cfg read (`-f PATH`). */
+export interface AclFile {
+    readonly path: string;
+    readonly owner: string;
+    readonly group: string;
+    /** Four octal digits. */
+    readonly mode: string;
+    readonly content: string;
+}
+
+/** The lists of the user's own sections; the presets have none. */
+export function aclFiles(spec: ClusterSpec): AclFile[] {
+    return (spec.proxy.haproxy?.acl_files ?? []).map(({ dest, owner, group, mode, content }) => ({
+        path: dest,
+        owner: owner ?? "root",
+        group: group ?? "root",
+        mode: (mode ?? "0644").padStart(4, "0"),
+        content: content.map((line) => `${line}\n`).join(""),
+    }));
+}
+
 /** What the proxies call a server: an own backend of the API may have names of its own (config/checks/api-backend.ts). */
 export function serverName(spec: ClusterSpec, node: NodeSpec): string {
     const backend = spec.proxy.haproxy?.backend?.find(({ name }) => name === backendName(spec));

@@ -13,13 +13,12 @@
 #   @@state-file@@                                                           STATE_FILE
 #   a line that ends in `# haproxy >= X.Y`                                   left out on older versions
 #   `verify required ca-file $CA_FILE check-sni N verifyhost N`              `verify none` while CA_FILE is missing
-#   `# file PATH OWNER GROUP MODE`, `# | line`..., `# end of file`           ACL files, written to PATH
 # Left out too, with a word about it: the exporter on a build without it, error files that this distribution does not
 # have, addresses [::1] on a host without IPv6.
 KIT=${KIT:-$(cd "$(dirname "$0")" && pwd)}
 # lib.sh empties the environment; what the caller may set is noted before.
 for name in NODE_NAME BACKEND CA_FILE LISTEN SECRETS APPLIED STATE_FILE HAPROXY_BIN HAPROXY_CFG MASTER_SOCKET PIDFILE \
-    RELOAD START WAIT; do
+    RELOAD START WAIT ACL_FILES; do
     eval "given_$name=\${$name-}"
 done
 . "$KIT/lib.sh"
@@ -39,6 +38,8 @@ done
     SECRETS=${given_SECRETS:-$SECRETS}                     # stats-password, stats-salt, metrics-password
     APPLIED=${given_APPLIED:-$STATE/haproxy.applied}       # sum of the file that haproxy was last seen to run
     STATE_FILE=${given_STATE_FILE:-$STATE/haproxy.servers} # what the next worker is told of new servers
+    ACL_FILES=$given_ACL_FILES                             # folder of ACL files (haproxy-acl.sh); empty: there are none
+    ACL_APPLIED=$APPLIED.acl                               # paths of those that haproxy runs with
     HAPROXY_BIN=${given_HAPROXY_BIN:-haproxy}
     HAPROXY_CFG=${given_HAPROXY_CFG:-/etc/haproxy/haproxy.cfg}
     MASTER_SOCKET=${given_MASTER_SOCKET:-/run/haproxy-master.sock}
@@ -87,6 +88,7 @@ without_remarks() { sed '/^ \{1,\}#/d' "$1"; }
 runs_already() {
     [ -f "$HAPROXY_CFG" ] || return 1
     [ -n "$OLD_MASTER" ] || return 1
+    [ ! -e "$WORK/acl.changed" ] || return 1
     [ "$(cat "$APPLIED" 2>/dev/null)" = "$(sha256sum <"$HAPROXY_CFG")" ] || return 1
     without_remarks "$HAPROXY_CFG" >"$WORK/plain.old"
     without_remarks "$WORK/new.cfg" >"$WORK/plain.new"
@@ -106,7 +108,7 @@ put_in_place() {
 
 # write_remarks: of a configuration that runs already.
 write_remarks() {
-    rm -f "$WORK/acl.written"
+    keep_acl_files
     if cmp -s "$WORK/new.cfg" "$HAPROXY_CFG"; then
         chmod 0600 "$HAPROXY_CFG"
     else
@@ -182,7 +184,7 @@ apply() {
     sum=$(sha256sum <"$WORK/new.cfg")
     OLD_MASTER=$(main_pid)
     OLD_WORKER=$(worker_pid || true)
-    write_acl_files "$WORK/new.cfg"
+    write_acl_files
     if runs_already; then
         write_remarks
         result unchanged
@@ -201,8 +203,7 @@ apply() {
 
     replaced=no
     forget_states
-    rm -f "$WORK/acl.written"
-    if [ "$had_old" = yes ]; then remove_old_acl_files "$WORK/old.cfg" "$WORK/new.cfg"; fi
+    keep_acl_files
     (umask 077 && mkdir -p "$(dirname "$APPLIED")")
     printf '%s\n' "$sum" >"$APPLIED"
     result "$done"
@@ -227,7 +228,7 @@ undo() {
 }
 
 remove() {
-    if [ -f "$HAPROXY_CFG" ]; then acl_paths "$HAPROXY_CFG" | while read -r path; do rm -f "$path"; done; fi
+    remove_acl_files "$HAPROXY_CFG"
     rm -f "$APPLIED" "$STATE_FILE" /etc/tmpfiles.d/k3s-ha-haproxy.conf "$CFG_FOLDER/.k3s-ha.lock"
     rm -rf "$CFG_FOLDER"/.k3s-ha.*.?????? "$CFG_FOLDER"/.k3s-ha.??????
 }

@@ -91,9 +91,22 @@ settle() {
     rm -f "$KEPT/also-expect"
 }
 
+# keep_lists: the ACL files of the bundle, for this run and for `render`; see haproxy-acl.sh.
+keep_lists() {
+    mkdir "$WORK/acl"
+    setting acl | while read -r owner group mode path; do
+        [ -n "$path" ] || continue
+        number=$((${number:-0} + 1))
+        cp "$(bundle_file "$path")" "$WORK/acl/$number"
+        printf '%s %s %s %s %s\n' "$number" "$owner" "$group" "$mode" "$path" >>"$WORK/acl/list"
+    done
+    rm -rf "$KEPT/acl"
+    if [ -f "$WORK/acl/list" ]; then mv "$WORK/acl" "$KEPT/acl"; fi
+}
+
 render() {
     in_force
-    BACKEND=$(cat "$KEPT/backend") CA_FILE=$(cat "$KEPT/ca-file") NODE_NAME=$NODE LISTEN=$(cat "$KEPT/listen") \
+    ACL_FILES=$KEPT/acl BACKEND=$(cat "$KEPT/backend") CA_FILE=$(cat "$KEPT/ca-file") NODE_NAME=$NODE LISTEN=$(cat "$KEPT/listen") \
         sh "$KIT/haproxy-apply.sh" "$WORK/in-force.cfg" || {
         failure_shown
         exit 1
@@ -101,6 +114,8 @@ render() {
     {
         echo "package haproxy"
         files_present "$CFG" "$DROPIN"
+        # shellcheck disable=SC2046
+        if [ -f "$KEPT/acl/list" ]; then files_present $(cut -d ' ' -f 5 "$KEPT/acl/list"); fi
         echo "unit haproxy.service"
     } | remember haproxy
 }
@@ -120,6 +135,7 @@ apply() {
     printf '%s\n' "$NODE" >"$KEPT/node"
     note_mode_change
     put "$(bundle_file "$CFG")" "$KEPT/desired.cfg" 0600
+    keep_lists
     systemctl -q enable haproxy 2>/dev/null || systemctl enable haproxy >&2
     render
 }

@@ -2,7 +2,7 @@
 import type { remote } from "@pulumi/command";
 import type * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
-import { backendName, caFile, haproxyConfig, statsAddress } from "../model/proxy";
+import { aclFiles, backendName, caFile, haproxyConfig, statsAddress } from "../model/proxy";
 import { readyCodes } from "../model/readiness";
 import { renderBundle, type Bundle } from "../remote/bundle";
 import { nodeCommand } from "../remote/node-command";
@@ -10,6 +10,7 @@ import type { StepContext } from "./context";
 
 /** haproxy from the distribution's package, its configuration, and what must be true at the end. */
 export function haproxyBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
+    const lists = aclFiles(spec);
     return {
         settings: {
             node: node.name,
@@ -19,8 +20,12 @@ export function haproxyBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
             expect: readyCodes(spec.readiness).join(","),
             "ca-file": spec.proxy.check.verify && spec.proxy.preset !== "ansible-role" ? caFile(spec) : undefined,
             "vpn-unit": spec.vpn.unit,
+            acl: lists.map(({ path, owner, group, mode }) => `${owner} ${group} ${mode} ${path}`),
         },
-        files: [{ path: "/etc/haproxy/haproxy.cfg", mode: "0600", content: haproxyConfig(spec, node) }],
+        files: [
+            { path: "/etc/haproxy/haproxy.cfg", mode: "0600", content: haproxyConfig(spec, node) },
+            ...lists.map(({ path, mode, content }) => ({ path, mode, content })),
+        ],
     };
 }
 

@@ -37,6 +37,7 @@ import {
     until,
     workFolder,
     type Binary,
+    type ApplyOptions,
 } from "./haproxy/harness";
 
 const ALL_UP = { "master-1": "UP", "master-2": "UP", "master-3": "UP" };
@@ -81,8 +82,8 @@ for (const [index, binary] of binaries().entries()) {
         const drains = Number(binary.version.split(".")[0]) > 2 || Number(binary.version.split(".")[1]) >= 4;
         const NOT_READY = drains ? "NOLB" : "DOWN";
 
-        const applied = async (config: HaproxyConfig | string, result: string) => {
-            const run = await node.apply(config);
+        const applied = async (config: HaproxyConfig | string, result: string, options?: ApplyOptions) => {
+            const run = await node.apply(config, options);
             assert.deepEqual([run.code, run.out], [0, `haproxy: ${result}`], run.err);
             return run;
         };
@@ -296,18 +297,18 @@ for (const [index, binary] of binaries().entries()) {
                         },
                     ],
                 };
-                const text = (content: string[]) =>
-                    renderHaproxy({
-                        ...node.here(merge(base, extra)),
-                        acl_files: [{ dest, content, mode: "0640" }],
-                    });
-                await applied(text([`${NODE}/32`]), "reloaded; 3 of 3 servers up");
+                const text = renderHaproxy(node.here(merge(base, extra)));
+                const list = (content: string): ApplyOptions => ({
+                    env: { ACL_FILES: node.aclFiles({ path: dest, mode: "0640", content }) },
+                });
+                await applied(text, "reloaded; 3 of 3 servers up", list(`${NODE}/32\n`));
                 assert.equal(readFileSync(dest, "utf8"), `${NODE}/32\n`);
                 assert.equal(statSync(dest).mode & 0o777, 0o640);
                 assert.equal(network.get(`${STATS}/`, { from: NODE }).code, 429);
-                await applied(text(["192.0.2.1"]), "reloaded; 3 of 3 servers up");
+                await applied(text, "reloaded; 3 of 3 servers up", list("192.0.2.1\n"));
                 assert.equal(network.get(`${STATS}/`, { from: NODE }).code, 401);
-                const bad = await node.apply(text(["not an address"]));
+                await applied(text, "unchanged; 3 of 3 servers up", list("192.0.2.1\n"));
+                const bad = await node.apply(text, list("not an address\n"));
                 assert.equal(bad.code, 1);
                 assert.equal(readFileSync(dest, "utf8"), "192.0.2.1\n");
                 await applied(base, "reloaded; 3 of 3 servers up");
@@ -759,14 +760,14 @@ function leftovers(node: Node): string[] {
 describe("haproxy-apply.sh remove", () => {
     it("takes its traces beside haproxy.cfg away", () => {
         const folder = workFolder();
-        const [cfg, acl, appliedSum] = ["haproxy.cfg", "x.acl", "applied"].map((name) => join(folder, name)) as [
-            string,
-            string,
-            string,
-        ];
-        writeFileSync(cfg, `global\n# file ${acl} root root 0644\n# | 10.0.0.1\n# end of file\n`);
-        for (const file of [acl, appliedSum, join(folder, ".k3s-ha.lock"), join(folder, "other")])
+        const [cfg, acl, former, appliedSum] = ["haproxy.cfg", "x.acl", "y.acl", "applied"].map((name) =>
+            join(folder, name),
+        ) as [string, string, string, string];
+        // Before 0.2 ACL files were comments of the configuration.
+        writeFileSync(cfg, `global\n# file ${former} root root 0644\n# | 10.0.0.1\n# end of file\n`);
+        for (const file of [acl, former, appliedSum, join(folder, ".k3s-ha.lock"), join(folder, "other")])
             writeFileSync(file, "x");
+        writeFileSync(`${appliedSum}.acl`, `${acl}\n`);
         execFileSync("sh", [join(__dirname, "../../components/scripts/haproxy-apply.sh"), "remove"], {
             env: { ...process.env, HAPROXY_CFG: cfg, APPLIED: appliedSum },
         });

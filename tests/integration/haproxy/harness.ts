@@ -290,6 +290,15 @@ export class Node {
         });
     }
 
+    /** The folder that haproxy-apply.sh is told of, with one list. */
+    aclFiles(list: { path: string; mode: string; content: string }): string {
+        const folder = join(this.folder, "acl");
+        mkdirSync(folder, { recursive: true });
+        writeFileSync(join(folder, "list"), `1 root root ${list.mode} ${list.path}\n`);
+        writeFileSync(join(folder, "1"), list.content);
+        return folder;
+    }
+
     async apply(config: HaproxyConfig | string, options: ApplyOptions = {}): Promise<Applied> {
         const template = join(this.folder, "template.cfg");
         const text = typeof config === "string" ? config : renderHaproxy(haproxyConfigSchema.parse(this.here(config)));

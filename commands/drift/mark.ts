@@ -49,7 +49,7 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
         throw new Error(
             `the stack has pending operations (an up was cut off) on ${open.map((op) => op.resource.urn.split("::").at(-1)).join(", ")}: run pulumi up first, then look for drift again`,
         );
-    const ofCluster = new Set(["public-info-viewer", "members"]);
+    const ofCluster = new Set<string>(CLUSTER_STEPS);
     const wanted = new Map<string, string[]>();
     for (const { node, step, what } of findings) {
         const name = `${ofCluster.has(step) ? cluster : node}-${step}`;

@@ -4,12 +4,11 @@ import { SpecError } from "../config/problems";
 import { descriptionOf, readDescription } from "../config/description";
 import { consequences, refusals } from "../config/transition";
 import type { ClusterSpec } from "../model/cluster";
+import { stepsOf } from "../model/steps";
 
 /** What to do about a step of a lost node that was never done: nothing is asked of that host, so it cannot be done now. */
 function lostAdvice(spec: ClusterSpec, name: string, urn: string): string | undefined {
-    const node = spec.nodes.find(
-        (n) => n.lost && ["kit", "prepare", "haproxy", "stage", n.role].some((step) => name === `${n.name}-${step}`),
-    );
+    const node = spec.nodes.find((n) => n.lost && stepsOf(n).some((step) => name === `${n.name}-${step}`));
     return (
         node &&
         `k3s-ha:nodes (${node.name}).lost: is true, and ${name} was never done, which would reach for the host now. Leave it out of this run: pulumi up --exclude '${urn}' --exclude-dependents; then take ${node.name} out of the stack file`

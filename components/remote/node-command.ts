@@ -4,6 +4,7 @@ import * as pulumi from "@pulumi/pulumi";
 import type { NodeSpec, SshSpec } from "../model/cluster";
 import type { SshAccess } from "../model/credentials";
 import { KIT_DIR } from "../model/paths";
+import type { StepName } from "../model/steps";
 import { kit, kitFile, uploadPath } from "./kit";
 import { asRoot, inShell } from "./login-shell";
 import { withoutTraces } from "./stack-traces";
@@ -62,7 +63,7 @@ export function remade(prepared: pulumi.Resource): pulumi.CustomResourceOptions 
  */
 export function nodeCommand(
     owner: string,
-    name: string,
+    name: StepName,
     node: NodeSpec,
     access: SshAccess,
     step: NodeStep,
@@ -97,7 +98,7 @@ export function nodeCommand(
  * Runs the script's removal. A host that has no kit (reinstalled, or undone by step prepare before) has nothing to undo. A kit without the
  * script is an error: its removal would be lost.
  */
-export function removal(node: NodeSpec, name: string, what: string): string {
+export function removal(node: NodeSpec, name: StepName, what: string): string {
     return `test ! -e ${KIT_DIR} || ${asRoot(node.ssh)}sh ${KIT_DIR}/${name}.sh ${what}`;
 }
 

@@ -60,7 +60,8 @@ check_clock() {
     if [ "$skew" -lt 0 ]; then how="behind"; else how="ahead of"; fi
     times="here $(date -u "-d@$here"), there $(date -u "-d@$there")"
     fail "the clock of this host is ${skew#-} s $how the servers' ($times)
-  layer: clock" \
+  layer: clock
+  runbook: docs/runbooks/clock.md" \
         "set the clocks (is time synchronisation running? timedatectl) and run pulumi up again; k3s was not started"
 }
 

@@ -3,6 +3,7 @@ import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
 import type { SshAccess } from "../model/credentials";
+import type { ClusterStepName } from "../model/steps";
 import { renderBundle, type Bundle } from "../remote/bundle";
 import { nodeCommand, type NodeStep } from "../remote/node-command";
 import type { ClusterSecrets } from "../secrets";
@@ -31,7 +32,7 @@ export interface Place {
  */
 export function clusterStep(
     context: StepContext,
-    step: string,
+    step: ClusterStepName,
     { on, after }: Place,
     data: Bundle,
     was: FormerName,

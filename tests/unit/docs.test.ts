@@ -172,18 +172,17 @@ describe("documents", () => {
 
     it("every ending of diagnose.sh has a runbook that is found by its words", () => {
         const diagnose = raw(sources.find((file) => file.endsWith("/diagnose.sh"))!);
-        const layers = [...diagnose.matchAll(/^ *blame (?:"([^"]+)"|(\w+))/gm)].map((m) => (m[1] ?? m[2])!);
-        assert.ok(layers.length > 20, layers.join("\n"));
-        const texts = RUNBOOKS.flatMap((name) => [...read(`docs/runbooks/${name}`).matchAll(/^ *layer: (.+)$/gm)]).map(
-            (m) => m[1]!,
-        );
-        for (const layer of layers) {
+        const endings = [...diagnose.matchAll(/^ *blame ([\w-]+) (?:"([^"]+)"|(\w+))/gm)];
+        assert.ok(endings.length > 20, endings.join("\n"));
+        for (const [, name, quoted, bare] of endings) {
+            const layer = (quoted ?? bare)!;
+            const texts = [...read(`docs/runbooks/${name}.md`).matchAll(/^ *layer: (.+)$/gm)].map((m) => m[1]!);
             // What a variable brings may be there or not.
             const words = layer.split(/\$\{[^}]*\}/).map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
             const pattern = new RegExp(`^${words.join(".*")}$`);
             assert.ok(
                 texts.some((text) => pattern.test(text)),
-                `no runbook has "layer: ${layer}"`,
+                `docs/runbooks/${name}.md has no "layer: ${layer}"`,
             );
         }
     });

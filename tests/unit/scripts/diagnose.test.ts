@@ -197,6 +197,11 @@ describe("why k3s does not come up", () => {
             /configuration \(etcd does not accept a setting\)/,
             /k3s-ha:server\.config etcd-arg/,
         ],
+        [
+            'level=fatal msg="exec: \\"k3s-server\\": executable file not found in $PATH"',
+            /host \(a binary of k3s may not be executed\)/,
+            /noexec/,
+        ],
         ["scheduler exited: something nobody knows", /k3s itself \(scheduler ended\)/, /its reason stands above/],
     ] as const)
         it(`what ended k3s comes first: ${what.slice(0, 60)}`, async () => {
@@ -204,13 +209,31 @@ describe("why k3s does not come up", () => {
             assert.match(text, new RegExp(`layer: ${layer.source}`));
             assert.match(text.slice(text.indexOf("  next: ")), next);
             const reason = text.slice(text.indexOf("ended by: "), text.indexOf("\n  layer: "));
-            const told = /x509: certificate has expired|snapshotter cannot be enabled/.exec(what)?.[0];
+            const told = /x509: certificate has expired|snapshotter cannot be enabled|executable file not found/.exec(
+                what,
+            )?.[0];
             assert.ok(reason.includes(what.startsWith("level=") ? String(told) : what), reason);
         });
 
     it("of several runs the last one that ended tells", async () => {
         const text = await diagnosis(`${ended("kubelet exited: one")}\n${ended("kubelet exited: two")}`, UP);
         assert.match(text, /ended by: kubelet exited: two\n/);
+    });
+
+    const unfounded = 'level=fatal msg="starting kubernetes: preparing server: no bootstrap data found in datastore"';
+
+    it("of a founding that was cut off the first start tells, not what every later one says", async () => {
+        const text = await diagnosis(`${ended("apiserver exited: unknown flag: --one")}\n${ended(unfounded)}`, UP);
+        assert.match(text, /ended by: apiserver exited: unknown flag: --one\n/);
+        assert.match(text, /layer: configuration \(kube-apiserver does not accept a setting\)/);
+    });
+
+    it("where its log has the later starts alone, they tell", async () => {
+        const text = await diagnosis(ended(unfounded), UP);
+        assert.match(
+            text,
+            /layer: etcd \(the cluster was not founded to the end\)\n {2}runbook: \S*founding-cut-off\.md\n/,
+        );
     });
 
     it("inotify's limits are no full disk", async () => {

@@ -1,0 +1,26 @@
+/**
+ * The steps by their names. A name stands in the file of components/steps, the script, the end of the resource's name, errors and docs.
+ * Pure.
+ */
+import type { NodeSettings } from "../settings";
+
+/** What every node goes through, in this order; the last one is called like its role. */
+const ON_NODES = ["kit", "prepare", "haproxy", "stage"] as const;
+/** What a cluster has once; they run on the first server. */
+export const CLUSTER_STEPS = [
+    "kubeconfig",
+    "lost-nodes",
+    "members",
+    "public-info-viewer",
+    "anonymous-check",
+    "snapshot",
+] as const;
+
+export type NodeStepName = (typeof ON_NODES)[number] | NodeSettings["role"];
+export type ClusterStepName = (typeof CLUSTER_STEPS)[number];
+export type StepName = NodeStepName | ClusterStepName;
+
+/** The steps of a node, in their order. */
+export function stepsOf({ role }: { readonly role: NodeSettings["role"] }): readonly NodeStepName[] {
+    return [...ON_NODES, role];
+}

@@ -107,7 +107,7 @@ keep_lists() {
 render() {
     in_force
     ACL_FILES=$KEPT/acl BACKEND=$(cat "$KEPT/backend") CA_FILE=$(cat "$KEPT/ca-file") NODE_NAME=$NODE \
-        LISTEN=$(cat "$KEPT/listen") \
+    LISTEN=$(cat "$KEPT/listen") \
         sh "$KIT/haproxy-apply.sh" "$WORK/in-force.cfg" || {
         failure_shown
         exit 1

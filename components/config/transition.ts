@@ -51,7 +51,7 @@ function clusterRefusals(from: ClusterDescription, to: ClusterDescription): Prob
     if (to.founder !== undefined && Object.values(from.nodes).some(isServer) && !known(to.founder))
         problems.push({
             path: `k3s-ha:nodes (${to.founder})`,
-            message: `is new and the first server that is neither lost nor rebuilt, and that one speaks for the cluster: it would found another. List a server of the running cluster (${Object.keys(from.nodes).filter(known).join(", ")}) before it, or give it rebuilt: 1 where all of those are rebuilt; when all are to be exchanged, add the new ones first, pulumi up, then take the old ones out; where nothing is to be kept, pulumi destroy first`,
+            message: `is new, and it is listed before the servers of the running cluster (${Object.keys(from.nodes).filter(known).join(", ")}), so it would found a second cluster. List one of those before it. Where all of them are rebuilt, give the new one rebuilt: 1 too. To exchange all servers, add the new ones behind the old ones, run pulumi up, then take the old ones out. Where nothing is to be kept, run pulumi destroy first`,
         });
     return problems;
 }

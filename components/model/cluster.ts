@@ -54,7 +54,7 @@ export interface ClusterSpec extends Readonly<Omit<OpenSettings, Formed>> {
     /** In the order of their names, so that the order in the stack file changes nothing. */
     readonly nodes: readonly NodeSpec[];
     /**
-     * The server that founds the cluster on its first day and speaks for it later: the first listed one that is neither lost nor
+     * The first server founds the cluster, and runs its steps later: the first listed one that is neither lost nor
      * rebuilt. Which one it is makes no difference for what it is.
      */
     readonly firstServer: string;

@@ -78,7 +78,7 @@ decide_membership() {
                 "of the other k3s"
         fi
         [ -n "$ca_hash" ] || fail "this server has no data and would have to join without knowing the cluster's CA" \
-            "raise nodes[].rebuilt of $NODE, so that another server speaks for the cluster, or pulumi config set" \
+            "raise nodes[].rebuilt of $NODE, so that another one is the first server, or pulumi config set" \
             "k3s-ha:caHash \"\$(pulumi stack output caHash)\"; then run pulumi up again"
     fi
 }

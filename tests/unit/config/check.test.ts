@@ -354,7 +354,7 @@ describe("spec", () => {
         assert.deepEqual(a, b);
     });
 
-    it("who speaks for the cluster: the first listed master that is neither lost nor rebuilt, else the first living one", () => {
+    it("the first server: the first listed one that is neither lost nor rebuilt, else the first living one", () => {
         const of = (...marks: object[]): string =>
             spec({ nodes: marks.map((more, i) => node(`m${i}`, "server", `10.0.0.${i + 1}`, more)) }).firstServer;
         assert.equal(of({}, {}, {}), "m0");

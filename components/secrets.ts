@@ -7,7 +7,7 @@ import type { GivenSecrets } from "./model/credentials";
 
 /** The secrets of a cluster, and the public marks by which a change of them is told. */
 export class ClusterSecrets extends pulumi.ComponentResource {
-    /** What servers join with; whoever has it can read everything. */
+    /** What servers join with; anyone who has it can read everything. */
     public readonly token: pulumi.Output<string>;
     /** What agents join with. */
     public readonly agentToken: pulumi.Output<string>;

@@ -3,6 +3,7 @@
  * that the next `up` runs exactly these again, and its preview shows the finding as the line that goes. Pure.
  */
 import { KIT_DIR } from "../../components/model/paths";
+import { CLUSTER_STEPS } from "../../components/model/steps";
 import type { Finding } from "./findings";
 
 interface Resource {
@@ -98,7 +99,7 @@ function withMark(values: Record<string, unknown> | undefined, lines: string): R
 }
 
 /**
- * An annotation that was never there. The provider compares the program's inputs with those it recorded beside the live object
+ * An annotation that was never there. The provider compares the program's inputs with those it recorded next to the live object
  * (`__inputs`), pruned to what both have; a refresh alone makes no difference there (4.34.2, tried).
  */
 function patchWithMark(resource: Resource, text: string): Resource {

@@ -62,7 +62,7 @@ function hostFindings(
             warning(
                 name,
                 `could not be asked: ${answer?.error ?? "no answer"}`,
-                "is the host up, and the VPN? docs/runbooks/ssh.md; if it is gone for good: docs/runbooks/lost-host.md",
+                "is the host up, and the VPN? docs/runbooks/ssh.md; if it is gone permanently: docs/runbooks/lost-host.md",
             ),
         ];
     const found: Finding[] = [];

@@ -1,4 +1,4 @@
-/** The status as one page that needs nothing else: no script, no request. Symbols and words beside colours. Pure. */
+/** The status as one page that needs nothing else: no script, no request. Symbols and words, not only colours. Pure. */
 import { liveNodes, servers, type ClusterSpec, type NodeSpec } from "../../components/model/cluster";
 import { serverName } from "../../components/model/proxy";
 import type { Seen } from "./host-status";

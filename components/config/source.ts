@@ -1,4 +1,4 @@
-/** From configuration texts to settings, and the files that a stack file names; for the program and for commands beside it. */
+/** From configuration texts to settings, and the files that a stack file names; for the program and for the commands. */
 import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { isAbsolute, join } from "node:path";

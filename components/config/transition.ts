@@ -38,7 +38,7 @@ function settingsOf(description: ClusterDescription): Readonly<Record<string, st
     return server === undefined ? {} : { "IP family": isIPv6Address(server.address) ? "IPv6" : "IPv4" };
 }
 
-/** What would found a second cluster beside the one that is there, or leave that one without a trace in the program. */
+/** What would found a second cluster, or leave that one without a trace in the program. */
 function clusterRefusals(from: ClusterDescription, to: ClusterDescription): Problem[] {
     const problems: Problem[] = [];
     if (from.cluster !== undefined && from.cluster !== to.cluster)

@@ -93,7 +93,7 @@ function valueOf(spec: ClusterSpec, setting: string): string {
     return String(config[setting] ?? STANDARD[setting] ?? false);
 }
 
-/** What must not change, or not without leave, as it is in force, defaults written out: kept in the state for the next `up`. */
+/** What must not change, or not without permission, as it is in force, defaults written out: kept in the state for the next `up`. */
 export function fixedSettings(spec: ClusterSpec): Record<string, string> {
     const kept = CHANGE_RULES.filter((r) => r.kind !== "rolling" && r.setting !== "server.datastore");
     return Object.fromEntries(kept.map(({ setting }) => [setting, valueOf(spec, setting)]));

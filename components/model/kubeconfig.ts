@@ -10,7 +10,7 @@ export interface ClusterAccess {
     readonly k3sYaml: string;
 }
 
-/** Takes kubeconfig.sh's output apart, whatever start files of the login shell printed beside it. @throws when it has another form. */
+/** Takes kubeconfig.sh's output apart, whatever start files of the login shell printed besides. @throws when it has another form. */
 export function parseAccess(stdout: string): ClusterAccess {
     // The last line is missing in what older versions of this program left in the state. The provider drops the last end of line.
     const m = /ca-hash: ([0-9a-f]{64})\n([\s\S]+?)(\nend-of-kubeconfig(\n|$)|$)/.exec(stdout);

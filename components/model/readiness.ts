@@ -11,7 +11,7 @@ interface Mode {
     readonly apiserverArgs: readonly string[];
     /** The value of the flag anonymous-auth that says the same as the mode, which a user may set too; none where that is a contradiction. */
     readonly anonymousAuth: "true" | "false" | undefined;
-    /** k3s gets an AuthenticationConfiguration: it holds `authentication.jwt`, and the flags oidc-… cannot stand beside it. */
+    /** k3s gets an AuthenticationConfiguration: it holds `authentication.jwt`, and the flags oidc-… exclude it. */
     readonly authenticationFile: boolean;
     /** ClusterRole system:public-info-viewer is cut down to the public paths. */
     readonly cutsPublicRole: boolean;
@@ -55,7 +55,7 @@ export const READINESS: Readonly<Record<Readiness, Mode>> = {
         cutsPublicRole: false,
         open: 200,
         closed: 401,
-        // Older ones pass anonymous-auth beside the file, and the kube-apiserver ends with both (k3s-io/k3s#12245). 1.31 has the
+        // Older ones pass anonymous-auth together with the file, and the kube-apiserver ends with both (k3s-io/k3s#12245). 1.31 has the
         // backport too, but Kubernetes there refuses `anonymous` in the file (AnonymousAuthConfigurableEndpoints is alpha until 1.32).
         since: { 32: 5, 33: 1 },
     },

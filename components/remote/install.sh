@@ -1,6 +1,6 @@
 #!/bin/sh
 # The head of the file that brings the scripts (kit.ts): they follow its last line. Root runs it by bootstrap.sh, when
-# the whole file has the sum that came on the command line. FILE FOLDER RUN: unpacks the scripts beside FOLDER,
+# the whole file has the sum that came on the command line. FILE FOLDER RUN: unpacks the scripts next to FOLDER,
 # compares, and puts them in its place as a whole.
 set -eu +fC
 umask 022

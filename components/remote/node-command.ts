@@ -9,7 +9,7 @@ import { kit, kitFile, uploadPath } from "./kit";
 import { asRoot, inShell } from "./login-shell";
 import { withoutTraces } from "./stack-traces";
 
-/** What a step does beside running its script. */
+/** What a step does besides running its script. */
 export interface NodeStep {
     /** What the script is told on its command line when the resource is made: never secret. The default is nothing. */
     readonly create?: pulumi.Input<string>;
@@ -20,7 +20,7 @@ export interface NodeStep {
     readonly stdin: pulumi.Input<string>;
     /** What the script is told when the resource goes; absent where nothing has to be undone. */
     readonly remove?: "remove" | "settle";
-    /** A change of them makes the resource anew: the script runs as for a new one, and `remove` for the old one after all else. */
+    /** A change of them replaces the resource: the script runs as for a new one, and `remove` for the old one after all else. */
     readonly triggers?: pulumi.Input<string | number>[];
     /** `none` where the output may hold a secret; the default shows the script's progress and result. */
     readonly logging?: types.enums.remote.Logging;
@@ -51,7 +51,7 @@ export function connectionTo(ssh: SshSpec, access: SshAccess): types.input.remot
 
 /**
  * When Pulumi is told to replace a step (`up --replace`, `state taint`), its removal must come first: after the new one it would
- * undo that. A host that is prepared anew has been emptied, so all its steps go with `prepared`.
+ * undo that. A host that is prepared again has been emptied, so all its steps go with `prepared`.
  */
 export function remade(prepared: pulumi.Resource): pulumi.CustomResourceOptions {
     return { deleteBeforeReplace: true, replaceWith: [prepared] };

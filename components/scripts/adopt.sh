@@ -124,7 +124,7 @@ adopt_begin() {
         try_password node agent-token /v1-k3s/readyz
     fi
     running_settings >"$WORK/running" ||
-        refuse "k3s says nothing of its settings on a Node called $NODE ($(tail -n 1 "$WORK/kubectl.err"))" \
+        refuse "k3s reports no settings on a Node called $NODE ($(tail -n 1 "$WORK/kubectl.err"))" \
             "the name of a node in the stack file must be its Node's name"
     other_files >"$WORK/others-before"
     adopt_keep

@@ -34,7 +34,7 @@ main() {
         "") ;;
         *": no answer"*)
             fail "anonymous clients get something else than readiness $(setting readiness) allows: $wrong" \
-                "look whether k3s runs there (systemctl status k3s) and whether this host reaches port 6443 of that" \
+                "check whether k3s runs there (systemctl status k3s) and whether this host reaches port 6443 of that" \
                 "server; then run pulumi up again"
             ;;
         *)

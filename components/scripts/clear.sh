@@ -34,7 +34,7 @@ clear_etcd() {
     clear_folder "$DATA/server/db"
 }
 
-# clear_server: the same with all that a server keeps beside it.
+# clear_server: the same with all that a server keeps next to it.
 clear_server() {
     clear_etcd
     clear_folder "$DATA/server"

@@ -113,7 +113,7 @@ told_of_trust() {
             "this name, delete it (kubectl delete node $NODE) and run pulumi up again"
     elif says 'permanently removed from the cluster'; then
         blame member-removed "etcd (this server's member was removed)" \
-            "raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack file"
+            "raise nodes[].rebuilt of $NODE to let it join again with an empty store, or take it out of the stack file"
     elif says 'no bootstrap data found'; then
         blame founding-cut-off "etcd (the cluster was not founded to the end)" \
             "run pulumi up again: it founds the cluster again, since nothing was written yet; if this server served" \
@@ -164,7 +164,7 @@ told_of_setting() {
         blame host-file-system "disk (its file system takes no overlay)" \
             "set k3s-ha:$ROLE.config snapshotter: native (or fuse-overlayfs), or put $DATA on ext4 or xfs"
     elif says 'swap on is not supported'; then
-        blame host-file-system "host (swap is on, and the kubelet is told to refuse it)" \
+        blame host-file-system "host (swap is on, and the kubelet refuses it)" \
             "switch it off (swapoff -a, and /etc/fstab), or take failSwapOn out of k3s-ha:kubelet"
     elif [ "$part" = containerd ]; then
         blame k3s-itself "k3s itself (containerd ended)" \
@@ -172,12 +172,12 @@ told_of_setting() {
             "(config-v3.toml.tmpl in k3s-ha:host.files) is the first thing to look at"
     elif says 'flannel.*interface|(find|get|lookup|look up).*(interface|flannel)|no such network interface'; then
         blame flannel-interface "network (flannel finds no interface)" \
-            "look whether the VPN is up (ip address; k3s-ha:vpn.interface, server.config flannel-iface) and run" \
+            "check whether the VPN is up (ip address; k3s-ha:vpn.interface, server.config flannel-iface) and run" \
             "pulumi up again"
     elif says \
         '(audit policy|config(uration)?|file|open|stat) .*(no such file or directory|permission denied)' \
         '(audit policy|config(uration)?|file|open|stat) .*is a directory'; then
-        blame configuration-file "configuration (${part:-k3s} cannot read a file that it is told to)" \
+        blame configuration-file "configuration (${part:-k3s} cannot read a file that its settings name)" \
             "put the file on the host (k3s-ha:host.files; readable by root) or correct k3s-ha:$(setting_of "$part")"
     elif says \
         'unknown (shorthand )?flag|flag provided but not defined|invalid argument .* for |failed to parse' \
@@ -245,7 +245,7 @@ diagnose() {
         told_by "etcd exited"
     elif [ "${1%"pod network's interface up"}" != "$1" ]; then
         blame flannel-interface "network (k3s runs, and flannel has no interface)" \
-            "look whether the VPN is up (ip address; k3s-ha:vpn.interface, server.config flannel-iface), and what" \
+            "check whether the VPN is up (ip address; k3s-ha:vpn.interface, server.config flannel-iface), and what" \
             "flannel says: journalctl -u $UNIT | grep -i flannel"
     elif joins && [ "${up:-0}" = 0 ]; then
         blame no-server-reachable "port (the local proxy sees no server up)" \

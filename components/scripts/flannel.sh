@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# The pod network's interface, which goes when the VPN's is made anew and which k3s makes at its start only; its Node
+# The pod network's interface, which goes when the VPN's is made again and which k3s makes at its start only; its Node
 # stays Ready without.
 
 # missing_flannel UNIT [activating]: the interface that flannel should have up and has not; or nothing, also where

@@ -14,7 +14,7 @@ k3s_processes() {
         sed -n 's|^.* /proc/\([0-9]*\)/exe -> .*/k3s[^/ ]*\( (deleted)\)*$|\1|p' >"$WORK/k3s-pids"
     while read -r pid; do
         [ "$(readlink "/proc/$pid/ns/pid" 2>/dev/null)" = "$own_pids" ] || continue
-        # kubectl, containerd and others are the same binary; k3s writes its command line anew: `/usr/local/bin/k3s
+        # kubectl, containerd and others are the same binary; k3s rewrites its command line: `/usr/local/bin/k3s
         # server`.
         runs=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | awk '
             $1 ~ /(^|\/)k3s[^\/]*$/ {
@@ -147,7 +147,7 @@ check_adoption() {
     where=$unit stop="systemctl disable --now $unit"
     if [ "$unit" = - ]; then where="process $pid" stop="kill $pid, and whatever starts it"; fi
     [ -z "$own" ] ||
-        fail "beside this stack's k3s another one is on this host ($where, k3s $runs)" \
+        fail "another k3s than this stack's is on this host ($where, k3s $runs)" \
             "remove that one ($stop); two on one host break each other"
     read -r role ca_hash <<END
 $(setting adopt)
@@ -265,7 +265,7 @@ started_with() {
 # it.
 check_haproxy_owner() {
     [ -z "$(setting adopt)" ] || return 0
-    own_files="haproxy on this host is started with files of its own beside or instead of"
+    own_files="haproxy on this host is started with files of its own besides or instead of"
     others=$(started_with | tr '\n' ' ')
     # shellcheck disable=SC2086
     [ -z "$others" ] ||

@@ -1,6 +1,6 @@
 #!/bin/sh
 # haproxy-apply.sh TEMPLATE: brings haproxy to the configuration of a template.
-# haproxy-apply.sh remove: undoes its traces beside haproxy.cfg.
+# haproxy-apply.sh remove: undoes its traces next to haproxy.cfg.
 #
 # A changed file is checked by `haproxy -c`, its addresses are checked, it replaces the old one atomically, haproxy
 # reloads (it is never restarted: that would cut every connection) and the new worker is waited for. On any failure the

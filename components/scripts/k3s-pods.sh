@@ -32,7 +32,7 @@ drain() {
     if [ "$(kube get node "$NODE" -o 'jsonpath={.spec.unschedulable}')" != true ]; then
         kube cordon "$NODE" >/dev/null ||
             fail "could not cordon the Node: $(tail -n 1 "$WORK/kubectl.err")" \
-                "look whether the API answers through this node's proxy"
+                "check whether the API answers through this node's proxy"
         : >"$STATE/cordoned"
     fi
     if ! wait_for "$seconds" evict_all; then

@@ -83,7 +83,7 @@ restart_unit() {
 }
 
 # remove_flannel BACKEND: what flannel left here with another one. Pods that run hang on cni0 and would be without a
-# network for good when it went; k3s uses the one that it finds.
+# network permanently when it went; k3s uses the one that it finds.
 remove_flannel() {
     for link in flannel.1 flannel-v6.1 flannel-wg flannel-wg-v6; do
         case $1:$link in vxlan:flannel.1 | vxlan:flannel-v6.1 | wireguard-native:flannel-wg*) continue ;; esac

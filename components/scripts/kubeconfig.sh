@@ -9,7 +9,7 @@ main() {
     hash=$(printf '%s\n' "$token" | sed -n 's/^K10\([0-9a-f]\{64\}\)::.*/\1/p')
     if [ -z "$hash" ] || [ ! -s /etc/rancher/k3s/k3s.yaml ]; then
         fail "this server has no /var/lib/rancher/k3s/server/token or /etc/rancher/k3s/k3s.yaml" \
-            "look whether k3s runs: systemctl status k3s"
+            "check whether k3s runs: systemctl status k3s"
     fi
     # Start files of the login shell may have printed something, without an end of line too, and may print more.
     printf '\nca-hash: %s\n' "$hash"

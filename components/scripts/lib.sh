@@ -51,7 +51,7 @@ STEP=${STEP%.sh}
 UNIT=""
 # How many files put has changed.
 CHANGED=0
-# Beside etcd's data: the id of the cluster that they are of.
+# Next to etcd's data: the id of the cluster that they are of.
 # shellcheck disable=SC2034
 ID_FILE=/var/lib/rancher/k3s/server/k3s-ha-cluster-id
 

@@ -5,7 +5,7 @@
 
 # A password that no host has: k3s refuses a node of this name (403) until the secret goes. A lost server is kept out by
 # its own unit too, once k3s there has seen that its etcd member is gone. The finalizer is against k3s's own cleaning:
-# it makes such secrets anew at each start, and deletes those without a Node after ten minutes (k3s 1.36,
+# it makes such secrets again at each start, and deletes those without a Node after ten minutes (k3s 1.36,
 # pkg/nodepassword/controller.go).
 lock_out() {
     if ! kube -n kube-system get secret "$1.node-password.k3s" -o 'jsonpath={.metadata.labels.k3s-ha/lost}' |

@@ -18,7 +18,7 @@ NODE_LINES='{{range .items}}{{.metadata.name}}|
 list_nodes() {
     kube get nodes -o "go-template=$NODE_LINES" >"$WORK/nodes" ||
         fail "the Nodes could not be listed: $(tail -n 1 "$WORK/kubectl.err")" \
-            "look whether the API answers on this server: k3s kubectl get nodes"
+            "check whether the API answers on this server: k3s kubectl get nodes"
 }
 
 # wanted KIND NODE: its labels or taints, sorted and joined by commas.
@@ -71,7 +71,8 @@ leaving() {
         if [ "$member" != true ] || grep -q "^$(pattern "$name") " "$WORK/members-wanted"; then continue; fi
         [ "$ready" = True ] ||
             fail "Node $name is to be removed and is not Ready, so its pods cannot leave it in order" \
-                "bring the host back, or put the node back into the stack file with lost: true if it is gone for good"
+                "bring the host back, or, if it is gone permanently, put the node back into the stack file with" \
+                "lost: true"
         seconds=$(setting leave-seconds 300)
         timeout "$((seconds + 30))" "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" drain "$name" --ignore-daemonsets \
             --delete-emptydir-data --force --timeout="${seconds}s" >"$WORK/drain" 2>&1 </dev/null || no_node "$name" ||

@@ -22,7 +22,7 @@ remains() {
 # What k3s removes with a Node: its etcd member and its password.
 delete_node() {
     timeout 30 "$BIN" kubectl --kubeconfig "$CONF/k3s.yaml" delete node "$1" --wait=false --ignore-not-found >&2 ||
-        fail "Node $1 could not be deleted" "look whether the API answers on this server: k3s kubectl get nodes"
+        fail "Node $1 could not be deleted" "check whether the API answers on this server: k3s kubectl get nodes"
     wait_for 60 no_node "$1" || remains "$1" "is still there" 60
     if [ "$(setting datastore etcd)" = etcd ]; then
         wait_for 60 not_a_member "$1" || remains "$1" "is still an etcd member" 60

@@ -71,7 +71,7 @@ list_packages() {
         fail "the list of installed packages is empty" "look at the package manager of the host by hand"
 }
 
-# has_command PACKAGE: those of this program's are there when their command is, whoever brought it: curl-minimal, a
+# has_command PACKAGE: those of this program's are there when their command is, by whatever package: curl-minimal, a
 # build of one's own.
 has_command() {
     case $1 in
@@ -122,7 +122,7 @@ install_packages() {
     [ -n "$missing" ] || return 0
     wait_for 120 refresh_packages || say "k3s-ha: the list of packages could not be renewed"
     cp "$WORK/packages.out" "$WORK/packages.refresh"
-    # Whoever held the lock until now may have installed something, which is not ours to remove later.
+    # What held the lock until now may have installed something, which is not ours to remove later.
     list_packages
     missing=$(missing_packages "$@")
     [ -n "$missing" ] || return 0

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # A server that joins is etcd's learner first. k3s has its leader promote learners every 15 s, living or not; here the
-# learner asks for it sooner. A dead member promoted as the second voter is a quorum lost for good, and etcd looks at
+# learner asks for it sooner. A dead member promoted as the second voter is a quorum lost permanently, and etcd looks at
 # its index only. So the learner itself asks, after it answered twice, a second apart, without errors and no more than
 # 10 entries behind a voter. Whatever is not as expected leaves it to k3s.
 # shellcheck disable=SC2034,SC2154

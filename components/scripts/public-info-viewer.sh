@@ -11,7 +11,7 @@ main() {
     timeout 60 /usr/local/bin/k3s kubectl --kubeconfig /etc/rancher/k3s/k3s.yaml apply --server-side --force-conflicts \
         --field-manager=k3s-ha -f "$role" 2>"$WORK/err" ||
         fail "kubectl apply: $(tail -n 3 "$WORK/err")" \
-            "look whether the API answers on this server: k3s kubectl get --raw /readyz"
+            "check whether the API answers on this server: k3s kubectl get --raw /readyz"
 }
 
 # Tests source this file.

@@ -7,7 +7,7 @@ gone() {
         ! is_member "$NODE" <"$WORK/members" >/dev/null
 }
 
-# etcd_api PATH BODY: etcd's own HTTP API on this server; k3s has it on port 2382, older releases beside gRPC on 2379.
+# etcd_api PATH BODY: etcd's own HTTP API on this server; k3s has it on port 2382, older releases on 2379, with gRPC.
 # JSON in one line.
 etcd_api() {
     for port in 2382 2379; do

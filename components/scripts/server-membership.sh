@@ -19,7 +19,7 @@ may_found() {
         # Whose cluster that is is known, so this server can join it.
         [ -z "$ca_hash" ] || return 1
         holds="$name holds etcd data (cluster $data), so the cluster exists"
-        fail "$holds; founding another one beside it would split it" \
+        fail "$holds; founding another one would split it" \
             "start k3s on $name (systemctl start k3s) and run pulumi up again"
     done <"$WORK/others"
     while read -r name address _; do
@@ -46,7 +46,7 @@ decide_membership() {
         removed="the etcd member of this server was removed from the cluster"
         [ "$(setting rebuilt 0)" != "$(cat "$STATE/rebuilt" 2>/dev/null || echo 0)" ] ||
             fail "$removed, so k3s cannot start with the data that are here" \
-                "raise nodes[].rebuilt of $NODE to let it join anew with an empty store, or take it out of the stack" \
+                "raise nodes[].rebuilt of $NODE to let it join again with an empty store, or take it out of the stack" \
                 "file; k3s was not restarted"
         systemctl stop "$UNIT" 2>/dev/null || true
         clear_etcd
@@ -57,7 +57,7 @@ decide_membership() {
         # k3s was killed between making etcd and saving what it starts from. Nobody has joined yet, so nothing is lost.
         systemctl stop "$UNIT" 2>/dev/null || true
         clear_etcd
-        # Not what the step prepare has put beside it (host.files): manifests, an audit policy.
+        # Not what the step prepare has put next to it (host.files): manifests, an audit policy.
         for own in token agent-token node-token cred tls etc; do rm -rf "$DATA/server/$own"; done
     fi
     if has_etcd_data; then

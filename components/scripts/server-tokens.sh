@@ -18,7 +18,7 @@ rotate_token() {
             code="none: $(tail -n 1 "$WORK/curl.err")"
         [ "$code" = 200 ] ||
             fail "k3s did not take the new server token (answer $code: $(mask <"$WORK/answer" | head -c 300))" \
-                "the old token stays in use; look whether all servers are ready, and run pulumi up again"
+                "the old token stays in use; check whether all servers are ready, and run pulumi up again"
         say "$NODE: the cluster's server token was changed"
     fi
     RESTART=1
@@ -37,7 +37,7 @@ write_tokens() {
     write_s3_credentials
 }
 
-# Credentials are in no file that a preview shows; k3s reads them from a drop-in beside the public settings.
+# Credentials are in no file that a preview shows; k3s reads them from a drop-in next to the public settings.
 write_s3_credentials() {
     if [ ! -s "$SECRETS/s3-access-key" ]; then
         if [ -f "$S3_KEYS" ]; then

@@ -61,7 +61,7 @@ take_snapshot() {
     snapshot_object=$(awk -v name="${snapshot_file##*/}" '$1 == name && $2 ~ /^s3:/ { print $2 }' "$WORK/snapshots")
     [ -n "$snapshot_object" ] || bucket_problem=$(bucket_words "$WORK/snapshots")
     [ -n "$snapshot_object$bucket_problem" ] ||
-        bucket_problem="k3s does not list it there; its log says: $(upload_error)"
+        bucket_problem="k3s does not list it there; its log has: $(upload_error)"
 }
 
 # bucket_opens: false and bucket_problem when k3s, which has just started, cannot open it. A refused connection is tried

@@ -57,7 +57,7 @@ export interface FormerName {
     readonly name?: string;
 }
 
-/** Keeps the engine from making the resource anew in such a stack. */
+/** Keeps the engine from making the resource again in such a stack. */
 export function formerName(cluster: pulumi.Resource, { component, name }: FormerName): pulumi.Alias {
     const parent = pulumi.createUrn(component[1], component[0], cluster);
     return name === undefined ? { parent } : { name, parent };

@@ -8,7 +8,7 @@ import { PUBLIC_PATHS, READINESS } from "../model/readiness";
 
 const CONF = "/etc/rancher/k3s";
 /**
- * k3s writes it anew from its tokens at each start, but ends ("newer than datastore") when it finds one that differs from the copy
+ * k3s writes it again from its tokens at each start, but ends ("newer than datastore") when it finds one that differs from the copy
  * in etcd and is younger, which is so from a change of the agent token on (k3s 1.36.3, pkg/cluster/bootstrap.go; seen).
  */
 const PASSWD = "/var/lib/rancher/k3s/server/cred/passwd";
@@ -117,7 +117,7 @@ export function registration(node: NodeSpec): Record<string, string[]> {
 }
 
 /**
- * Who may ask without credentials in mode `scoped`, and whose tokens are taken beside k3s's own: the three health paths, by exact match. Without the section `anonymous`
+ * Who may ask without credentials in mode `scoped`, and whose tokens are taken besides k3s's own: the three health paths, by exact match. Without the section `anonymous`
  * anonymous access would be fully on. The version of the API is v1 from Kubernetes 1.34.
  */
 export function authenticationConfig(version: string, jwt: ClusterSpec["authentication"]["jwt"] = []): string {
@@ -209,7 +209,7 @@ export function filesReadAtStart(spec: ClusterSpec, node: NodeSpec): ClusterSpec
 export function k3sUnit(spec: ClusterSpec, node: NodeSpec, proxyName: string = node.name): BundleFile {
     const name = node.role === "server" ? "k3s" : "k3s-agent";
     const before = ["network-online.target", "haproxy.service", ...(spec.vpn.unit ? [spec.vpn.unit] : [])].join(" ");
-    // A VPN that is restarted makes its interface anew, and flannel's, which only k3s makes, goes with the old one. So k3s stops before it (a
+    // A VPN that is restarted makes its interface again, and flannel's, which only k3s makes, goes with the old one. So k3s stops before it (a
     // server is drained while the VPN still carries), and starts with it.
     const partOf = spec.vpn.unit ? `PartOf=${spec.vpn.unit}\n` : "";
     const vpn = spec.vpn.unit ? ` ${spec.vpn.unit}` : "";

@@ -108,7 +108,7 @@ export function prepare(
 }
 
 /**
- * What step prepare said of a host's etcd data, whatever start files printed beside it.
+ * What step prepare said of a host's etcd data, whatever start files printed besides.
  * @throws when it said nothing: the session ended well without it
  */
 export function etcdData(node: NodeSpec, stdout: string | undefined, urn: string): string {

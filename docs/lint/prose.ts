@@ -1,9 +1,9 @@
 /** textlint's kernel with this repository's rules. */
-import { readFileSync, readdirSync } from "node:fs";
+import { readFileSync, readdirSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 import { TextlintKernel } from "@textlint/kernel";
 import markdown from "@textlint/textlint-plugin-markdown";
-import { rules } from "./rules";
+import { rules, vocabulary } from "./rules";
 
 const ROOT = join(__dirname, "../..");
 
@@ -17,6 +17,32 @@ export function documents(): string[] {
             return /^(node_modules|\.(?!github$).*)$/.test(entry.name) ? [] : below(path);
         });
     return below("");
+}
+
+/** What people read of the program: its comments and messages, in TypeScript and in the scripts of the hosts. */
+export function sourceFiles(): string[] {
+    const below = (path: string): string[] =>
+        statSync(join(ROOT, path)).isDirectory()
+            ? readdirSync(join(ROOT, path)).flatMap((name) => below(join(path, name)))
+            : /\.(ts|sh)$/.test(path)
+              ? [path]
+              : [];
+    return ["components", "commands", "index.ts"].flatMap(below);
+}
+
+/** Words in a source that have a plainer or an agreed one, in the form of {@link lint}. */
+export function lintSource(file: string, text = readFileSync(join(ROOT, file), "utf8")): string[] {
+    return text
+        .split("\n")
+        .flatMap((line, i) =>
+            vocabulary
+                .filter(({ documents }) => !documents)
+                .flatMap(({ pattern, use }) =>
+                    [...line.matchAll(pattern)].map(
+                        ({ index, 0: found }) => `${file}:${i + 1}:${index + 1} words: "${found}": use ${use}`,
+                    ),
+                ),
+        );
 }
 
 /** The findings in one text, as `file:line:column rule: message`. */

@@ -16,12 +16,17 @@ const ROOT = join(__dirname, "../..");
 interface Entry {
     readonly not: string;
     readonly use: string;
+    /** Not in the comments and messages of sources. */
+    readonly documents?: boolean;
 }
 
-const vocabulary = (parse(readFileSync(join(__dirname, "vocabulary.yaml"), "utf8")) as Entry[]).map(({ not, use }) => ({
-    use,
-    pattern: new RegExp(`(?<![\\w-])(?:${not.replaceAll(" ", "\\s+")})(?![\\w-])`, "gi"),
-}));
+export const vocabulary = (parse(readFileSync(join(__dirname, "vocabulary.yaml"), "utf8")) as Entry[]).map(
+    ({ not, use, documents }) => ({
+        use,
+        documents: documents === true,
+        pattern: new RegExp(`(?<![\\w-])(?:${not.replaceAll(" ", "\\s+")})(?![\\w-])`, "gi"),
+    }),
+);
 
 type Report = (index: number, message: string) => void;
 

@@ -6,7 +6,7 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { checkSpec } from "../../components/config/check";
 import { stackSchema } from "../../components/settings";
-import { documents, lint } from "../../docs/lint/prose";
+import { documents, lint, lintSource, sourceFiles } from "../../docs/lint/prose";
 import { anchors } from "../../docs/lint/rules";
 
 const ROOT = join(__dirname, "../..");
@@ -62,6 +62,16 @@ describe("linter of the documents", () => {
         const findings: string[] = [];
         for (const file of documents()) findings.push(...(await lint(join(ROOT, file))));
         assert.deepEqual(findings, []);
+    });
+
+    it("finds words in comments and messages of the program, and none in today's", () => {
+        const text = '// A proxy that the masters know.\nfail "x" "look whether it runs"\n';
+        assert.deepEqual(lintSource("x.sh", text), ['x.sh:2:11 words: "look whether": use check whether']);
+        assert.ok(sourceFiles().includes("components/scripts/lib.sh") && sourceFiles().includes("index.ts"));
+        assert.deepEqual(
+            sourceFiles().flatMap((file) => lintSource(file)),
+            [],
+        );
     });
 });
 

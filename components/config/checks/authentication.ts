@@ -1,4 +1,4 @@
-/** Flags of the kube-apiserver that decide who is who: some belong to `readiness`, and some cannot stand beside its file. */
+/** Flags of the kube-apiserver that decide who is who: some belong to `readiness`, and some exclude its file. */
 import type { Report } from "../problems";
 import type { StackSettings } from "../../settings";
 import type { K3sConfig } from "../../model/cluster";
@@ -32,6 +32,6 @@ function contradiction(arg: string, readiness: StackSettings["readiness"]): stri
         return `contradicts readiness "${readiness}", which alone decides who may ask anonymously; change k3s-ha:readiness instead`;
     }
     if (flag.startsWith("oidc-") && READINESS[readiness].authenticationFile)
-        return `cannot stand beside readiness "scoped": the kube-apiserver takes either oidc-… flags or an authentication-config, and ends with both. Write the issuer to k3s-ha:authentication.jwt, or take readiness anonymous`;
+        return `cannot be set together with readiness "scoped": the kube-apiserver takes either oidc-… flags or an authentication-config, and ends with both. Write the issuer to k3s-ha:authentication.jwt, or take readiness anonymous`;
     return undefined;
 }

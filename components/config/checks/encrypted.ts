@@ -31,14 +31,14 @@ export function checkSecrets(settings: StackSettings, report: Report): void {
         report(
             ["agentToken"],
             undefined,
-            "must differ from token: whoever holds the server token can read every secret of the cluster",
+            "must differ from token: anyone who holds the server token can read every secret of the cluster",
         );
     }
     if (settings.sshPrivateKey !== undefined && settings.ssh.privateKeyFile !== undefined) {
         report(
             ["ssh", "privateKeyFile"],
             settings.ssh.privateKeyFile,
-            "cannot stand beside the secret sshPrivateKey; give one of them, or none to use the SSH agent",
+            "cannot be set together with the secret sshPrivateKey; give one of them, or none to use the SSH agent",
         );
     }
 }

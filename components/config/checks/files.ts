@@ -3,7 +3,7 @@ import type { Report } from "../problems";
 import type { StackSettings } from "../../settings";
 
 const K3S = "/var/lib/rancher/k3s";
-/** Manifests that k3s brings itself and writes at every start; those beside them are the user's. */
+/** Manifests that k3s brings itself and writes at every start; those next to them are the user's. */
 const PACKAGED = "(ccm|coredns|local-storage|rolebindings|runtimes|traefik)\\.yaml|metrics-server/.*";
 
 /** Files that somebody else writes, with who it is or what to use instead. */

@@ -53,7 +53,7 @@ export function checkNodes(nodes: readonly NodeSettings[], report: Report, warni
         );
     if (servers > 0 && servers % 2 === 0) {
         warnings.push(
-            `k3s-ha:nodes has ${servers} servers: etcd needs a majority, so ${servers} stand the loss of ${Math.floor((servers - 1) / 2)}, ` +
+            `k3s-ha:nodes has ${servers} servers: etcd needs a majority, so ${servers} tolerate the loss of ${Math.floor((servers - 1) / 2)}, ` +
                 `as ${servers - 1} would, with one more that can fail. Use ${servers - 1} or ${servers + 1}.`,
         );
     }

@@ -156,7 +156,7 @@ function checkSsh(settings: StackSettings, tcp: Taken, report: Report, warnings:
     });
 }
 
-/** flannel's own WireGuard beside the VPN's, which most people give the same port. */
+/** flannel's own WireGuard and the VPN's, which most people give the same port. */
 function warnAboutWireGuard(settings: StackSettings, warnings: string[]): void {
     if (flannelOf(settings) === "wireguard-native" && /^(wg-quick@|wg)/.test(settings.vpn.unit ?? ""))
         warnings.push(

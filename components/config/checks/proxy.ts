@@ -1,4 +1,4 @@
-/** The proxies: what goes with a preset, and the user's own sections beside it. */
+/** The proxies: what goes with a preset, and the user's own sections over it. */
 import { checkReferences, inlineSecrets, placeholders } from "../../haproxy";
 import { haproxyModel } from "../../model/proxy";
 import type { Problem } from "../../haproxy/problem";
@@ -24,7 +24,7 @@ export function checkSeed({ proxy }: WrittenSettings, report: Report): void {
     refuse(proxy.stats, ["stats"], ["port", "address"]);
 }
 
-/** Mistakes in the user's own haproxy sections that show only beside the preset's. */
+/** Mistakes in the user's own haproxy sections that show only together with the preset's. */
 export function checkProxy(spec: ClusterSpec, problems: Problem[]): void {
     const own = spec.proxy.haproxy;
     if (own === undefined) return;

@@ -99,7 +99,7 @@ function walk(
 /** Lines of own haproxy sections in which passwords have a place of their own; placeholders and variables are none. */
 const HAPROXY_LINES = /\b(stats\s+auth\s+\S+?:(?!@@|\$|%\[)\S|(insecure-)?password\s+(?!@@|\$|%\[)\S)/i;
 
-/** Secrets in lines and headers of own haproxy sections, beside those that have a field (inlineSecrets). */
+/** Secrets in lines and headers of own haproxy sections, besides those that have a field (inlineSecrets). */
 export function haproxySecrets(own: HaproxyConfig): Problem[] {
     const problems: Problem[] = [];
     const look = (value: unknown, path: readonly PropertyKey[]): void => {

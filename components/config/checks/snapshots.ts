@@ -25,14 +25,14 @@ export function checkSnapshots(settings: StackSettings, written: WrittenSettings
         report(
             ["snapshots", "s3", "endpointCa"],
             undefined,
-            "is of no use beside snapshots.s3.insecure: over plain HTTP there is no certificate; leave one of them out",
+            "is of no use with snapshots.s3.insecure: over plain HTTP there is no certificate; leave one of them out",
         );
     const keys = [settings.s3AccessKey, settings.s3SecretKey].filter((k) => k !== undefined).length;
     if (keys === 1)
         report(
             [settings.s3AccessKey === undefined ? "s3AccessKey" : "s3SecretKey"],
             undefined,
-            "is missing beside the other one; give both, or none where the hosts have a role of their own",
+            "is missing, and the other one is set; give both, or none where the hosts have a role of their own",
         );
     if (keys > 0 && snapshots.s3 === undefined) report(["s3AccessKey"], undefined, "is of no use without snapshots.s3");
     if (snapshots.restore !== undefined && settings.token === undefined)

@@ -16,7 +16,7 @@ export function checkAdoption(settings: StackSettings, report: Report): void {
 export function warnAboutTrust(settings: StackSettings, warnings: string[]): void {
     if (settings.ssh.insecureIgnoreHostKey) {
         warnings.push(
-            "k3s-ha:ssh.insecureIgnoreHostKey is true: no host's key is verified, and whoever answers at an address receives the cluster's tokens.",
+            "k3s-ha:ssh.insecureIgnoreHostKey is true: no host's key is verified, and anyone who answers at an address receives the cluster's tokens.",
         );
     }
     if (settings.snapshots.s3?.insecure === true) {
@@ -24,11 +24,11 @@ export function warnAboutTrust(settings: StackSettings, warnings: string[]): voi
             "k3s-ha:snapshots.s3.insecure is true: snapshots, with every secret of the cluster, go to the bucket over plain HTTP, where anybody on the path can read and replace them.",
         );
     }
-    // k3s's own setting, which beside snapshots.s3 is refused.
+    // k3s's own setting, which is refused together with snapshots.s3.
     for (const key of ["etcd-s3-insecure", "etcd-s3-skip-ssl-verify"])
         if (settings.server.config[key] === true)
             warnings.push(
-                `k3s-ha:server.config.${key} is true: whoever answers at the bucket's endpoint receives the snapshots.`,
+                `k3s-ha:server.config.${key} is true: anyone who answers at the bucket's endpoint receives the snapshots.`,
             );
     if (!settings.proxy.check.verify || settings.proxy.preset === "ansible-role") {
         warnings.push(

@@ -47,7 +47,7 @@ function checkControllerManager({ nodes, server }: StackSettings, report: Report
         report(
             ["nodes", first!.i, "config", key],
             own,
-            `cannot be set for the first server: ${why}; list a server that has one before it`,
+            `cannot be set here: ${why}; list a server that has one before it`,
         );
     else if (own === undefined && all === true)
         report(

@@ -63,7 +63,7 @@ const refused: readonly Refusal[] = [
     [
         "one key of two for S3",
         { snapshots: { s3: { bucket: "b" } }, s3AccessKey: "abcdef" },
-        /^k3s-ha:s3SecretKey: is missing beside the other one/,
+        /^k3s-ha:s3SecretKey: is missing, and the other one is set/,
     ],
     [
         "an S3 key with a quote",
@@ -95,7 +95,7 @@ const refused: readonly Refusal[] = [
     [
         "a CA for S3 over plain HTTP",
         { snapshots: { s3: { bucket: "b", endpointCa: CA_PEM, insecure: true } } },
-        /^k3s-ha:snapshots\.s3\.endpointCa: is of no use beside snapshots\.s3\.insecure/,
+        /^k3s-ha:snapshots\.s3\.endpointCa: is of no use with snapshots\.s3\.insecure/,
     ],
     [
         "a lookup that S3 does not have",
@@ -310,7 +310,10 @@ describe("spec", () => {
 
     it("warns about an even number of servers, with the reason", () => {
         const two = settings({ nodes: [node("a", "server", "10.0.0.1"), node("b", "server", "10.0.0.2")] });
-        assert.match(checkSpec(two).warnings.join("\n"), /2 servers: etcd needs a majority, so 2 stand the loss of 0/);
+        assert.match(
+            checkSpec(two).warnings.join("\n"),
+            /2 servers: etcd needs a majority, so 2 tolerate the loss of 0/,
+        );
         assert.deepEqual(checkSpec(settings()).warnings, []);
     });
 

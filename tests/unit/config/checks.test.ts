@@ -37,7 +37,7 @@ describe("who may log in", () => {
     it("refuses oidc flags beside readiness scoped, which the kube-apiserver does not survive", () => {
         told(
             { readiness: "scoped", server: args("v=1", "oidc-issuer-url=https://login.example.com") },
-            /^k3s-ha:server\.config\.kube-apiserver-arg\[1\]: .*cannot stand beside readiness "scoped".*authentication\.jwt/,
+            /^k3s-ha:server\.config\.kube-apiserver-arg\[1\]: .*cannot be set together with readiness "scoped".*authentication\.jwt/,
         );
         assert.deepEqual(mistakes({ server: args("oidc-issuer-url=https://login.example.com") }), []);
     });
@@ -274,7 +274,7 @@ describe("what a step waits for", () => {
         [
             "none on the first server",
             { nodes: [node("a", "server", "10.0.0.1", { config: { "disable-controller-manager": true } })] },
-            /^k3s-ha:nodes\[0\]\.config\.disable-controller-manager: true cannot be set for the server that speaks/,
+            /^k3s-ha:nodes\[0\]\.config\.disable-controller-manager: true cannot be set here: the first server comes up alone/,
         ],
     ] as const)
         it(`is refused where a setting keeps it away: ${what}`, () => told(settings, refused));

@@ -92,7 +92,7 @@ check_adoption; echo "goes on"`);
             assert.equal(check("7 k3s.service server\\n", ours).out, "goes on\n");
             const { status, err } = check("7 k3s.service server\\n9 k3s-foo.service agent\\n", ours);
             assert.equal(status, 1);
-            assert.match(err, /another one is on this host \(k3s-foo\.service, k3s agent\)/);
+            assert.match(err, /another k3s than this stack's is on this host \(k3s-foo\.service, k3s agent\)/);
         });
 
         it("of an agent that was taken over keeps its unit's name", () => {
@@ -257,7 +257,7 @@ check_haproxy_owner; echo "goes on"`);
                 const runs = `systemctl() { echo ${process.pid}; }`;
                 const { status, err } = check(undefined, runs);
                 assert.equal(status, 1);
-                assert.match(err, /beside or instead of \S+haproxy\.cfg: \S+other\.cfg with global, frontend www/);
+                assert.match(err, /besides or instead of \S+haproxy\.cfg: \S+other\.cfg with global, frontend www/);
                 assert.match(err, /next: .*k3s-ha:proxy\.haproxy.*CONFIG and EXTRAOPTS/);
                 writeFileSync(join(dir, "other.cfg"), "\n");
                 assert.equal(check(undefined, runs).out, "goes on\n");

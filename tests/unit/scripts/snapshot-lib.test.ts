@@ -91,7 +91,7 @@ describe("snapshot-lib.sh", () => {
     it("a failed upload, which k3s does not tell: it is missed in the list", () => {
         const { lines } = take("full");
         assert.deepEqual(lines.slice(0, 2), [FILE, ""]);
-        assert.match(lines[2] as string, /^k3s does not list it there; its log says: /);
+        assert.match(lines[2] as string, /^k3s does not list it there; its log has: /);
     });
 
     it("any other failure is none of the bucket's", () => {

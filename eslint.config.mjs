@@ -69,7 +69,7 @@ export default tseslint.config(
     },
     {
         // CommonJS, since it runs before anything can be compiled; its table of modules is Node's.
-        files: ["load/*.cjs"],
+        files: ["load/*.cjs", "policy/*.cjs"],
         rules: {
             "@typescript-eslint/no-dynamic-delete": "off",
             "@typescript-eslint/no-require-imports": "off",

@@ -30,6 +30,7 @@ zsh zsh
 fish fish
 tcsh tcsh
 bsd-csh csh
+promtool prometheus
 END
     )
     while read -r command package; do

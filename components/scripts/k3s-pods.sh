@@ -22,6 +22,7 @@ evict_all() {
         # 429 while a budget allows no more: asked again until the time is over.
         kube create --raw "/api/v1/namespaces/$namespace/pods/$pod/eviction" -f "$WORK/eviction" >/dev/null || true
     done <"$WORK/pods"
+    progress "pods to leave the node" "$seconds" "$evict_start"
     return 1
 }
 
@@ -35,6 +36,7 @@ drain() {
                 "check whether the API answers through this node's proxy"
         : >"$STATE/cordoned"
     fi
+    evict_start=$(now)
     if ! wait_for "$seconds" evict_all; then
         uncordon
         fail "these pods did not leave within $seconds s (namespace name): $(tr '\n' ';' <"$WORK/pods")" \

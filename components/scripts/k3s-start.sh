@@ -114,6 +114,7 @@ stage_wait() {
             why="no success within $wait_seconds s while waiting for: $stage"
             break
         fi
+        progress "$stage" "$wait_seconds" "$start_time"
         # kubectl costs more processor time than what it waits for.
         sleep 0.5 2>/dev/null || sleep 1
         why=""

@@ -260,6 +260,16 @@ MARKS='{{range $key, $value := .metadata.labels}}{{$key}}={{$value}},{{end}}
 
 now() { date +%s; }
 
+# progress WHAT SECONDS SINCE: called while something is waited for; every 15 s a line that `pulumi up` shows: what for,
+# since when, how long at most.
+progress() {
+    progress_now=$(now)
+    if [ "${progress_what-}" != "$1" ]; then progress_what=$1 progress_next=$(($3 + 15)); fi
+    [ "$progress_now" -ge "$progress_next" ] || return 0
+    progress_next=$((progress_now + 15))
+    say "$NODE: still waiting for: $1 ($((progress_now - $3)) s, at most $2 s)"
+}
+
 # wait_for SECONDS COMMAND…: until the command succeeds; false when the time is over. Asks about four times a second.
 wait_for() {
     wait_end=$(($(now) + $1))

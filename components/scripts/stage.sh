@@ -76,6 +76,7 @@ EOF
         fi
     else
         source=$base/$name
+        say "$NODE: downloading $source (at most $(setting download-seconds 600) s)"
         if ! fetch "$source" "$dir/k3s.new" "$(setting download-seconds 600)"; then
             rm -f "$dir/k3s.new"
             fail "could not download $source: $(tail -n 2 "$WORK/fetch.err")" \

@@ -96,7 +96,8 @@ function seen([server = "", status = "", check = "", code, ms, seconds]: readonl
     };
 }
 
-function etcd(json: string): Etcd {
+/** The status of a member, from etcd's own answer. */
+export function parseEtcd(json: string): Etcd {
     const answer = JSON.parse(json) as Readonly<Record<string, unknown>> & { header?: { member_id?: string } };
     const leader = answer["leader"];
     return {
@@ -140,7 +141,7 @@ export function parseHostStatus(stdout: string): HostStatus {
         else if (kind === "version") status.version = words[0];
         else if (kind === "certificate") status.certificate = { ends: iso(words[0]), file: path };
         else if (kind === "ready") status.ready = words[0] === "yes";
-        else if (kind === "etcd") status.etcd = etcd(rest);
+        else if (kind === "etcd") status.etcd = parseEtcd(rest);
         else if (kind === "members") status.members = members(rest);
         else if (kind === "snapshot") status.snapshot = { taken: iso(words[0]), file: path };
         else if (kind === "bucket")

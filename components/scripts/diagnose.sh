@@ -68,7 +68,8 @@ told_of_host() {
         blame disk-full "disk (full)" "free some space: df -h $DATA /var/lib/kubelet /run; then run pulumi up again"
     elif says 'mvcc: database space exceeded|NOSPACE'; then
         blame etcd-quota "etcd (its database has reached its quota)" \
-            "raise it (k3s-ha:server.config etcd-arg: [quota-backend-bytes=…]), and find what fills it"
+            "find what fills it, then run npm run etcd-space; or raise the quota (k3s-ha:server.config etcd-arg:" \
+            "[quota-backend-bytes=…])"
     elif says 'address already in use'; then
         port=$(port_of "$text")
         blame port-in-use "port${port:+ $port} (already in use on this host)" \

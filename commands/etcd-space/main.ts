@@ -1,0 +1,72 @@
+/**
+ * npm run etcd-space -- --stack NAME: etcd gives back the room of what it has forgotten, and takes writes again where it was full: compact,
+ * defragment one server after the other, take the alarm off. Exit code 0: done. 1: stopped. 2: done, and something needs care.
+ */
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { servers, type NodeSpec } from "../../components/model/cluster";
+import { asRoot } from "../../components/remote/login-shell";
+import { readOutside } from "../outside";
+import { withSessions, type Session } from "../ssh-sessions";
+import { care, full, order, parseSpace, told, type Space } from "./plan";
+
+const FOLDER = join(__dirname, "../..");
+const SCRIPT = readFileSync(join(__dirname, "on-host.sh"), "utf8").replaceAll("\r\n", "\n");
+/** A whole session, in ms: a defragmentation of 300 s, and 60 s until the server is ready. */
+const LIMIT = 400_000;
+
+type Task = "status" | "compact" | "defragment" | "disarm";
+
+/** @throws what the host said, with its name */
+async function run(session: Session, node: NodeSpec, task: Task): Promise<string> {
+    const { stdout, error } = await session(node, `${asRoot(node.ssh)}sh -s -- ${task}`, LIMIT, SCRIPT);
+    if (error !== undefined) throw new Error(`${node.name}, ${task}: ${error}`);
+    return stdout;
+}
+
+async function makeRoom(session: Session, nodes: readonly NodeSpec[], say: (line: string) => void): Promise<number> {
+    const status = async (): Promise<Space[]> => {
+        const spaces: Space[] = [];
+        for (const node of nodes) spaces.push(parseSpace(node.name, await run(session, node, "status")));
+        return spaces;
+    };
+    // All answer, or nothing is done: a member that is down would be one too many while another one defragments.
+    const before = await status();
+    const [first] = nodes as [NodeSpec];
+    await run(session, first, "compact");
+    say("compacted");
+    for (const name of order(before)) {
+        await run(session, nodes.find((node) => node.name === name) as NodeSpec, "defragment");
+        say(`${name}: defragmented, and ready again`);
+    }
+    if (full(before)) {
+        await run(session, first, "disarm");
+        say("the alarm NOSPACE is off: etcd takes writes again");
+    }
+    const after = await status();
+    for (const line of [...told(before, after), ...care(after)]) say(line);
+    return care(after).length > 0 ? 2 : 0;
+}
+
+async function main(): Promise<number> {
+    const { values } = parseArgs({ options: { stack: { type: "string" } } });
+    const name = values.stack;
+    if (!name) throw new Error("which stack? npm run etcd-space -- --stack NAME");
+    const stack = readOutside(FOLDER, name);
+    if (stack.spec.server.datastore !== "etcd") throw new Error("k3s-ha:server.datastore is sqlite: there is no etcd");
+    return withSessions(FOLDER, name, stack, async (session) =>
+        makeRoom(session, servers(stack.spec), (line) => console.log(line)),
+    );
+}
+
+if (require.main === module)
+    main().then(
+        (code) => (process.exitCode = code),
+        (error: unknown) => {
+            console.error(
+                `error: ${error instanceof Error ? error.message : String(error)}\nNothing else was done. Run it again when that is corrected; what was done stays.`,
+            );
+            process.exitCode = 1;
+        },
+    );

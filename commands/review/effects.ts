@@ -1,0 +1,150 @@
+/** Which rows of the table a preview's changes are. Pure. */
+import { changedSettings, valuesOf, type Parts } from "./bundle";
+import type { Kind } from "./consequences";
+import { k3sEffects } from "./effects-k3s";
+import { dataOf, secretsChanged, type Around, type Effect } from "./data";
+import type { Change, Preview } from "./preview";
+
+const isRemark = (line: string): boolean => /^ +#/.test(line);
+/** What of haproxy.cfg haproxy takes notice of: without_remarks in haproxy-apply.sh. */
+const withoutRemarks = (lines: readonly string[]): string => lines.filter((line) => !isRemark(line)).join("\n");
+
+const HAPROXY_CFG = "/etc/haproxy/haproxy.cfg";
+
+function haproxyKinds(change: Change, around: Around): Kind[] {
+    const { generated } = around;
+    const data = dataOf(change);
+    const kinds: Kind[] = [];
+    if (change.op === "replace")
+        kinds.push(change.changed.includes("triggers") ? "haproxy-readiness" : "haproxy-again");
+    if (data.is === "hidden") kinds.push("haproxy-config");
+    if (data.is === "open") {
+        const { before, after } = data;
+        const [old, now] = [before, after].map((parts) => parts.files.get(HAPROXY_CFG) ?? []) as [string[], string[]];
+        if (withoutRemarks(old) !== withoutRemarks(now)) kinds.push("haproxy-config");
+        else if (old.join("\n") !== now.join("\n")) kinds.push("haproxy-remarks");
+        for (const setting of changedSettings(before, after))
+            if (setting === "vpn-unit") kinds.push("haproxy-unit");
+            else if (setting === "rebuilt") kinds.push("rebuilt");
+            else if (!kinds.some((kind) => ["haproxy-config", "haproxy-readiness"].includes(kind)))
+                kinds.push("haproxy-quiet");
+    }
+    if (secretsChanged(change, generated.has("stats-password") || generated.has("metrics-password")))
+        kinds.push("haproxy-passwords");
+    return kinds;
+}
+
+function stageEffects(change: Change): Omit<Effect, "owner">[] {
+    const data = dataOf(change);
+    if (data.is !== "open") return data.is === "hidden" ? [{ kind: "binary" }] : [];
+    const { before, after } = data;
+    return changedSettings(before, after).map((setting) =>
+        setting === "version"
+            ? { kind: "binary", detail: `${valuesOf(before, setting).join()} → ${valuesOf(after, setting).join()}` }
+            : { kind: setting === "rebuilt" ? "rebuilt" : "binary-source" },
+    );
+}
+
+function membersEffects(change: Change): Omit<Effect, "owner">[] {
+    const data = dataOf(change);
+    if (data.is !== "open") return data.is === "hidden" ? [{ kind: "members-quiet" }] : [];
+    const { before, after } = data;
+    const names = (parts: Parts): string[] => valuesOf(parts, "member").map((line) => line.split(" ")[0] as string);
+    const nodesOf = (key: string): string[] => {
+        const [old, now] = [valuesOf(before, key), valuesOf(after, key)];
+        const differ = [...old.filter((l) => !now.includes(l)), ...now.filter((l) => !old.includes(l))];
+        return differ.map((line) => line.split(" ")[0] as string);
+    };
+    const [old, now] = [names(before), names(after)];
+    const marked = [...new Set([...nodesOf("label"), ...nodesOf("taint")])].filter((name) => now.includes(name));
+    const found: Omit<Effect, "owner">[] = [
+        ...marked.map((detail) => ({ kind: "members-marks", detail }) as const),
+        ...now.filter((name) => !old.includes(name)).map((detail) => ({ kind: "members-join", detail }) as const),
+        ...old.filter((name) => !now.includes(name)).map((detail) => ({ kind: "members-leave", detail }) as const),
+    ];
+    return found.length > 0 ? found : [{ kind: "members-quiet" }];
+}
+
+/** Steps that the cluster has once. */
+function clusterEffects(change: Change): Omit<Effect, "owner">[] {
+    if (change.op === "delete") return [];
+    const isNew = change.op === "create";
+    switch (change.step) {
+        case "members":
+            return isNew ? [] : membersEffects(change);
+        case "lost-nodes": {
+            const data = dataOf(change);
+            if (isNew || data.is === "same") return [];
+            const lost = data.is === "open" && changedSettings(data.before, data.after).includes("lost");
+            return [{ kind: lost ? "lost-nodes" : "lost-nodes-quiet" }];
+        }
+        case "snapshot":
+            return [{ kind: "snapshot" }];
+        case "public-info-viewer":
+        case "anonymous-check":
+        case "kubeconfig":
+            return [{ kind: change.step }];
+        default:
+            return [];
+    }
+}
+
+/** Changes that a node's step has as one whole. */
+function whole(change: Change, around: Around): Omit<Effect, "owner">[] {
+    const isK3s = change.step === "server" || change.step === "agent";
+    if (change.op === "create" && isK3s) return around.isNew ? [] : [{ kind: "joins" }];
+    if (change.op === "delete" && isK3s) return [{ kind: change.retained ? "left-alone" : "leaves" }];
+    if (change.op === "replace" && isK3s) return [{ kind: "rejoins" }];
+    return [];
+}
+
+function nodeEffects(change: Change, around: Around): Omit<Effect, "owner">[] {
+    const { step } = change;
+    if (change.op === "create" || change.op === "delete") return whole(change, around);
+    const found = whole(change, around);
+    if (change.op === "replace" && step !== "haproxy" && step !== "kit") return found;
+    if (step === "haproxy") found.push(...haproxyKinds(change, around).map((kind) => ({ kind })));
+    if (step === "stage") found.push(...stageEffects(change));
+    if (step === "prepare" && change.changed.includes("stdin")) found.push({ kind: "host-data" });
+    if (step === "server" || step === "agent") found.push(...k3sEffects(change, around));
+    return found;
+}
+
+/** Inputs whose change sends scripts, or runs a step again and nothing more. */
+const COMMAND_LINE = ["create", "update", "delete", "source", "remotePath", "logging", "addPreviousOutputInEnv"];
+
+function effectsOf(change: Change, around: Around): Effect[] {
+    const { name, owner, type, step, changed } = change;
+    if (step === undefined) {
+        if (type.startsWith("random:")) return change.op === "delete" ? [] : [{ kind: "secrets", owner: name }];
+        // What the program keeps in the state: it reaches no host by itself.
+        const quiet = /^(k3s-ha:|pulumi:|random:)/.test(type);
+        return quiet ? [] : [{ kind: "other", owner: name }];
+    }
+    const isOfCluster = !["kit", "prepare", "haproxy", "stage", "server", "agent"].includes(step);
+    const found = (isOfCluster ? clusterEffects(change) : nodeEffects(change, around)).map((e) => ({ ...e, owner }));
+    if (change.op !== "update") return found;
+    if (changed.includes("connection")) found.push({ kind: "connection", owner });
+    // The script of a step and its data may change together; then the data tell more.
+    if (changed.some((key) => COMMAND_LINE.includes(key)) && (found.length === 0 || step === "kit"))
+        found.push({ kind: "scripts", owner });
+    if (found.length === 0) found.push({ kind: changed.length === 0 ? "scripts" : "other", owner });
+    return found;
+}
+
+/** Every row that a preview has, by node. */
+export function effects(preview: Preview): Effect[] {
+    const { changes, isNew } = preview;
+    const generated = new Set(
+        changes
+            .filter(({ type, op }) => type.startsWith("random:") && op !== "delete")
+            .map(({ name }) => name.replace(/^.*-secrets-/, "")),
+    );
+    const found = changes.flatMap((change) => effectsOf(change, { generated, isNew }));
+    if (isNew) found.unshift({ kind: "founded", owner: "" });
+    const seen = new Set<string>();
+    return found.filter(({ kind, owner, detail }) => {
+        const key = JSON.stringify([kind, owner, detail]);
+        return seen.has(key) ? false : (seen.add(key), true);
+    });
+}

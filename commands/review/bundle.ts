@@ -9,6 +9,8 @@ export interface Parts {
 }
 
 const INDENT = "    ";
+/** How the first line of a file begins. */
+export const MODE = "# mode ";
 
 /** The parts of a bundle; undefined where the text is none, as that of a secret. */
 export function parseBundle(text: unknown): Parts | undefined {
@@ -18,7 +20,7 @@ export function parseBundle(text: unknown): Parts | undefined {
     let file: string[] | undefined;
     for (const line of text.slice(0, -"end: yes\n".length).split("\n").slice(0, -1)) {
         const [, path, mode] = /^file: (\S+) (\S+)$/.exec(line) ?? [];
-        if (path !== undefined) files.set(path, (file = [`# mode ${mode}`]));
+        if (path !== undefined) files.set(path, (file = [MODE + mode]));
         else if (file === undefined) settings.push(line);
         else file.push(line.startsWith(INDENT) ? line.slice(INDENT.length) : line);
     }

@@ -193,8 +193,8 @@ export const CONSEQUENCES = [
         "haproxy-again",
         "haproxy",
         "a step that is replaced",
-        "reload",
-        "haproxy's files are written again. haproxy reloads only if they differ.",
+        "none",
+        "It runs as for a new node. haproxy reloads where a file differs.",
     ),
     row(
         "binary",

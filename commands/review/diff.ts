@@ -2,7 +2,7 @@
 
 /** Changed lines that stand together, with the lines around them. */
 export interface Hunk {
-    /** The last line before that is not indented: the section of haproxy.cfg, a key of YAML. Empty where there is none. */
+    /** Of indented lines the last one before that is not: the section of haproxy.cfg, a key of YAML. Else empty. */
     readonly section: string;
     readonly before: readonly string[];
     /** `-` or `+` and the line. */
@@ -68,10 +68,11 @@ export function hunks(old: readonly string[], now: readonly string[], context = 
         }
         let end = i;
         while (end < lines.length && lines[end]?.[0] !== " ") end++;
+        const changed = lines.slice(i, end);
         found.push({
-            section,
+            section: changed.every(([, t]) => /^\s/.test(t)) ? section : "",
             before: unchanged(lines.slice(Math.max(0, i - context), i), true),
-            lines: lines.slice(i, end).map(([s, t]) => s + t),
+            lines: changed.map(([s, t]) => s + t),
             after: unchanged(lines.slice(end, end + context), false),
         });
         i = end;

@@ -3,7 +3,11 @@ import { changedSettings, valuesOf, type Parts } from "./bundle";
 import type { Kind } from "./consequences";
 import { k3sEffects } from "./effects-k3s";
 import { dataOf, secretsChanged, type Around, type Effect } from "./data";
+import { scriptsOf } from "./command-line";
 import type { Change, Preview } from "./preview";
+
+/** Of the resource's owner, where it names no other. */
+type Found = Omit<Effect, "owner"> & Partial<Effect>;
 
 const isRemark = (line: string): boolean => /^ +#/.test(line);
 /** What of haproxy.cfg haproxy takes notice of: without_remarks in haproxy-apply.sh. */
@@ -34,7 +38,7 @@ function haproxyKinds(change: Change, around: Around): Kind[] {
     return kinds;
 }
 
-function stageEffects(change: Change): Omit<Effect, "owner">[] {
+function stageEffects(change: Change): Found[] {
     const data = dataOf(change);
     if (data.is !== "open") return data.is === "hidden" ? [{ kind: "binary" }] : [];
     const { before, after } = data;
@@ -45,7 +49,7 @@ function stageEffects(change: Change): Omit<Effect, "owner">[] {
     );
 }
 
-function membersEffects(change: Change): Omit<Effect, "owner">[] {
+function membersEffects(change: Change): Found[] {
     const data = dataOf(change);
     if (data.is !== "open") return data.is === "hidden" ? [{ kind: "members-quiet" }] : [];
     const { before, after } = data;
@@ -57,16 +61,16 @@ function membersEffects(change: Change): Omit<Effect, "owner">[] {
     };
     const [old, now] = [names(before), names(after)];
     const marked = [...new Set([...nodesOf("label"), ...nodesOf("taint")])].filter((name) => now.includes(name));
-    const found: Omit<Effect, "owner">[] = [
-        ...marked.map((detail) => ({ kind: "members-marks", detail }) as const),
-        ...now.filter((name) => !old.includes(name)).map((detail) => ({ kind: "members-join", detail }) as const),
-        ...old.filter((name) => !now.includes(name)).map((detail) => ({ kind: "members-leave", detail }) as const),
+    const found: Found[] = [
+        ...marked.map((owner) => ({ kind: "members-marks", owner }) as const),
+        ...now.filter((name) => !old.includes(name)).map((owner) => ({ kind: "members-join", owner }) as const),
+        ...old.filter((name) => !now.includes(name)).map((owner) => ({ kind: "members-leave", owner }) as const),
     ];
     return found.length > 0 ? found : [{ kind: "members-quiet" }];
 }
 
 /** Steps that the cluster has once. */
-function clusterEffects(change: Change): Omit<Effect, "owner">[] {
+function clusterEffects(change: Change): Found[] {
     if (change.op === "delete") return [];
     const isNew = change.op === "create";
     switch (change.step) {
@@ -90,7 +94,7 @@ function clusterEffects(change: Change): Omit<Effect, "owner">[] {
 }
 
 /** Changes that a node's step has as one whole. */
-function whole(change: Change, around: Around): Omit<Effect, "owner">[] {
+function whole(change: Change, around: Around): Found[] {
     const isK3s = change.step === "server" || change.step === "agent";
     if (change.op === "create" && isK3s) return around.isNew ? [] : [{ kind: "joins" }];
     if (change.op === "delete" && isK3s) return [{ kind: change.retained ? "left-alone" : "leaves" }];
@@ -98,7 +102,7 @@ function whole(change: Change, around: Around): Omit<Effect, "owner">[] {
     return [];
 }
 
-function nodeEffects(change: Change, around: Around): Omit<Effect, "owner">[] {
+function nodeEffects(change: Change, around: Around): Found[] {
     const { step } = change;
     if (change.op === "create" || change.op === "delete") return whole(change, around);
     const found = whole(change, around);
@@ -113,21 +117,35 @@ function nodeEffects(change: Change, around: Around): Omit<Effect, "owner">[] {
 /** Inputs whose change sends scripts, or runs a step again and nothing more. */
 const COMMAND_LINE = ["create", "update", "delete", "source", "remotePath", "logging", "addPreviousOutputInEnv"];
 
+/** Steps that bring the scripts. */
+const SENT: readonly string[] = ["kit", "prepare"];
+
+/** Names of the scripts that differ; undefined where the command does not list them. */
+function changedScripts(change: Change): string | undefined {
+    if (change.step !== "prepare") return undefined;
+    const [before, after] = [scriptsOf(change.before), scriptsOf(change.after)];
+    const names = [...new Set([...before.keys(), ...after.keys()])].filter((n) => before.get(n) !== after.get(n));
+    return names.length === 0 ? undefined : names.sort().join(", ");
+}
+
 function effectsOf(change: Change, around: Around): Effect[] {
     const { name, owner, type, step, changed } = change;
     if (step === undefined) {
-        if (type.startsWith("random:")) return change.op === "delete" ? [] : [{ kind: "secrets", owner: name }];
+        if (/^random:.*(Password|String|Id)$/.test(type))
+            return change.op === "delete"
+                ? []
+                : [{ kind: "secrets", owner: "", detail: name.replace(/^.*-secrets-/, "") }];
         // What the program keeps in the state: it reaches no host by itself.
         const quiet = /^(k3s-ha:|pulumi:|random:)/.test(type);
-        return quiet ? [] : [{ kind: "other", owner: name }];
+        return quiet ? [] : [{ kind: "other", owner: "", detail: name }];
     }
     const isOfCluster = !["kit", "prepare", "haproxy", "stage", "server", "agent"].includes(step);
-    const found = (isOfCluster ? clusterEffects(change) : nodeEffects(change, around)).map((e) => ({ ...e, owner }));
+    const found = (isOfCluster ? clusterEffects(change) : nodeEffects(change, around)).map((e) => ({ owner, ...e }));
     if (change.op !== "update") return found;
     if (changed.includes("connection")) found.push({ kind: "connection", owner });
     // The script of a step and its data may change together; then the data tell more.
-    if (changed.some((key) => COMMAND_LINE.includes(key)) && (found.length === 0 || step === "kit"))
-        found.push({ kind: "scripts", owner });
+    if (changed.some((key) => COMMAND_LINE.includes(key)) && (found.length === 0 || SENT.includes(step)))
+        found.push({ kind: "scripts", owner, detail: changedScripts(change) });
     if (found.length === 0) found.push({ kind: changed.length === 0 ? "scripts" : "other", owner });
     return found;
 }

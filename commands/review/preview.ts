@@ -135,6 +135,31 @@ function nodesOf(description: Inputs): ReviewNode[] {
         .sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
 }
 
+/** By the stack file, where the preview does not show what stays the same. */
+function nodesOfConfig(config: Inputs): ReviewNode[] {
+    const nodes = list(parsed(config["k3s-ha:nodes"])).map(record);
+    const live = nodes.filter((node) => node["lost"] !== true);
+    const servers = live.filter((node) => node["role"] === "server");
+    const first = servers.find((node) => !Number(node["rebuilt"] ?? 0)) ?? servers[0];
+    const described = live.map((node) => [text(node["name"]), { role: node["role"] }] as const);
+    return nodesOf({ founder: first?.["name"], nodes: Object.fromEntries(described) });
+}
+
+/** A setting that is no text is JSON. */
+function parsed(value: unknown): unknown {
+    try {
+        return JSON.parse(text(value));
+    } catch {
+        return undefined;
+    }
+}
+
+/** Agents that restart at a time. */
+export function agentsAtATime({ config }: Preview): number {
+    const agents = Number(record(parsed(config["k3s-ha:rollout"]))["agents"] ?? 3);
+    return Number.isInteger(agents) && agents > 0 ? agents : 3;
+}
+
 /** Colours are marks in angle brackets to the engine. */
 const plain = (message: string): string => message.replace(/<\{%[a-z]*%\}>/g, "").trim();
 
@@ -143,13 +168,15 @@ function diagnosticsOf(root: Inputs): Diagnostic[] {
     const found = new Map<string, Diagnostic>();
     for (const item of list(root["diagnostics"]).map(record)) {
         const severity = text(item["severity"]);
-        const message = plain(text(item["prefix"]) + text(item["message"]));
+        const message = plain(text(item["prefix"]) + text(item["message"])).replace(/^(error|warning): /, "");
         if (!/^(error|warning)/.test(severity) || message === "") continue;
         found.set(`${severity} ${message}`, { severity, about: nameOf(text(item["urn"])), message });
     }
     if (typeof root["error"] === "string")
         found.set(root["error"], { severity: "error", about: "", message: plain(root["error"]) });
-    return [...found.values()];
+    // The engine's last word; it has a reason before it.
+    const reasons = [...found.values()].filter(({ message }) => message !== "preview failed");
+    return reasons.some(({ severity }) => severity === "error") ? reasons : [...found.values()];
 }
 
 /** The review's view of a parsed `pulumi preview --json`. `failed`: the command ended with an error. */
@@ -167,12 +194,13 @@ export function readPreview(json: unknown, failed = false): Preview {
         .map((step) => record(record(record(step["newState"])["inputs"])["input"]))
         .find((input) => Object.keys(input).length > 0);
     const diagnostics = diagnosticsOf(root);
+    const config = record(root["config"]);
     return {
         changes,
-        nodes: nodesOf(described ?? {}),
+        nodes: described === undefined ? nodesOfConfig(config) : nodesOf(described),
         isNew: changes.some(({ op, type }) => op === "create" && type === "k3s-ha:index:Cluster"),
         diagnostics,
-        config: record(root["config"]),
+        config,
         failed: failed || diagnostics.some(({ severity }) => severity === "error"),
     };
 }

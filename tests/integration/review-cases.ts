@@ -1,0 +1,90 @@
+/** Typical changes of a running cluster, for the reviews whose goldens are in reviews/. */
+import type { ReviewStack } from "./review-stack";
+
+type Settings = Readonly<Record<string, unknown>>;
+
+/** A resource of an exported state. */
+export interface Kept {
+    readonly urn: string;
+    inputs?: Record<string, unknown>;
+    outputs?: Record<string, unknown>;
+}
+
+/** A change of the stack file, or of the program since the state was made. */
+export interface Case {
+    readonly name: string;
+    /** What the stack file gets. */
+    readonly settings?: (stack: ReviewStack) => Settings;
+    /** A setting that is encrypted in it. */
+    readonly secret?: readonly [name: string, value: unknown];
+    /** What an older program left, as an edit of each resource. */
+    readonly older?: (resource: Kept) => void;
+    /** There is no state yet. */
+    readonly isNew?: true;
+    /** The preview fails. */
+    readonly refused?: true;
+}
+
+const edit = (resource: Kept, key: string, change: (text: string) => string): void => {
+    for (const side of [resource.inputs, resource.outputs]) {
+        const value = side?.[key];
+        if (side !== undefined && typeof value === "string") side[key] = change(value);
+    }
+};
+
+const others = (stack: ReviewStack, ...names: string[]): Settings[] =>
+    stack.nodes.filter((node) => !names.includes(node["name"] as string));
+const changed = (stack: ReviewStack, name: string, more: Settings): Settings => ({
+    nodes: stack.nodes.map((node) => (node["name"] === name ? { ...node, ...more } : node)),
+});
+
+export const CASES: readonly Case[] = [
+    { name: "no-change", settings: () => ({}) },
+    { name: "version", settings: () => ({ version: "v1.36.3+k3s1" }) },
+    { name: "haproxy-line", settings: () => ({ proxy: { maxconn: 3000 } }) },
+    {
+        name: "haproxy-remarks",
+        older: (resource) => edit(resource, "stdin", (text) => text.replace(/^ +# After a reload .*\n/m, "")),
+    },
+    {
+        name: "scripts",
+        older: (resource) => {
+            for (const key of ["create", "update"])
+                edit(resource, key, (text) =>
+                    text.replace(/(haproxy\.sh apply #|# haproxy\.sh) [0-9a-f]{12}/g, "$1 0123456789ab"),
+                );
+        },
+    },
+    { name: "server-flag", settings: () => ({ server: { config: { disable: ["traefik"] } } }) },
+    {
+        name: "agent-flag-drained",
+        settings: (stack) => ({
+            ...changed(stack, "agent-1", { config: { "kubelet-arg": ["max-pods=200"] } }),
+            rollout: { drain: true },
+        }),
+    },
+    { name: "agent-added", settings: (s) => ({ nodes: [...s.nodes, s.node("agent-3", "agent", "10.8.0.23")] }) },
+    { name: "agent-removed", settings: (s) => ({ nodes: others(s, "agent-2") }) },
+    { name: "server-removed", settings: (s) => ({ nodes: others(s, "server-3"), allow: ["lessTolerance"] }) },
+    { name: "server-lost", settings: (s) => changed(s, "server-3", { lost: true }) },
+    { name: "agent-rebuilt", settings: (s) => changed(s, "agent-1", { rebuilt: 1 }) },
+    { name: "labels", settings: (s) => changed(s, "agent-1", { labels: { disk: "ssd" } }) },
+    { name: "stats-password", settings: () => ({ rotate: { statsPassword: 1 } }) },
+    { name: "tokens", settings: () => ({ rotate: { token: 1, agentToken: 1 } }) },
+    { name: "certificates", settings: () => ({ rotate: { certificates: 1 } }) },
+    { name: "readiness", settings: () => ({ readiness: "scoped" }) },
+    {
+        name: "pod-network",
+        settings: () => ({ server: { config: { "flannel-backend": "wireguard-native" } }, allow: ["podNetwork"] }),
+    },
+    { name: "snapshot", settings: () => ({ snapshots: { now: "before-work" } }) },
+    {
+        name: "registries-encrypted",
+        secret: [
+            "registries",
+            { configs: { "r.example": { auth: { username: "u", password: "of-the-registry-1" } } } },
+        ],
+    },
+    { name: "refused", settings: () => ({ version: "v1.36.1+k3s1" }), refused: true },
+    { name: "new-cluster", isNew: true },
+];

@@ -63,7 +63,7 @@ export const CONSEQUENCES = [
         "all",
         "`rebuilt` of a node",
         "none",
-        "All steps run again, and k3s joins with an empty store. On a host that was not emptied only what differs changes.",
+        "All steps run again. k3s is installed on an empty host; else only what differs changes.",
     ),
     row(
         "leaves",
@@ -78,13 +78,13 @@ export const CONSEQUENCES = [
         K3S,
         "`version`",
         "restart",
-        "The binary is replaced. An etcd snapshot comes first, unless `snapshots.beforeUpgrade` is false.",
+        "The binary is replaced, after an etcd snapshot (`snapshots.beforeUpgrade`).",
     ),
     row("k3s-config", K3S, "k3s's settings (`config.yaml`)", "restart", "k3s reads them when it starts."),
     row(
         "k3s-file",
         K3S,
-        "settings of the kubelet, of registries or of authentication",
+        "settings of kubelet, registries, authentication",
         "restart",
         "k3s reads them when it starts.",
     ),
@@ -103,7 +103,7 @@ export const CONSEQUENCES = [
         K3S,
         "the flannel backend",
         "restart",
-        "k3s stops, and the interfaces of the former backend go. Until the last agent has restarted, pods on different nodes do not reach each other.",
+        "The former interfaces go. Pods reach other nodes again after the last agent's restart.",
     ),
     row(
         "k3s-datastore",
@@ -117,14 +117,14 @@ export const CONSEQUENCES = [
         "server",
         "a token, or a key of the bucket",
         "restart",
-        "The first server changes the server token in the cluster. Each server starts with what is new.",
+        "The first server changes the server token in the cluster. Each server starts with it.",
     ),
     row(
         "k3s-hidden",
         K3S,
         "data with a secret in it",
         "may restart",
-        "k3s restarts where one of its files differs. The preview cannot show that, since the data is secret as a whole.",
+        "k3s restarts where a file differs. All data is secret, so a preview cannot show it.",
     ),
     row(
         "k3s-agent-token",
@@ -159,7 +159,7 @@ export const CONSEQUENCES = [
         "haproxy",
         "`readiness`",
         "reload",
-        "The proxies accept both modes' answers first. They reload again at the end, and then accept only the new one.",
+        "The proxies accept both answers, and after another reload at the end only the new one.",
     ),
     row(
         "haproxy-passwords",
@@ -215,7 +215,7 @@ export const CONSEQUENCES = [
         "prepare",
         "data of step prepare, which is secret",
         "none",
-        "Secrets, packages, sysctl and `host.files` are brought to what the stack file has. Nothing restarts in this step.",
+        "Secrets, packages, sysctl and `host.files` become the stack file's. Nothing restarts.",
     ),
     row(
         "connection",
@@ -229,7 +229,7 @@ export const CONSEQUENCES = [
         "all",
         "scripts, or only a command line",
         "none",
-        "Scripts are sent, and their steps run again. k3s does not restart, haproxy does not reload.",
+        "Scripts are sent. k3s does not restart, haproxy does not reload.",
     ),
     row(
         "members-marks",
@@ -252,7 +252,7 @@ export const CONSEQUENCES = [
         "lost-nodes",
         "lost nodes",
         "none",
-        "The cluster forgets lost nodes and locks their names. It lets in again those that are not lost any more.",
+        "The cluster forgets them and locks their names, or lets them in again.",
     ),
     row(
         "lost-nodes-quiet",
@@ -296,13 +296,7 @@ export const CONSEQUENCES = [
         "none",
         "They are generated and kept encrypted in the state.",
     ),
-    row(
-        "other",
-        "all",
-        "any other resource of a host or cluster",
-        "none",
-        "The table has no row for it: read the diff.",
-    ),
+    row("other", "all", "any other resource", "none", "The table has no row for it: read the diff."),
 ] as const;
 
 /** The kind of a change. */

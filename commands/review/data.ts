@@ -19,6 +19,8 @@ export interface Around {
     /** Passwords that are generated in this preview, by what they are: `token`, `agent-token`, `stats-password`. */
     readonly generated: ReadonlySet<string>;
     readonly isNew: boolean;
+    /** Nodes whose k3s is removed from its host. */
+    readonly leaving: ReadonlySet<string>;
 }
 
 /** The data of a step: what differs, or why that cannot be seen. */

@@ -2,7 +2,7 @@
 import { changedSettings, valuesOf, type Parts } from "./bundle";
 import type { Kind } from "./consequences";
 import { k3sEffects } from "./effects-k3s";
-import { dataOf, secretsChanged, type Around, type Effect } from "./data";
+import { type Data, dataOf, secretsChanged, type Around, type Effect } from "./data";
 import { scriptsOf } from "./command-line";
 import type { Change, Preview } from "./preview";
 
@@ -49,7 +49,7 @@ function stageEffects(change: Change): Found[] {
     );
 }
 
-function membersEffects(change: Change): Found[] {
+function membersEffects(change: Change, { leaving }: Around): Found[] {
     const data = dataOf(change);
     if (data.is !== "open") return data.is === "hidden" ? [{ kind: "members-quiet" }] : [];
     const { before, after } = data;
@@ -64,23 +64,34 @@ function membersEffects(change: Change): Found[] {
     const found: Found[] = [
         ...marked.map((owner) => ({ kind: "members-marks", owner }) as const),
         ...now.filter((name) => !old.includes(name)).map((owner) => ({ kind: "members-join", owner }) as const),
-        ...old.filter((name) => !now.includes(name)).map((owner) => ({ kind: "members-leave", owner }) as const),
+        // A lost one has no Node any more: step lost-nodes comes first.
+        ...old
+            .filter((name) => !now.includes(name) && leaving.has(name))
+            .map((owner) => ({ kind: "members-leave", owner }) as const),
     ];
     return found.length > 0 ? found : [{ kind: "members-quiet" }];
 }
 
+function lostEffects(data: Data): Found[] {
+    const lost = (parts: Parts): string[] => valuesOf(parts, "lost");
+    if (data.is !== "open") return [{ kind: "lost-nodes-quiet" }];
+    const [old, now] = [lost(data.before), lost(data.after)];
+    const differ = [...now.filter((name) => !old.includes(name)), ...old.filter((name) => !now.includes(name))];
+    return differ.length === 0
+        ? [{ kind: "lost-nodes-quiet" }]
+        : differ.map((detail) => ({ kind: "lost-nodes", detail }) as const);
+}
+
 /** Steps that the cluster has once. */
-function clusterEffects(change: Change): Found[] {
+function clusterEffects(change: Change, around: Around): Found[] {
     if (change.op === "delete") return [];
     const isNew = change.op === "create";
     switch (change.step) {
         case "members":
-            return isNew ? [] : membersEffects(change);
+            return isNew ? [] : membersEffects(change, around);
         case "lost-nodes": {
             const data = dataOf(change);
-            if (isNew || data.is === "same") return [];
-            const lost = data.is === "open" && changedSettings(data.before, data.after).includes("lost");
-            return [{ kind: lost ? "lost-nodes" : "lost-nodes-quiet" }];
+            return isNew || data.is === "same" ? [] : lostEffects(data);
         }
         case "snapshot":
             return [{ kind: "snapshot" }];
@@ -140,7 +151,10 @@ function effectsOf(change: Change, around: Around): Effect[] {
         return quiet ? [] : [{ kind: "other", owner: "", detail: name }];
     }
     const isOfCluster = !["kit", "prepare", "haproxy", "stage", "server", "agent"].includes(step);
-    const found = (isOfCluster ? clusterEffects(change) : nodeEffects(change, around)).map((e) => ({ owner, ...e }));
+    const found = (isOfCluster ? clusterEffects(change, around) : nodeEffects(change, around)).map((e) => ({
+        owner,
+        ...e,
+    }));
     if (change.op !== "update") return found;
     if (changed.includes("connection")) found.push({ kind: "connection", owner });
     // The script of a step and its data may change together; then the data tell more.
@@ -158,7 +172,12 @@ export function effects(preview: Preview): Effect[] {
             .filter(({ type, op }) => type.startsWith("random:") && op !== "delete")
             .map(({ name }) => name.replace(/^.*-secrets-/, "")),
     );
-    const found = changes.flatMap((change) => effectsOf(change, { generated, isNew }));
+    const leaving = new Set(
+        changes
+            .filter(({ op, step, retained }) => op === "delete" && (step === "server" || step === "agent") && !retained)
+            .map(({ owner }) => owner),
+    );
+    const found = changes.flatMap((change) => effectsOf(change, { generated, isNew, leaving }));
     if (isNew) found.unshift({ kind: "founded", owner: "" });
     const seen = new Set<string>();
     return found.filter(({ kind, owner, detail }) => {

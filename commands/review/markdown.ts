@@ -23,17 +23,27 @@ function fitting(items: readonly (readonly string[])[], most: number, what: stri
     return lines;
 }
 
-function changeLines({ file, hunk, steps, owners }: Distinct, preview: Preview): string[] {
+/** Changes of the same file on the same nodes come in one block. */
+function inBlocks(changes: readonly Distinct[]): (readonly Distinct[])[] {
+    const blocks = new Map<string, Distinct[]>();
+    for (const change of changes) {
+        const key = JSON.stringify([change.file, [...change.owners].sort(), change.file ?? [...change.steps].sort()]);
+        blocks.set(key, [...(blocks.get(key) ?? []), change]);
+    }
+    return [...blocks.values()];
+}
+
+function blockLines(changes: readonly Distinct[], preview: Preview): string[] {
+    const [{ file, steps, owners }] = changes as [Distinct];
     const isNode = [...owners].filter((owner) => preview.nodes.some(({ name }) => name === owner));
     const nodes = isNode.length === 0 ? "" : ` on ${nodesInWords(isNode, preview.nodes)}`;
-    const names = [...steps].map(word);
-    const what =
-        file === undefined
-            ? `Data of step${names.length === 1 ? "" : "s"} ${series(names, 10)}`
-            : `${code(file)}${hunk.section === "" ? "" : `, ${code(hunk.section)}`}`;
-    const lines = hunkLines(hunk);
-    const shown = lines.length <= 60 ? lines : [...lines.slice(0, 60), `… ${lines.length - 60} more lines`];
-    return [`${what}${nodes}:`, "", ...block("diff", shown), ""];
+    const data = `Data of step${steps.size === 1 ? "" : "s"} ${series([...steps].map(word), 10)}`;
+    const lines = changes.flatMap(({ hunk }, i) => {
+        const title = hunk.section !== "" ? [`@@ ${hunk.section} @@`] : file !== undefined && i > 0 ? ["@@ @@"] : [];
+        return [...title, ...hunkLines(hunk)];
+    });
+    const shown = lines.length <= 80 ? lines : [...lines.slice(0, 80), `… ${lines.length - 80} more lines`];
+    return [`${file === undefined ? data : code(file)}${nodes}:`, "", ...block("diff", shown), ""];
 }
 
 /** Refusals, then warnings: as code, since they may contain anything. */
@@ -107,7 +117,7 @@ export function review(preview: Preview, stack: string, most: number = MOST): st
             : ["#### Refusals and warnings", "", ...fitting(messages, PARTS.messages, "message")]),
         ...(changes.length === 0 ? [] : ["#### Each change once", ""]),
         ...fitting(
-            changes.map((change) => changeLines(change, preview)),
+            inBlocks(changes).map((of) => blockLines(of, preview)),
             PARTS.changes,
             "change",
         ),

@@ -61,22 +61,44 @@ function secretsIn(root: unknown): string[] {
 
 const PUBLIC = /^(\[secret\]|@@[a-z-]+@@|"@@[a-z-]+@@"|"?\[secret\]"?)$/;
 
-/** `KEY: VALUE`, `"KEY":"VALUE"` and `KEY=VALUE` with the name of a secret. */
-const PAIR = /(["']?)([A-Za-z][A-Za-z0-9_.-]*)\1(\s*[:=]\s*)("(?:[^"\\]|\\.)*"|'[^']*'|[^\s,;}\]]+)/g;
+/** `KEY: VALUE` as the rest of a line, with the name of a secret. */
+const WHOLE = /^(\s*(?:- )*["']?([A-Za-z][A-Za-z0-9_.-]*)["']?\s*:\s+)(\S.*)$/;
+/** The key of `KEY: VALUE`, `"KEY":"VALUE"` and `KEY=VALUE` in a line, and the value. */
+const KEY = /(["']?)([A-Za-z][A-Za-z0-9_.-]*)\1\s*[:=]\s*/g;
+const VALUE = /"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,;}\]]+/y;
+/** A flag of a component that is given a secret itself: also behind another flag, so wherever it stands. */
+const FLAG = /(-{0,2}[a-z0-9_-]*(?:password|passwd|secret|token|api-?key|secret-?key|access-?key)\+?=)[^\s"']+/gi;
+
+const hasSecret = (key: string, value: string): boolean =>
+    (isSecretKey(key) || key.endsWith("-key-data")) && !PUBLIC.test(value);
+
+/** A line without the values of keys that are secrets' names. */
+function withoutPairs(line: string): string {
+    let [text, done] = ["", 0];
+    KEY.lastIndex = 0;
+    for (let found = KEY.exec(line); found !== null; found = KEY.exec(line)) {
+        VALUE.lastIndex = KEY.lastIndex;
+        const value = VALUE.exec(line)?.[0];
+        if (value === undefined || !hasSecret(found[2] as string, value)) continue;
+        text += line.slice(done, KEY.lastIndex) + SECRET;
+        KEY.lastIndex = done = VALUE.lastIndex;
+    }
+    return text + line.slice(done);
+}
 
 /** A line without what looks like a secret in it. */
 export function maskedLine(line: string): string {
-    return line
+    const [, before, key, value] = WHOLE.exec(line) ?? [];
+    if (key !== undefined && hasSecret(key, value as string)) return `${before}${SECRET}`;
+    const open = line
         .replace(/(:\/\/[^/\s:@'"]*:)[^/\s'"]+@/g, `$1${SECRET}@`)
         .replace(/K10[0-9a-f]+::[^\s"']*/g, SECRET)
-        .replace(/\b(Bearer|Basic)\s+[A-Za-z0-9._~+/=-]{6,}/g, `$1 ${SECRET}`)
-        .replace(PAIR, (whole, quote: string, key: string, between: string, value: string) =>
-            (isSecretKey(key.replace(/^-+/, "")) || /-key-data$/.test(key)) && !PUBLIC.test(value)
-                ? `${quote}${key}${quote}${between}${SECRET}`
-                : whole,
-        )
-        .replace(/(\b(?:insecure-)?password\s+)(?!@@|\[secret\]|[:=])\S+/gi, `$1${SECRET}`)
-        .replace(/(\bauth\s+[^\s:]+:)(?!@@|\[secret\])\S+/g, `$1${SECRET}`);
+        .replace(/\bBearer\s+[^\s"',;]+/g, SECRET)
+        .replace(/(\bauthorization["']?\s*[:=]\s*["']?(?:basic\s+)?)[^\s"',;]+/gi, `$1${SECRET}`)
+        .replace(FLAG, `$1${SECRET}`);
+    return withoutPairs(open)
+        .replace(/(\buser\s+\S+\s+(?:insecure-)?password\s+)(?!@@|\[secret\])\S+/g, `$1${SECRET}`)
+        .replace(/(\bstats\s+auth\s+[^\s:]+:)(?!@@|\[secret\])\S+/g, `$1${SECRET}`);
 }
 
 /** A text without what looks like a secret in it. */

@@ -31,12 +31,13 @@ function restarts(preview: Preview, names: readonly string[], verb: string): str
 }
 
 /** Where pods are during a restart. */
-function pods(preview: Preview, names: readonly string[]): string {
+function pods(preview: Preview, names: readonly string[], leaves: boolean): string {
     const drained = preview.changes.some(({ step, owner, after }) => {
         const data = step === "server" || step === "agent" ? parseBundle(after["stdin"]) : undefined;
         return names.includes(owner) && data !== undefined && valuesOf(data, "drain-seconds").length > 0;
     });
-    return drained ? "Pods leave each node before its restart (`rollout.drain`)." : "Pods stay.";
+    if (drained) return "Pods leave each node before its restart (`rollout.drain`).";
+    return leaves ? "Other pods stay." : "Pods stay.";
 }
 
 /** What clients of the API notice of restarts of servers. */
@@ -59,32 +60,46 @@ function founding(preview: Preview): string {
     return [`A new cluster: ${first ?? "the first server"} founds it`, ...join].join(", then ") + ".";
 }
 
+/** Nodes that come, go, or are set up again. */
+function membership(preview: Preview, found: readonly Effect[]): string[] {
+    const of = (kind: Kind): string[] => found.filter((effect) => effect.kind === kind).map(({ owner }) => owner);
+    const [joins, leaves, rebuilt] = [of("joins"), of("leaves"), [...of("rebuilt"), ...of("rejoins")]];
+    const s = (names: readonly string[], verb: string): string => `${verb}${new Set(names).size === 1 ? "s" : ""}`;
+    return [
+        ...(joins.length > 0 ? [`${nodesInWords(joins, [])} ${s(joins, "join")} the cluster.`] : []),
+        ...(leaves.length > 0 ? [`${nodesInWords(leaves, [])} ${s(leaves, "leave")} the cluster, pods first.`] : []),
+        ...(rebuilt.length > 0 ? [`All steps run again on ${nodesInWords(rebuilt, preview.nodes)}.`] : []),
+    ];
+}
+
 /** The paragraph at the top. */
 export function lead(preview: Preview, found: readonly Effect[]): string {
-    const [reload, restart, may] = ["reload", "restart", "may restart"].map((effect) => ownersOf(found, effect)) as [
-        string[],
-        string[],
-        string[],
-    ];
     const sentences: string[] = [];
     if (preview.failed)
         sentences.push("**The preview failed.** What follows is no more than what it found before that.");
     if (preview.isNew) return [...sentences, founding(preview)].join(" ");
     if (found.length === 0) return [...sentences, preview.failed ? "" : "Nothing changes."].join(" ").trim();
-    const all = reload.length === preview.nodes.length && reload.length > 1;
-    if (reload.length > 0)
-        sentences.push(
-            `haproxy reloads on ${all || reload.length > 6 ? count(reload.length, "node") : nodesInWords(reload, preview.nodes)}.`,
-        );
-    if (restart.length > 0) sentences.push(restarts(preview, restart, "restarts"));
+    const moving = membership(preview, found);
+    const quiet = moving.length > 0 ? "On other nodes " : "";
+    const [reload, restart, may] = ["reload", "restart", "may restart"].map((effect) => ownersOf(found, effect)) as [
+        string[],
+        string[],
+        string[],
+    ];
     const unsure = may.filter((name) => !restart.includes(name));
-    if (unsure.length > 0) sentences.push(restarts(preview, unsure, "may restart"));
     const touched = [...restart, ...unsure];
-    if (touched.length > 0) sentences.push(pods(preview, touched), api(preview, touched, found));
-    if (touched.length === 0 && reload.length > 0)
-        sentences.push("k3s does not restart. Pods stay. The API keeps answering.");
-    if (touched.length > 0 && reload.length === 0) sentences.push("haproxy does not reload.");
-    if (touched.length === 0 && reload.length === 0) sentences.push("k3s does not restart, haproxy does not reload.");
+    const isMost = reload.length > 6 || (reload.length === preview.nodes.length && reload.length > 2);
+    const where = isMost ? count(reload.length, "node") : nodesInWords(reload, preview.nodes);
+    sentences.push(...moving);
+    if (reload.length > 0) sentences.push(`haproxy reloads on ${where}.`);
+    if (restart.length > 0) sentences.push(restarts(preview, restart, "restarts"));
+    if (unsure.length > 0) sentences.push(restarts(preview, unsure, "may restart"));
+    if (touched.length > 0) {
+        const leaves = found.some(({ kind }) => kind === "leaves");
+        sentences.push(pods(preview, touched, leaves), api(preview, touched, found));
+    } else if (reload.length === 0) sentences.push(`${quiet}k3s does not restart, haproxy does not reload.`);
+    else sentences.push(`${quiet}k3s does not restart.`, "The API keeps answering.");
+    if (touched.length > 0 && reload.length === 0) sentences.push(`${quiet}haproxy does not reload.`);
     return sentences.filter(Boolean).join(" ");
 }
 

@@ -15,8 +15,8 @@ export interface Case {
     readonly name: string;
     /** What the stack file gets. */
     readonly settings?: (stack: ReviewStack) => Settings;
-    /** A setting that is encrypted in it. */
-    readonly secret?: readonly [name: string, value: unknown];
+    /** What is encrypted in it. */
+    readonly secret?: readonly [path: string, value: string];
     /** What an older program left, as an edit of each resource. */
     readonly older?: (resource: Kept) => void;
     /** There is no state yet. */
@@ -72,7 +72,7 @@ export const CASES: readonly Case[] = [
     { name: "stats-password", settings: () => ({ rotate: { statsPassword: 1 } }) },
     { name: "tokens", settings: () => ({ rotate: { token: 1, agentToken: 1 } }) },
     { name: "certificates", settings: () => ({ rotate: { certificates: 1 } }) },
-    { name: "readiness", settings: () => ({ readiness: "scoped" }) },
+    { name: "readiness", settings: () => ({ readiness: "unauthorized" }) },
     {
         name: "pod-network",
         settings: () => ({ server: { config: { "flannel-backend": "wireguard-native" } }, allow: ["podNetwork"] }),
@@ -80,10 +80,8 @@ export const CASES: readonly Case[] = [
     { name: "snapshot", settings: () => ({ snapshots: { now: "before-work" } }) },
     {
         name: "registries-encrypted",
-        secret: [
-            "registries",
-            { configs: { "r.example": { auth: { username: "u", password: "of-the-registry-1" } } } },
-        ],
+        settings: () => ({ registries: { configs: { "r.example": { auth: { username: "u" } } } } }),
+        secret: ['k3s-ha:registries.configs["r.example"].auth.password', "of-the-registry-1"],
     },
     { name: "refused", settings: () => ({ version: "v1.36.1+k3s1" }), refused: true },
     { name: "new-cluster", isNew: true },

@@ -1,6 +1,6 @@
 /** A stack of three servers and two agents that the engine has made on hosts which answer at once and do nothing. */
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { stringify } from "yaml";
@@ -73,9 +73,9 @@ export class ReviewStack {
         }
         const settings = of.settings?.(this) ?? {};
         if (of.secret === undefined) return await this.preview(settings);
-        const [name, value] = of.secret;
         const file = ["--config-file", this.file(settings), "--stack", this.name];
-        await this.pulumi(["config", "set", "--secret", `k3s-ha:${name}`, JSON.stringify(value), ...file]);
+        const set = await this.pulumi(["config", "set", "--secret", "--path", ...of.secret, ...file]);
+        if (set.code !== 0) throw new Error(`pulumi config set ended with ${set.code}: ${set.stderr}`);
         return await this.pulumi(["preview", "--json", "--show-sames", ...file]);
     }
 
@@ -98,6 +98,14 @@ export class ReviewStack {
             .replace(new RegExp(`\\b${this.hosts.port}\\b`, "g"), "2222");
     }
 
+    /** Makes a case's settings those of the stack file in the project's folder, which the engine takes when no other is named. */
+    public use(of: Case): void {
+        const text = readFileSync(this.file(of.settings?.(this) ?? {}), "utf8");
+        const file = join(ROOT, `Pulumi.${this.name}.yaml`);
+        const salt = /^encryptionsalt: .*\n/m.exec(readFileSync(file, "utf8"))?.[0] ?? "";
+        writeFileSync(file, salt + text);
+    }
+
     /** Environment in which `npm run review` sees the stack. */
     public get environment(): NodeJS.ProcessEnv {
         return { ...engineEnvironment(this.folder), SSH_AUTH_SOCK: undefined };
@@ -114,7 +122,8 @@ export class ReviewStack {
     public end(): void {
         this.hosts.stop();
         rmSync(this.folder, { recursive: true, force: true });
-        rmSync(join(ROOT, `Pulumi.${this.name}.yaml`), { force: true });
+        for (const stack of [this.name, `${this.name}-new`])
+            rmSync(join(ROOT, `Pulumi.${stack}.yaml`), { force: true });
     }
 
     /** A node on the hosts. */

@@ -74,15 +74,17 @@ export const hunkLines = ({ before, lines, after }: Hunk): string[] => [
 
 const SIGN = { create: "+", update: "~", replace: "+-", delete: "-" } as const;
 
-/** A value in one line of the diff. */
-const inLine = (value: unknown): string => (typeof value === "string" ? value : (JSON.stringify(value) ?? ""));
+/** A value as lines. The text of a long command is its words put together again, with the ends of lines that they had (login-shell.ts). */
+function linesIn(value: unknown): string[] {
+    if (value === undefined) return [];
+    if (typeof value !== "string") return (JSON.stringify(value, null, 2) ?? "").split("\n");
+    const standIn = /^\/bin\/sh -c 's=\$\(printf %s "\$@" \| tr (\S) /.exec(value)?.[1];
+    return (standIn === undefined ? value : value.replaceAll("' '", "").replaceAll(standIn, "\n")).split("\n");
+}
 
 function bundleLines(value: unknown, sign: string): string[] {
     const parts = parseBundle(value);
-    if (parts === undefined)
-        return inLine(value)
-            .split("\n")
-            .map((line) => `${sign}   ${line}`);
+    if (parts === undefined) return linesIn(value).map((line) => `${sign}   ${line}`);
     const files = [...parts.files].flatMap(([path, lines]) => [path, ...lines.map((line) => `    ${line}`)]);
     return [...parts.settings, ...files].map((line) => `${sign}   ${line}`);
 }
@@ -97,20 +99,11 @@ function inputLines(change: Change, key: string): string[] {
             ...hunkLines(hunk),
         ]);
     }
-    const sides = [
-        ["-", old],
-        ["+", now],
-    ] as const;
-    return sides.flatMap(([sign, value]) =>
-        value === undefined
-            ? []
-            : [
-                  `${sign} ${key}:`,
-                  ...inLine(value)
-                      .split("\n")
-                      .map((line) => `${sign}   ${line}`),
-              ],
-    );
+    const [before, after] = [linesIn(old), linesIn(now)];
+    const found = hunks(before, after, 1);
+    // What is secret looks the same on both sides.
+    const lines = found.length === 0 ? after.map((line) => ` ${line}`) : found.flatMap(hunkLines);
+    return [`@@ ${key} @@`, ...lines];
 }
 
 /** Everything that the preview has, resource by resource, as lines of a diff. */
@@ -124,9 +117,7 @@ export function wholeDiff({ changes }: Preview): string[] {
         const lines = Object.entries(change.after).flatMap(([key, value]) =>
             key === "stdin"
                 ? [`+ ${key}:`, ...bundleLines(value, "+")]
-                : inLine(value)
-                      .split("\n")
-                      .map((line, i) => (i === 0 ? `+ ${key}: ${line}` : `+   ${line}`)),
+                : linesIn(value).map((line, i) => (i === 0 ? `+ ${key}: ${line}` : `+   ${line}`)),
         );
         return [title, ...lines, ""];
     });

@@ -179,6 +179,23 @@ function diagnosticsOf(root: Inputs): Diagnostic[] {
     return reasons.some(({ severity }) => severity === "error") ? reasons : [...found.values()];
 }
 
+/** The engine's order is another in each run: by step, then by node, so that the same change always has the same review. */
+function sorted(changes: readonly Change[], nodes: readonly ReviewNode[]): Change[] {
+    const order = new Map(nodes.map(({ name }, i) => [name, i]));
+    const rank = ({ step, owner }: Change): readonly number[] => [
+        step === undefined ? -1 : STEPS.indexOf(step),
+        order.get(owner) ?? nodes.length,
+    ];
+    const [text, less] = [
+        (c: Change): string => `${c.name} ${c.type} ${c.op}`,
+        (d: number): number | undefined => d || undefined,
+    ];
+    return [...changes].sort((a, b) => {
+        const [x, y] = [rank(a), rank(b)] as [number[], number[]];
+        return less(x[0]! - y[0]!) ?? less(x[1]! - y[1]!) ?? (text(a) < text(b) ? -1 : 1);
+    });
+}
+
 /** The review's view of a parsed `pulumi preview --json`. `failed`: the command ended with an error. */
 export function readPreview(json: unknown, failed = false): Preview {
     const root = record(masked(json));
@@ -195,9 +212,10 @@ export function readPreview(json: unknown, failed = false): Preview {
         .find((input) => Object.keys(input).length > 0);
     const diagnostics = diagnosticsOf(root);
     const config = record(root["config"]);
+    const nodes = described === undefined ? nodesOfConfig(config) : nodesOf(described);
     return {
-        changes,
-        nodes: described === undefined ? nodesOfConfig(config) : nodesOf(described),
+        changes: sorted(changes, nodes),
+        nodes,
         isNew: changes.some(({ op, type }) => op === "create" && type === "k3s-ha:index:Cluster"),
         diagnostics,
         config,

@@ -2,6 +2,7 @@
 import { MODE, changedFiles, changedSettings, parseBundle, type Parts } from "./bundle";
 import { dataOf } from "./data";
 import { hunks, type Hunk } from "./diff";
+import { UNKNOWN } from "./masked";
 import type { Change, Preview } from "./preview";
 
 /** One change, and where it is. */
@@ -78,6 +79,7 @@ const SIGN = { create: "+", update: "~", replace: "+-", delete: "-" } as const;
 function linesIn(value: unknown): string[] {
     if (value === undefined) return [];
     if (typeof value !== "string") return (JSON.stringify(value, null, 2) ?? "").split("\n");
+    if (value.includes(UNKNOWN)) return linesIn(value.replaceAll(UNKNOWN, "[known after the up]"));
     const standIn = /^\/bin\/sh -c 's=\$\(printf %s "\$@" \| tr (\S) /.exec(value)?.[1];
     return (standIn === undefined ? value : value.replaceAll("' '", "").replaceAll(standIn, "\n")).split("\n");
 }

@@ -145,7 +145,7 @@ describe("npm run review: single changes", () => {
                 marked("agent-1-agent", "agent"),
                 marked("agent-1-haproxy", "haproxy"),
             ]),
-            ["master-1 k3s-tokens", "agent-1 k3s-agent-token", "agent-1 haproxy-passwords"],
+            ["agent-1 haproxy-passwords", "master-1 k3s-tokens", "agent-1 k3s-agent-token"],
         );
     });
 

@@ -10,8 +10,8 @@ type Found = Omit<Effect, "owner">;
 const CONFIG = "/etc/rancher/k3s/config.yaml";
 const REGISTRATION = "/etc/rancher/k3s/config.yaml.d/40-registration.yaml";
 
-/** Settings of the bundle whose change restarts k3s. All others only run the step again. */
-const RESTARTS: Readonly<Record<string, Kind>> = {
+/** Settings of the bundle whose change restarts k3s. */
+export const RESTARTS: Readonly<Record<string, Kind>> = {
     version: "k3s-version",
     reads: "k3s-own-file",
     "from-servers": "k3s-from-servers",
@@ -19,6 +19,21 @@ const RESTARTS: Readonly<Record<string, Kind>> = {
     datastore: "k3s-datastore",
     "flannel-backend": "k3s-network",
 };
+
+/** Those that only run the step again: what they change in k3s's files is seen there. A setting that is in neither list is named as unknown. */
+export const QUIET: readonly string[] = [
+    "node",
+    "address",
+    "join-url",
+    "snapshot",
+    "rotates",
+    "no-node-ready",
+    "no-node-initialized",
+    "drain-seconds",
+    "backend",
+    "proxy-ca",
+    "wait-seconds",
+];
 
 /** The keys of a YAML map that differ; none where one is no map. */
 function changedKeys(before: readonly string[], after: readonly string[]): string[] {
@@ -45,7 +60,8 @@ function fileEffects(path: string, before: Parts, after: Parts): Found[] {
 }
 
 function settingEffect(setting: string, before: Parts, after: Parts): Found {
-    const kind = RESTARTS[setting] ?? (setting === "rebuilt" ? "rebuilt" : "k3s-quiet");
+    const quiet: Kind = QUIET.includes(setting) ? "k3s-quiet" : "other";
+    const kind = RESTARTS[setting] ?? (setting === "rebuilt" ? "rebuilt" : quiet);
     if (kind === "k3s-version")
         return { kind, detail: `${valuesOf(before, setting).join()} → ${valuesOf(after, setting).join()}` };
     const added = (a: Parts, b: Parts): string[] =>
@@ -54,7 +70,7 @@ function settingEffect(setting: string, before: Parts, after: Parts): Found {
         const words = [...added(after, before), ...added(before, after)].map((line) => line.split(/[ =]/)[0] as string);
         return { kind, detail: [...new Set(words)].join(", ") };
     }
-    return kind === "k3s-quiet" ? { kind, detail: setting } : { kind };
+    return kind === quiet ? { kind, detail: setting } : { kind };
 }
 
 /** The rows of an update. */

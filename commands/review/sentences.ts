@@ -89,9 +89,12 @@ export function lead(preview: Preview, found: readonly Effect[]): string {
     const unsure = may.filter((name) => !restart.includes(name));
     const touched = [...restart, ...unsure];
     const isMost = reload.length > 6 || (reload.length === preview.nodes.length && reload.length > 2);
-    const where = isMost ? count(reload.length, "node") : nodesInWords(reload, preview.nodes);
+    const reloads = isMost ? count(reload.length, "node") : nodesInWords(reload, preview.nodes);
     sentences.push(...moving);
-    if (reload.length > 0) sentences.push(`haproxy reloads on ${where}.`);
+    const sent = [...new Set(found.filter(({ kind }) => kind === "scripts").map(({ owner }) => owner))];
+    if (sent.length > 0 && moving.length === 0)
+        sentences.push(`Scripts are sent${where(sent, preview).replace(" on ", " to ")}.`);
+    if (reload.length > 0) sentences.push(`haproxy reloads on ${reloads}.`);
     if (restart.length > 0) sentences.push(restarts(preview, restart, "restarts"));
     if (unsure.length > 0) sentences.push(restarts(preview, unsure, "may restart"));
     if (touched.length > 0) {

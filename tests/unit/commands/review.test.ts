@@ -4,9 +4,10 @@ import { spawnSync } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { CONSEQUENCES, consequenceTable } from "../../../commands/review/consequences";
+import { QUIET, RESTARTS } from "../../../commands/review/effects-k3s";
 import { effects } from "../../../commands/review/effects";
 import { MOST, review } from "../../../commands/review/markdown";
-import { readPreview, type Inputs } from "../../../commands/review/preview";
+import { CLUSTER_STEPS, NODE_STEPS, readPreview, type Inputs } from "../../../commands/review/preview";
 import { lead } from "../../../commands/review/sentences";
 import { renderBundle, type Bundle } from "../../../components/remote/bundle";
 import { haproxyBundle } from "../../../components/steps/haproxy";
@@ -45,7 +46,7 @@ describe("npm run review: recorded previews", () => {
             ],
             ["haproxy-line", "haproxy reloads on 5 nodes. k3s does not restart. The API keeps answering."],
             ["haproxy-remarks", "k3s does not restart, haproxy does not reload."],
-            ["scripts", "k3s does not restart, haproxy does not reload."],
+            ["scripts", "Scripts are sent to all 5 nodes. k3s does not restart, haproxy does not reload."],
             ["labels", "k3s does not restart, haproxy does not reload."],
             ["stats-password", "haproxy reloads on 5 nodes. k3s does not restart. The API keeps answering."],
             [
@@ -219,6 +220,23 @@ describe("npm run review: single changes", () => {
             const preview = readPreview(printed([between("master-1", "k3s", old, now)], now));
             assert.match(lead(preview, effects(preview)), words);
         }
+    });
+
+    it("knows every step, and every setting that the step on k3s is given", () => {
+        const files = readdirSync(join(ROOT, "components/steps")).map((file) => file.replace(/\.ts$/, ""));
+        const steps = files.filter((file) => !["context", "host", "k3s", "k3s-files"].includes(file));
+        assert.deepEqual([...NODE_STEPS, ...CLUSTER_STEPS].sort(), ["kit", ...steps].sort());
+        const rich = spec({
+            rollout: { drain: true },
+            rotate: { certificates: 1 },
+            server: { config: { "flannel-backend": "none", "disable-cloud-controller": true } },
+        });
+        const given = rich.nodes.flatMap((n) => Object.keys(k3sBundle(rich, n).settings));
+        for (const key of given) assert.ok(key in RESTARTS || QUIET.includes(key) || key === "rebuilt", key);
+        const data = (value: string): Inputs => ({
+            stdin: renderBundle({ settings: { "new-one": value }, files: [] }),
+        });
+        assert.deepEqual(kindsOf([update("agent-1-agent", data("a"), data("b"))]), ["agent-1 other"]);
     });
 
     it("what the table has no row for is never left out", () => {

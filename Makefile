@@ -68,6 +68,10 @@ drill: deps ## fail-over measured in the lab: masters stopped, killed, frozen, c
 status: node_modules ## how the cluster of a stack is, node by node; STACK=name, ARGS=--watch or --json
 	@npm run --silent status -- --stack "$(STACK)" $(ARGS)
 
+.PHONY: review
+review: node_modules ## what a change of a stack file does, as Markdown for a pull request; STACK=name, ARGS="--from FILE"
+	@npm run --silent review -- --stack "$(STACK)" $(ARGS)
+
 .PHONY: drift
 drift: node_modules ## what differs on the hosts of a stack from what its steps left; STACK=name, ARGS=--mark
 	npm run --silent drift -- --stack "$(STACK)" $(ARGS)

@@ -20,17 +20,17 @@ const open = publicOutputs(spec);
 
 /** Secret: the administrator's kubeconfig. `pulumi stack output kubeconfig --show-secrets > FILE` (mode 600). */
 export const kubeconfig = cluster.kubeconfig;
-/** Where the API answers, one per server. */
+/** Where the API answers, by the server's name. */
 export const apiEndpoints = open.apiEndpoints;
-/** haproxy's stats page, one per node. */
+/** haproxy's stats page, by the node's name. */
 export const statsEndpoints = open.statsEndpoints;
 /** Secret: of user `admin` on the stats pages. */
 export const statsPassword = cluster.statsPassword;
 /** Secret: of user `prometheus`, where proxy.stats.metricsPassword is set; else empty. */
 export const metricsPassword = cluster.metricsPassword ?? pulumi.secret("");
-/** Scrape targets in Prometheus' file_sd form. */
+/** Scrape targets by the node's name, each an entry of Prometheus' file_sd form. */
 export const prometheusTargets = open.prometheusTargets;
-/** Name, role, address and k3s version of every node. */
+/** Role, address and k3s version, by the node's name. */
 export const nodes = open.nodes;
 /** How the proxies tell that a server is ready. */
 export const readiness = open.readiness;

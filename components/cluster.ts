@@ -3,7 +3,7 @@ import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import { descriptionOf } from "./config/description";
 import type { ClusterHooks } from "./hooks";
-import { liveNodes, servers, type ClusterSpec } from "./model/cluster";
+import { liveNodes, servers, type ClusterSpec, type NodeSpec } from "./model/cluster";
 import type { GivenSecrets, SshAccess } from "./model/credentials";
 import type { LastRead } from "./model/kubeconfig";
 import { statsEndpoint } from "./model/proxy";
@@ -37,16 +37,15 @@ export interface ClusterArgs {
     readonly hooks: ClusterHooks;
 }
 
-/** A node as the outputs list it. */
+/** A node as the outputs have it, below its name. */
 export interface NodeInfo {
-    readonly name: string;
     readonly role: string;
     readonly address: string;
     /** The k3s release it runs. */
     readonly version: string;
 }
 
-/** Prometheus' file_sd form (https://prometheus.io/docs/guides/file-sd/). */
+/** One entry of Prometheus' file_sd form (https://prometheus.io/docs/guides/file-sd/). */
 export interface PrometheusTarget {
     readonly targets: readonly string[];
     readonly labels: Readonly<Record<string, string>>;
@@ -199,23 +198,30 @@ function keepLost(context: StepContext, hosts: Hosts, caHash: pulumi.Input<strin
     }
 }
 
+/** What is there once per node, by the node's name: a preview then shows no other node's as changed. */
+type ByNode<T> = Readonly<Record<string, T>>;
+
+function byNode<T>(nodes: readonly NodeSpec[], value: (node: NodeSpec) => T): ByNode<T> {
+    return Object.fromEntries(nodes.map((node) => [node.name, value(node)]));
+}
+
 /** What can be told of a cluster without running anything: part of the stack's outputs. */
 export function publicOutputs(spec: ClusterSpec): {
-    apiEndpoints: string[];
-    statsEndpoints: string[];
-    prometheusTargets: PrometheusTarget[];
-    nodes: NodeInfo[];
+    apiEndpoints: ByNode<string>;
+    statsEndpoints: ByNode<string>;
+    prometheusTargets: ByNode<PrometheusTarget>;
+    nodes: ByNode<NodeInfo>;
     readiness: string;
 } {
     const live = liveNodes(spec);
     return {
-        apiEndpoints: servers(spec).map((n) => `https://${urlHost(n.address)}:6443`),
-        statsEndpoints: live.map((n) => `http://${statsEndpoint(spec, n)}/`),
-        prometheusTargets: live.map((n) => ({
+        apiEndpoints: byNode(servers(spec), (n) => `https://${urlHost(n.address)}:6443`),
+        statsEndpoints: byNode(live, (n) => `http://${statsEndpoint(spec, n)}/`),
+        prometheusTargets: byNode(live, (n) => ({
             targets: [statsEndpoint(spec, n)],
             labels: { cluster: spec.cluster, node: n.name, role: n.role, job: "haproxy" },
         })),
-        nodes: live.map(({ name, role, address }) => ({ name, role, address, version: spec.version })),
+        nodes: byNode(live, ({ role, address }) => ({ role, address, version: spec.version })),
         readiness: spec.readiness,
     };
 }

@@ -67,9 +67,11 @@ describe("first up", function () {
         for (const host of HOSTS) {
             assert.deepEqual(mastersUp(host), [...MASTERS]);
         }
-        for (const target of JSON.parse(
+        const targets = JSON.parse(
             mainStack().pulumi(["stack", "output", "prometheusTargets", "--json"]).stdout,
-        ) as { targets: string[] }[]) {
+        ) as Record<string, { targets: string[] }>;
+        assert.deepEqual(Object.keys(targets), [...HOSTS].sort());
+        for (const target of Object.values(targets)) {
             const metrics = lab(["exec", "--", "curl", "-sf", `http://${target.targets[0]}/metrics`]).stdout;
             assert.match(metrics, /haproxy_backend_active_servers\{proxy="dev-kube-api"\} 3/);
             assert.equal(
@@ -105,10 +107,11 @@ describe("first up", function () {
 
     it("the stats page opens with the password of the outputs", () => {
         const password = mainStack().output("statsPassword").trim();
-        const [url] = JSON.parse(
-            mainStack().pulumi(["stack", "output", "statsEndpoints", "--json"]).stdout,
-        ) as string[];
-        const page = lab(["exec", "--", "curl", "-sf", "-K", "-", url as string], {
+        const pages = JSON.parse(mainStack().pulumi(["stack", "output", "statsEndpoints", "--json"]).stdout) as Record<
+            string,
+            string
+        >;
+        const page = lab(["exec", "--", "curl", "-sf", "-K", "-", pages["agent-1"] as string], {
             input: `user = "admin:${password}"\n`,
         }).stdout;
         assert.match(page, /Statistics Report/);
@@ -171,7 +174,7 @@ describe("first up", function () {
     it("the lab's addresses are what the outputs name", () => {
         assert.deepEqual(
             JSON.parse(mainStack().pulumi(["stack", "output", "apiEndpoints", "--json"]).stdout),
-            [11, 12, 13].map((n) => `https://${NET}.${n}:6443`),
+            Object.fromEntries(MASTERS.map((name, i) => [name, `https://${NET}.${11 + i}:6443`])),
         );
     });
 });

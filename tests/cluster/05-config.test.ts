@@ -126,9 +126,9 @@ describe("config: settings of a running cluster", function () {
         assert.deepEqual(pids(HOSTS), k3s, "k3s was restarted");
         const password = mainStack().output("statsPassword").trim();
         assert.notEqual(password, old);
-        const [url] = JSON.parse(
+        const { "agent-1": url } = JSON.parse(
             mainStack().pulumi(["stack", "output", "statsEndpoints", "--json"]).stdout,
-        ) as string[];
+        ) as Record<string, string>;
         const code = (user: string, path = ""): string =>
             lab(["exec", "--", "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-K", "-", `${url}${path}`], {
                 input: `user = "${user}"\n`,

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import * as pulumi from "@pulumi/pulumi";
+import type { publicOutputs } from "../../components/cluster";
 import type { LastRead } from "../../components/model/kubeconfig";
 import type { ClusterSpec } from "../../components/model/cluster";
 import { checkSpec } from "../../components/config/check";
-import { NO_HOOKS, settings, spec } from "./helpers/settings";
+import { NO_HOOKS, node, settings, spec } from "./helpers/settings";
 
 const SECRET_SIG = "4dabf18193072939515e22adb298388d";
 const TOKEN = "tok-SECRET-server-0001";
@@ -340,5 +342,58 @@ describe("cluster under mocks", () => {
             [...resources.values()].find((r) => String(r.inputs["create"]).includes("viewer.sh"))?.type,
             "command:remote:Command",
         );
+    });
+});
+
+describe("outputs of what is known without a host", () => {
+    const outputs = async (s: ClusterSpec): Promise<ReturnType<typeof publicOutputs>> =>
+        (await import("../../components/cluster")).publicOutputs(s);
+    const more = [...(settings()["nodes"] as object[])];
+    more.splice(1, 0, node("agent-0", "agent", "10.90.0.29"));
+
+    it("are maps by the node's name", async () => {
+        const { apiEndpoints, statsEndpoints, prometheusTargets, nodes } = await outputs(spec());
+        assert.deepEqual(Object.keys(nodes).sort(), ["agent-1", "agent-2", "master-1", "master-2", "master-3"]);
+        assert.deepEqual(nodes["agent-2"], { role: "agent", address: "10.90.0.22", version: "v1.36.3+k3s1" });
+        assert.deepEqual(apiEndpoints, {
+            "master-1": "https://10.90.0.11:6443",
+            "master-2": "https://10.90.0.12:6443",
+            "master-3": "https://10.90.0.13:6443",
+        });
+        assert.equal(statsEndpoints["agent-1"], "http://10.90.0.21:1936/");
+        assert.deepEqual(prometheusTargets["master-3"], {
+            targets: ["10.90.0.13:1936"],
+            labels: { cluster: "dev", node: "master-3", role: "server", job: "haproxy" },
+        });
+    });
+
+    it("of the other nodes stay the same when a node comes in the middle of the list", async () => {
+        const [before, after] = [await outputs(spec()), await outputs(spec({ nodes: more }))];
+        for (const key of ["nodes", "statsEndpoints", "prometheusTargets"] as const) {
+            const { "agent-0": added, ...others } = after[key];
+            assert.ok(added !== undefined, key);
+            assert.deepEqual(others, before[key], key);
+        }
+        assert.deepEqual(after.apiEndpoints, before.apiEndpoints);
+    });
+
+    it("have no node that is lost", async () => {
+        const lost = (settings()["nodes"] as { name: string }[]).map((n) =>
+            n.name === "agent-1" ? { ...n, lost: true } : n,
+        );
+        const { nodes, statsEndpoints, prometheusTargets } = await outputs(spec({ nodes: lost }));
+        for (const map of [nodes, statsEndpoints, prometheusTargets]) assert.ok(!("agent-1" in map));
+    });
+
+    it("become Prometheus' list by the line that the documents have", async function () {
+        const document = readFileSync(join(__dirname, "../../docs/operations.md"), "utf8");
+        const [, filter] = /^pulumi stack output prometheusTargets .*\| jq '(.*)' >/m.exec(document) ?? [];
+        assert.ok(filter, "the line is in docs/operations.md");
+        const { prometheusTargets } = await outputs(spec());
+        const run = spawnSync("jq", [filter], { input: JSON.stringify(prometheusTargets), encoding: "utf8" });
+        // The lab's set-up installs jq. Elsewhere mocha reports the test as pending.
+        if (run.error && (run.error as NodeJS.ErrnoException).code === "ENOENT") this.skip();
+        assert.equal(run.status, 0, run.stderr);
+        assert.deepEqual(JSON.parse(run.stdout), Object.values(prometheusTargets));
     });
 });

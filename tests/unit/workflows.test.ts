@@ -5,6 +5,8 @@ import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parse } from "yaml";
+import { review } from "../../commands/review/markdown";
+import { readPreview } from "../../commands/review/preview";
 import { knownHostKey } from "../../components/config/known-hosts";
 
 const ROOT = join(__dirname, "../..");
@@ -174,7 +176,8 @@ describe("workflows", () => {
         ).dependencies["@pulumi/pulumi"];
         for (const file of ["preview.yaml", "up.yaml"]) {
             const { job, step } = pulumiStep(file);
-            assert.equal(job.steps.at(-1), step, file);
+            // With a command the action puts all outputs of the stack, the secret ones too, into its step outputs.
+            if (step.with?.["command"] !== undefined) assert.equal(job.steps.at(-1), step, file);
             assert.equal(step.id, undefined, `${file}: nothing refers to its outputs`);
             assert.equal(step.with?.["pulumi-version"], sdk, file);
             assert.ok(!("refresh" in (step.with ?? {})), file);
@@ -203,24 +206,78 @@ describe("workflows", () => {
         assert.deepEqual(pinned("official.yaml"), pinned("ci.yaml"));
     });
 
-    it("preview: a diff as one comment per stack, edited in place, and no SSH", () => {
-        const { step } = pulumiStep("preview.yaml");
-        for (const key of ["diff", "comment-on-pr", "edit-pr-comment", "always-include-summary"])
-            assert.equal(step.with?.[key], true, key);
-        assert.equal(step.with?.["command"], "preview");
+    it("preview: the action only installs pulumi; the review has the credentials, the comment has the token, and no SSH", () => {
+        const { job, step } = pulumiStep("preview.yaml");
+        assert.deepEqual(Object.keys(step.with ?? {}), ["pulumi-version"]);
+        const env = (name: string): string[] => Object.keys(job.steps.find((s) => s.name === name)?.env ?? {});
+        assert.deepEqual(env("Review"), [
+            "STACK",
+            "PULUMI_BACKEND_URL",
+            "PULUMI_ACCESS_TOKEN",
+            "PULUMI_CONFIG_PASSPHRASE",
+        ]);
+        assert.deepEqual(env("Comment"), ["GH_TOKEN", "COMMENTS", "COMMENT"]);
         assert.deepEqual(
             [...text("preview.yaml").matchAll(/secrets\.(\w+)/g)].map((m) => m[1]),
             ["PULUMI_ACCESS_TOKEN", "PULUMI_CONFIG_PASSPHRASE"],
         );
+        assert.equal([...text("preview.yaml").matchAll(/github\.token/g)].length, 1);
         assert.doesNotMatch(text("preview.yaml"), /SSH_AUTH_SOCK|ssh-add/);
     });
 
-    it("preview: no stack's name begins with another's, since the comment is found by how it begins", () => {
-        const stacks = readdirSync(ROOT)
-            .map((f) => /^Pulumi\.(.+)\.yaml$/.exec(f)?.[1])
-            .filter((name) => name !== undefined && !name.startsWith("lab-"));
-        assert.ok(stacks.includes("dev"));
-        for (const a of stacks) for (const b of stacks) assert.ok(a === b || !b!.startsWith(a!), `${a} and ${b}`);
+    /** A folder with programs of these names and scripts, which is the PATH's first. */
+    function programs(scripts: Readonly<Record<string, string>>): { cwd: string; PATH: string } {
+        const cwd = folder();
+        for (const [name, script] of Object.entries(scripts))
+            writeFileSync(join(cwd, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+        return { cwd, PATH: `${cwd}:${process.env["PATH"]}` };
+    }
+
+    it("preview: a failed review goes on to the comment, and fails the job after it", () => {
+        const { cwd, PATH } = programs({
+            npm: 'echo "<!-- $* -->"; exit 3',
+            pulumi: 'echo "$*" >>pulumi.log',
+        });
+        const review = (STACK: string): Record<string, string> =>
+            runStep("preview.yaml", "Review", cwd, { PATH, STACK, PULUMI_BACKEND_URL: "" });
+        assert.deepEqual(review("prod"), { REVIEW_CODE: "3" });
+        assert.equal(readFileSync(join(cwd, "review.md"), "utf8"), "<!-- run --silent review -- --stack prod -->\n");
+        assert.ok(!readdirSync(cwd).includes("pulumi.log"));
+        review("dev");
+        assert.equal(readFileSync(join(cwd, "pulumi.log"), "utf8"), "stack select --create dev\n");
+        assert.throws(() => runStep("preview.yaml", "Result", cwd, { REVIEW_CODE: "3" }), { status: 3 });
+        const steps = pulumiStep("preview.yaml").job.steps.map(({ name }) => name);
+        assert.deepEqual(steps.slice(-3), ["Review", "Comment", "Result"]);
+    });
+
+    it("preview: one comment per stack, which the next push edits", () => {
+        // Answers the list with the fields of the given comments, and notes all other calls.
+        const gh = `case "$*" in
+*"--paginate all --jq"*) cat list ;;
+*) echo "$*" >>gh.log ;;
+esac`;
+        const { cwd, PATH } = programs({ gh });
+        const marker = (stack: string): string => review(readPreview({}), stack).split("\n")[0] as string;
+        const call = (comments: readonly { id: number; user: { login: string }; body: string }[]): string => {
+            const fields = comments.map(({ id, user, body }) => `${id}\t${user.login}\t${body.split("\n")[0]}\n`);
+            writeFileSync(join(cwd, "list"), fields.join(""));
+            writeFileSync(join(cwd, "review.md"), review(readPreview({}), "prod"));
+            rmSync(join(cwd, "gh.log"), { force: true });
+            runStep("preview.yaml", "Comment", cwd, { PATH, GH_TOKEN: "x", COMMENTS: "all", COMMENT: "one" });
+            return readFileSync(join(cwd, "gh.log"), "utf8").trim();
+        };
+        const bot = { login: "github-actions[bot]" };
+        const others = [
+            { id: 1, user: bot, body: `${marker("prod-2")}\nx` },
+            { id: 2, user: { login: "somebody" }, body: `${marker("prod")}\nx` },
+            { id: 3, user: bot, body: `x\n${marker("prod")}` },
+        ];
+        const body = `--field body=@${join(cwd, "review.md")}`;
+        assert.equal(call(others), `api --silent --method POST all ${body}`);
+        const mine = { id: 4, user: bot, body: `${marker("prod")}\nold` };
+        assert.equal(call([...others, mine]), `api --silent --method PATCH one/4 ${body}`);
+        writeFileSync(join(cwd, "review.md"), "panic");
+        assert.throws(() => runStep("preview.yaml", "Comment", cwd, { PATH, COMMENTS: "all", COMMENT: "one" }));
     });
 
     it("preview: finds every stack file", () => {
@@ -244,9 +301,9 @@ describe("workflows", () => {
     });
 
     it("preview: the lab's stack has the passphrase that its stack file was made with", () => {
-        const { step } = pulumiStep("preview.yaml");
+        const step = pulumiStep("preview.yaml").job.steps.find(({ name }) => name === "Review");
         const passphrase = /matrix\.stack == 'dev' && '([^']+)'/.exec(
-            step.env?.["PULUMI_CONFIG_PASSPHRASE"] ?? "",
+            step?.env?.["PULUMI_CONFIG_PASSPHRASE"] ?? "",
         )?.[1];
         const { encryptionsalt } = parse(readFileSync(join(ROOT, "Pulumi.dev.yaml"), "utf8")) as {
             encryptionsalt: string;

@@ -1,0 +1,187 @@
+/** Which rows of the table a preview's changes are. Pure. */
+import { changedSettings, valuesOf, type Parts } from "./bundle";
+import type { Kind } from "./consequences";
+import { k3sEffects } from "./effects-k3s";
+import { type Data, dataOf, secretsChanged, type Around, type Effect } from "./data";
+import { scriptsOf } from "./command-line";
+import type { Change, Preview } from "./preview";
+
+/** Of the resource's owner, where it names no other. */
+type Found = Omit<Effect, "owner"> & Partial<Effect>;
+
+const isRemark = (line: string): boolean => /^ +#/.test(line);
+/** What of haproxy.cfg haproxy takes notice of: without_remarks in haproxy-apply.sh. */
+const withoutRemarks = (lines: readonly string[]): string => lines.filter((line) => !isRemark(line)).join("\n");
+
+const HAPROXY_CFG = "/etc/haproxy/haproxy.cfg";
+
+function haproxyKinds(change: Change, around: Around): Kind[] {
+    const { generated } = around;
+    const data = dataOf(change);
+    const kinds: Kind[] = [];
+    if (change.op === "replace")
+        kinds.push(change.changed.includes("triggers") ? "haproxy-readiness" : "haproxy-again");
+    if (data.is === "hidden") kinds.push("haproxy-config");
+    if (data.is === "open") {
+        const { before, after } = data;
+        const [old, now] = [before, after].map((parts) => parts.files.get(HAPROXY_CFG) ?? []) as [string[], string[]];
+        if (withoutRemarks(old) !== withoutRemarks(now)) kinds.push("haproxy-config");
+        else if (old.join("\n") !== now.join("\n")) kinds.push("haproxy-remarks");
+        for (const setting of changedSettings(before, after))
+            if (setting === "vpn-unit") kinds.push("haproxy-unit");
+            else if (setting === "rebuilt") kinds.push("rebuilt");
+            else if (!kinds.some((kind) => ["haproxy-config", "haproxy-readiness"].includes(kind)))
+                kinds.push("haproxy-quiet");
+    }
+    if (secretsChanged(change, generated.has("stats-password") || generated.has("metrics-password")))
+        kinds.push("haproxy-passwords");
+    return kinds;
+}
+
+function stageEffects(change: Change): Found[] {
+    const data = dataOf(change);
+    if (data.is !== "open") return data.is === "hidden" ? [{ kind: "binary" }] : [];
+    const { before, after } = data;
+    return changedSettings(before, after).map((setting) =>
+        setting === "version"
+            ? { kind: "binary", detail: `${valuesOf(before, setting).join()} → ${valuesOf(after, setting).join()}` }
+            : { kind: setting === "rebuilt" ? "rebuilt" : "binary-source" },
+    );
+}
+
+function membersEffects(change: Change, { leaving }: Around): Found[] {
+    const data = dataOf(change);
+    if (data.is !== "open") return data.is === "hidden" ? [{ kind: "members-quiet" }] : [];
+    const { before, after } = data;
+    const names = (parts: Parts): string[] => valuesOf(parts, "member").map((line) => line.split(" ")[0] as string);
+    const nodesOf = (key: string): string[] => {
+        const [old, now] = [valuesOf(before, key), valuesOf(after, key)];
+        const differ = [...old.filter((l) => !now.includes(l)), ...now.filter((l) => !old.includes(l))];
+        return differ.map((line) => line.split(" ")[0] as string);
+    };
+    const [old, now] = [names(before), names(after)];
+    const marked = [...new Set([...nodesOf("label"), ...nodesOf("taint")])].filter((name) => now.includes(name));
+    const found: Found[] = [
+        ...marked.map((owner) => ({ kind: "members-marks", owner }) as const),
+        ...now.filter((name) => !old.includes(name)).map((owner) => ({ kind: "members-join", owner }) as const),
+        // A lost one has no Node any more: step lost-nodes comes first.
+        ...old
+            .filter((name) => !now.includes(name) && leaving.has(name))
+            .map((owner) => ({ kind: "members-leave", owner }) as const),
+    ];
+    return found.length > 0 ? found : [{ kind: "members-quiet" }];
+}
+
+function lostEffects(data: Data): Found[] {
+    const lost = (parts: Parts): string[] => valuesOf(parts, "lost");
+    if (data.is !== "open") return [{ kind: "lost-nodes-quiet" }];
+    const [old, now] = [lost(data.before), lost(data.after)];
+    const differ = [...now.filter((name) => !old.includes(name)), ...old.filter((name) => !now.includes(name))];
+    return differ.length === 0
+        ? [{ kind: "lost-nodes-quiet" }]
+        : differ.map((detail) => ({ kind: "lost-nodes", detail }) as const);
+}
+
+/** Steps that the cluster has once. */
+function clusterEffects(change: Change, around: Around): Found[] {
+    if (change.op === "delete") return [];
+    const isNew = change.op === "create";
+    switch (change.step) {
+        case "members":
+            return isNew ? [] : membersEffects(change, around);
+        case "lost-nodes": {
+            const data = dataOf(change);
+            return isNew || data.is === "same" ? [] : lostEffects(data);
+        }
+        case "snapshot":
+            return [{ kind: "snapshot" }];
+        case "public-info-viewer":
+        case "anonymous-check":
+        case "kubeconfig":
+            return [{ kind: change.step }];
+        default:
+            return [];
+    }
+}
+
+/** Changes that a node's step has as one whole. */
+function whole(change: Change, around: Around): Found[] {
+    const isK3s = change.step === "server" || change.step === "agent";
+    if (change.op === "create" && isK3s) return around.isNew ? [] : [{ kind: "joins" }];
+    if (change.op === "delete" && isK3s) return [{ kind: change.retained ? "left-alone" : "leaves" }];
+    if (change.op === "replace" && isK3s) return [{ kind: "rejoins" }];
+    return [];
+}
+
+function nodeEffects(change: Change, around: Around): Found[] {
+    const { step } = change;
+    if (change.op === "create" || change.op === "delete") return whole(change, around);
+    const found = whole(change, around);
+    if (change.op === "replace" && step !== "haproxy" && step !== "kit") return found;
+    if (step === "haproxy") found.push(...haproxyKinds(change, around).map((kind) => ({ kind })));
+    if (step === "stage") found.push(...stageEffects(change));
+    if (step === "prepare" && change.changed.includes("stdin")) found.push({ kind: "host-data" });
+    if (step === "server" || step === "agent") found.push(...k3sEffects(change, around));
+    return found;
+}
+
+/** Inputs whose change sends scripts, or runs a step again and nothing more. */
+const COMMAND_LINE = ["create", "update", "delete", "source", "remotePath", "logging", "addPreviousOutputInEnv"];
+
+/** Steps that bring the scripts. */
+const SENT: readonly string[] = ["kit", "prepare"];
+
+/** Names of the scripts that differ; undefined where the command does not list them. */
+function changedScripts(change: Change): string | undefined {
+    if (change.step !== "prepare") return undefined;
+    const [before, after] = [scriptsOf(change.before), scriptsOf(change.after)];
+    const names = [...new Set([...before.keys(), ...after.keys()])].filter((n) => before.get(n) !== after.get(n));
+    return names.length === 0 ? undefined : names.sort().join(", ");
+}
+
+function effectsOf(change: Change, around: Around): Effect[] {
+    const { name, owner, type, step, changed } = change;
+    if (step === undefined) {
+        if (/^random:.*(Password|String|Id)$/.test(type))
+            return change.op === "delete"
+                ? []
+                : [{ kind: "secrets", owner: "", detail: name.replace(/^.*-secrets-/, "") }];
+        // What the program keeps in the state: it reaches no host by itself.
+        const quiet = /^(k3s-ha:|pulumi:|random:)/.test(type);
+        return quiet ? [] : [{ kind: "other", owner: "", detail: name }];
+    }
+    const isOfCluster = !["kit", "prepare", "haproxy", "stage", "server", "agent"].includes(step);
+    const found = (isOfCluster ? clusterEffects(change, around) : nodeEffects(change, around)).map((e) => ({
+        owner,
+        ...e,
+    }));
+    if (change.op !== "update") return found;
+    if (changed.includes("connection")) found.push({ kind: "connection", owner });
+    // The script of a step and its data may change together; then the data tell more.
+    if (changed.some((key) => COMMAND_LINE.includes(key)) && (found.length === 0 || SENT.includes(step)))
+        found.push({ kind: "scripts", owner, detail: changedScripts(change) });
+    if (found.length === 0) found.push({ kind: changed.length === 0 ? "scripts" : "other", owner });
+    return found;
+}
+
+/** Every row that a preview has, by node. */
+export function effects(preview: Preview): Effect[] {
+    const { changes, isNew } = preview;
+    const generated = new Set(
+        changes
+            .filter(({ type, op }) => type.startsWith("random:") && op !== "delete")
+            .map(({ name }) => name.replace(/^.*-secrets-/, "")),
+    );
+    const leaving = new Set(
+        changes
+            .filter(({ op, step, retained }) => op === "delete" && (step === "server" || step === "agent") && !retained)
+            .map(({ owner }) => owner),
+    );
+    const found = changes.flatMap((change) => effectsOf(change, { generated, isNew, leaving }));
+    if (isNew) found.unshift({ kind: "founded", owner: "" });
+    const seen = new Set<string>();
+    return found.filter(({ kind, owner, detail }) => {
+        const key = JSON.stringify([kind, owner, detail]);
+        return seen.has(key) ? false : (seen.add(key), true);
+    });
+}

@@ -8,7 +8,7 @@ import type { ClusterSpec } from "../model/cluster";
 /** What to do about a step of a lost node that was never done: nothing is asked of that host, so it cannot be done now. */
 function lostAdvice(spec: ClusterSpec, name: string, urn: string): string | undefined {
     const node = spec.nodes.find(
-        (n) => n.lost && ["kit", "prepare", "haproxy", "stage", n.role].some((step) => name === `${n.name}-${step}`),
+        (n) => n.lost && ["kit", "prepare", "haproxy", "stage", "manifests", n.role].some((step) => name === `${n.name}-${step}`),
     );
     return (
         node &&
@@ -36,7 +36,7 @@ export function transitionGuard(spec: ClusterSpec): pulumi.ResourceHook {
             const before = readDescription(args.oldInputs?.["input"]);
             const problems = refusals(before, descriptionOf(spec), spec.allow);
             if (problems.length > 0) throw new SpecError(problems);
-            for (const text of consequences(before, descriptionOf(spec))) void pulumi.log.warn(text);
+            for (const text of consequences(before, descriptionOf(spec), spec.manifests)) void pulumi.log.warn(text);
         },
         { onDryRun: true },
     );

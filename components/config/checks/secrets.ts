@@ -4,6 +4,7 @@
  * alarm must not stop anybody.
  */
 import type { HaproxyConfig } from "../../haproxy";
+import { holdsSecret } from "./manifests";
 import { configPath, isSecretKey, type Report } from "../problems";
 import type { Problem } from "../../haproxy/problem";
 import type { StackSettings } from "../../settings";
@@ -45,6 +46,14 @@ export function checkClearSecrets(
     settings.nodes.forEach((node, i) => checkConfig(node.config, ["nodes", i, "config"], tell));
     for (const key of ["registries", "kubelet", "authentication"] as const)
         if (!encrypted.has(key)) walk(settings[key], [key], tell);
+    if (!encrypted.has("manifests"))
+        settings.manifests.forEach(({ name, content = "" }, i) => {
+            const at = ["manifests", i, "content"];
+            const what = certain(content) ?? (holdsSecret(content) ? "a Secret" : undefined);
+            if (what !== undefined) tell(at, what);
+            else if (LOOKS_SECRET.test(content))
+                warnings.push(`${configPath(at)} (${name}) looks as if it held a secret in clear; if it does, ${wayOut(at)}.`);
+        });
     if (!encrypted.has("host"))
         settings.host.files?.forEach(({ path, content }, i) => {
             const at = ["host", "files", i, "content"];

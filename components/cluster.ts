@@ -187,7 +187,12 @@ function joinServers(
     // Each after all before it, not only the last one: of several that leave, no two may leave at the same time either.
     const before = [founded];
     for (const { name } of servers(spec).filter((n) => n.name !== spec.firstServer))
-        before.push(server(context, hosts.of(name), { caHash, after: [...before, ...after, ...hosts.proxies, ...hosts.manifests] }));
+        before.push(
+            server(context, hosts.of(name), {
+                caHash,
+                after: [...before, ...after, ...hosts.proxies, ...hosts.manifests],
+            }),
+        );
     return before.at(-1) as pulumi.Resource;
 }
 

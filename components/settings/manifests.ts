@@ -30,7 +30,9 @@ const archive = z.strictObject({
 });
 
 const sum = (name: string) =>
-    sha256.optional().meta({ description: `SHA-256 of k3s's archive for ${name}`, otherwise: "the release's sum file" });
+    sha256
+        .optional()
+        .meta({ description: `SHA-256 of k3s's archive for ${name}`, otherwise: "the release's sum file" });
 
 export const images = z
     .strictObject({

@@ -6,7 +6,8 @@ export function checkImages({ images }: StackSettings, report: Report): void {
     const pinned = Object.keys(images.sha256).length > 0;
     if (images.source === "file") {
         if (images.file === undefined) report(["images", "file"], undefined, "is missing beside source: file");
-        if (!pinned) report(["images", "sha256"], undefined, "is missing beside source: file: a file on a host has no sum file");
+        if (!pinned)
+            report(["images", "sha256"], undefined, "is missing beside source: file: a file on a host has no sum file");
     } else if (images.file !== undefined) {
         report(["images", "file"], images.file, `is of no use beside source: ${images.source}; set source: file`);
     }

@@ -31,12 +31,17 @@ export function checkManifests(settings: StackSettings, report: Report): void {
         const addon = addonOf(name);
         const before = first.get(addon);
         if (before !== undefined)
-            tell("name", name, `has the same Addon (${addon}) as manifests[${before}]: each would delete the other's objects`);
+            tell(
+                "name",
+                name,
+                `has the same Addon (${addon}) as manifests[${before}]: each would delete the other's objects`,
+            );
         else first.set(addon, i);
         const taken = takenBy(settings, name, addon);
         if (taken !== undefined) tell("name", name, taken);
         if (state === "absent") {
-            if (content !== undefined) tell("content", undefined, `cannot stand beside state: absent (${name}); leave it out`);
+            if (content !== undefined)
+                tell("content", undefined, `cannot stand beside state: absent (${name}); leave it out`);
         } else if (content === undefined) {
             tell("content", undefined, `is missing (${name}); it must be objects in YAML or JSON`);
         } else {
@@ -117,7 +122,9 @@ export function holdsSecret(content: string): boolean {
         (document) =>
             document.errors.length === 0 &&
             objectsIn(document)?.some(
-                ({ kind, data, stringData }) => kind === "Secret" && [data, stringData].some((part) => isObject(part) && Object.keys(part).length > 0),
+                ({ kind, data, stringData }) =>
+                    kind === "Secret" &&
+                    [data, stringData].some((part) => isObject(part) && Object.keys(part).length > 0),
             ) === true,
     );
 }

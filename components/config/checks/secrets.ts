@@ -52,7 +52,9 @@ export function checkClearSecrets(
             const what = certain(content) ?? (holdsSecret(content) ? "a Secret" : undefined);
             if (what !== undefined) tell(at, what);
             else if (LOOKS_SECRET.test(content))
-                warnings.push(`${configPath(at)} (${name}) looks as if it held a secret in clear; if it does, ${wayOut(at)}.`);
+                warnings.push(
+                    `${configPath(at)} (${name}) looks as if it held a secret in clear; if it does, ${wayOut(at)}.`,
+                );
         });
     if (!encrypted.has("host"))
         settings.host.files?.forEach(({ path, content }, i) => {

@@ -118,6 +118,7 @@ function objectProblem(object: Record<string, unknown>): string | undefined {
 
 /** Whether one of the objects is a Secret with something in it. */
 export function holdsSecret(content: string): boolean {
+    if (!content.includes("Secret") || Buffer.byteLength(content) > MOST_FILE) return false;
     return (parseAllDocuments(content, { version: "1.1" }) as Document[]).some(
         (document) =>
             document.errors.length === 0 &&

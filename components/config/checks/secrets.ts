@@ -17,7 +17,8 @@ const K3S_SECRETS: ReadonlySet<string> = new Set(["etcd-s3-session-token", "vpn-
 const SECRET_FLAG = /^-{0,2}[a-z0-9-]*(password|passwd|secret|token|api-?key|secret-?key|access-?key)\+?=(.+)$/i;
 const NO_SECRET = /^(\/.*|true|false|\d+(\.\d+)?(ms|s|m|h)?)$/;
 
-const URL_PASSWORD = /[a-z][a-z0-9+.-]*:\/\/[^/\s:@'"]*:[^/\s@'"]+@/i;
+// Schemes are short; without a limit a file of one long word takes hours.
+const URL_PASSWORD = /[a-z][a-z0-9+.-]{0,30}:\/\/[^/\s:@'"]*:[^/\s@'"]+@/i;
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----/;
 const AUTHORIZATION = /\bauthorization['":\s,[]+(basic|bearer)\s+(?!%\[|\$)\S/i;
 /** A line of a file that says so; a reference to another place is none. */

@@ -8,7 +8,9 @@ import type { ClusterSpec } from "../model/cluster";
 /** What to do about a step of a lost node that was never done: nothing is asked of that host, so it cannot be done now. */
 function lostAdvice(spec: ClusterSpec, name: string, urn: string): string | undefined {
     const node = spec.nodes.find(
-        (n) => n.lost && ["kit", "prepare", "haproxy", "stage", "manifests", n.role].some((step) => name === `${n.name}-${step}`),
+        (n) =>
+            n.lost &&
+            ["kit", "prepare", "haproxy", "stage", "manifests", n.role].some((step) => name === `${n.name}-${step}`),
     );
     return (
         node &&

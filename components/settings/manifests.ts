@@ -59,4 +59,4 @@ export const images = z
             .meta({ description: "further archives that every host gets", otherwise: "none" }),
     })
     .prefault({})
-    .describe("images that are on the hosts before k3s starts");
+    .describe("images that are on the hosts before k3s starts: [airgap](operations.md#mirror-and-airgap)");

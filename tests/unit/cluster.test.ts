@@ -136,7 +136,10 @@ describe("cluster under mocks", () => {
         const steps = ["master-1-manifests", "master-2-manifests", "master-3-manifests"];
         assert.deepEqual(await made(spec()), []);
         assert.deepEqual(await made(withManifests()), steps);
-        assert.deepEqual(await made(withManifests({ name: "old.yaml", state: "absent" })), ["dev-prune-manifests", ...steps]);
+        assert.deepEqual(await made(withManifests({ name: "old.yaml", state: "absent" })), [
+            "dev-prune-manifests",
+            ...steps,
+        ]);
     });
 
     for (const [hold, waits, goesOn] of [

@@ -56,7 +56,12 @@ OTHER_FOLDERS="${["/var/lib/kubelet", "/etc/rancher/node", "/run/k3s", "/run/fla
         mkdirSync(join(dir, "disk"));
         mkdirSync(join(dir, "lib"));
         symlinkSync(join(dir, "disk"), join(dir, "lib/k3s"));
-        for (const path of ["server/manifests/own.yaml", "server/manifests/ccm.yaml", "agent/images/own.tar", "agent/images/x.tar"])
+        for (const path of [
+            "server/manifests/own.yaml",
+            "server/manifests/ccm.yaml",
+            "agent/images/own.tar",
+            "agent/images/x.tar",
+        ])
             file(`disk/${path}`);
         writeFileSync(join(dir, "manifests"), `${dir}/lib/k3s/server/manifests/own.yaml\n`);
         writeFileSync(join(dir, "images"), `${"a".repeat(64)} ${dir}/lib/k3s/agent/images/own.tar\n`);

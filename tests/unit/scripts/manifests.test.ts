@@ -26,16 +26,21 @@ describe("step manifests", () => {
     const two = "file: $MANIFESTS/a.yaml 0600\n    x: 1\nfile: $MANIFESTS/b.yaml 0600\n    y: 1";
 
     it("writes them for root alone, and a second run leaves them as they are: k3s looks at their time", async () => {
-        const { text } = await applied([two], `touch -d @1 $MANIFESTS/a.yaml; apply; stat -c %Y $MANIFESTS/a.yaml; ${LIST}`);
-        assert.match(text, /2 files, 2 changed\nmanifests: 2 files, 0 changed\n1\na\.yaml 600 x: 1\nb\.yaml 600 y: 1\n$/);
+        const { text } = await applied(
+            [two],
+            `touch -d @1 $MANIFESTS/a.yaml; apply; stat -c %Y $MANIFESTS/a.yaml; ${LIST}`,
+        );
+        assert.match(
+            text,
+            /2 files, 2 changed\nmanifests: 2 files, 0 changed\n1\na\.yaml 600 x: 1\nb\.yaml 600 y: 1\n$/,
+        );
     });
 
     it("takes back what is left out and what is absent; files of others stay", async () => {
-        const { text } = await applied(
-            [two, "absent: mine.yml\nfile: $MANIFESTS/a.yaml 0600\n    x: 2"],
-            LIST,
-            { "data/server/manifests/mine.yml": "m", "data/server/manifests/traefik.yaml": "t" },
-        );
+        const { text } = await applied([two, "absent: mine.yml\nfile: $MANIFESTS/a.yaml 0600\n    x: 2"], LIST, {
+            "data/server/manifests/mine.yml": "m",
+            "data/server/manifests/traefik.yaml": "t",
+        });
         assert.match(text, /1 files, 1 changed\na\.yaml 600 x: 2\ntraefik\.yaml 644 t\n$/);
     });
 
@@ -47,14 +52,17 @@ describe("step manifests", () => {
     });
 
     it("what is noted is there even when a run is cut off in between, so that it can be taken back", async () => {
-        const { text } = await applied([], `put_files() { echo noted: $(cat $RECORD | wc -l); exit 9; }
+        const { text } = await applied(
+            [],
+            `put_files() { echo noted: $(cat $RECORD | wc -l); exit 9; }
 unpack() { unpack_any <<END
 node: master-1
 ${two}
 end: yes
 END
 }
-apply`);
+apply`,
+        );
         assert.match(text, /noted: 2/);
     });
 });
@@ -92,7 +100,11 @@ else printf 'abc\\napps/v1, Kind=Deployment;/v1, Kind=Secret\\n'; fi`;
     });
 
     it("objects that stay are named, and the empty file does not stay: it would delete those of a later file", async () => {
-        const { code, text } = await prune(states, "echo deployment.apps/held", "trap 'undo 1; ls -A $MANIFESTS | wc -l' EXIT");
+        const { code, text } = await prune(
+            states,
+            "echo deployment.apps/held",
+            "trap 'undo 1; ls -A $MANIFESTS | wc -l' EXIT",
+        );
         assert.equal(code, 1);
         assert.match(text, /objects of gone\.yaml are still there after 5 s: deployment\.apps\/held/);
         assert.match(text, /finalizers[^]*\n0\n$/);
@@ -113,7 +125,10 @@ else printf 'abc\\napps/v1, Kind=Deployment;/v1, Kind=Secret\\n'; fi`;
     });
 
     it("a kind whose definition is gone has no objects", async () => {
-        const { code } = await prune(states, `echo "error: the server doesn't have a resource type" >$WORK/kubectl.err; return 1`);
+        const { code } = await prune(
+            states,
+            `echo "error: the server doesn't have a resource type" >$WORK/kubectl.err; return 1`,
+        );
         assert.equal(code, 0);
     });
 });

@@ -6,7 +6,12 @@ import { stepShell, type Run } from "../helpers/step-shell";
 const sum = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 /** `place_images` with settings of the bundle; the network has what `files` of `net/` say. */
-const placed = async (settings: Record<string, string>, after: string, files: Record<string, string> = {}, first = ":"): Promise<Run> =>
+const placed = async (
+    settings: Record<string, string>,
+    after: string,
+    files: Record<string, string> = {},
+    first = ":",
+): Promise<Run> =>
     await stepShell("stage.sh")(
         `IMAGES=$DATA/agent/images; IMAGE_RECORD=$STATE/images; arch=amd64; base=http://mirror/v1
 fetch() { echo "fetched: \${1##*/}" >&2; cp "$STATE/net/\${1##*/}" "$2" 2>$WORK/fetch.err; }
@@ -17,7 +22,10 @@ place_images; cd $IMAGES 2>/dev/null && for f in *; do echo "$f: $(cat "$f")"; d
             ...files,
         },
     );
-const RELEASE = { "net/k3s-airgap-images-amd64.tar.zst": "release", "net/sha256sum-amd64.txt": `${sum("release")}  k3s-airgap-images-amd64.tar.zst\n` };
+const RELEASE = {
+    "net/k3s-airgap-images-amd64.tar.zst": "release",
+    "net/sha256sum-amd64.txt": `${sum("release")}  k3s-airgap-images-amd64.tar.zst\n`,
+};
 
 describe("images of step stage", () => {
     it("the release's by its sum file, own ones by their sums, from the net and from the host", async () => {
@@ -39,7 +47,9 @@ describe("images of step stage", () => {
     });
 
     it("another file than the sum says is refused, and nothing is left of it", async () => {
-        const { code, text } = await placed({ image: `${sum("right")} http://mirror/app.tar` }, ":", { "net/app.tar": "wrong" });
+        const { code, text } = await placed({ image: `${sum("right")} http://mirror/app.tar` }, ":", {
+            "net/app.tar": "wrong",
+        });
         assert.equal(code, 1);
         assert.match(text, /app\.tar has SHA-256 \S+ and not /);
         const left = await placed(
@@ -52,10 +62,14 @@ describe("images of step stage", () => {
     });
 
     it("what is in place is not fetched again", async () => {
-        const { text } = await placed({ image: `${sum("a")} http://mirror/a.tar` }, "cat $IMAGE_RECORD | cut -c 66- | sed 's#.*/##'", {
-            "data/agent/images/k3s-ha-file-a.tar": "a",
-            "data/agent/images/by-hand.tar": "h",
-        });
+        const { text } = await placed(
+            { image: `${sum("a")} http://mirror/a.tar` },
+            "cat $IMAGE_RECORD | cut -c 66- | sed 's#.*/##'",
+            {
+                "data/agent/images/k3s-ha-file-a.tar": "a",
+                "data/agent/images/by-hand.tar": "h",
+            },
+        );
         assert.equal(text, "by-hand.tar: h\nk3s-ha-file-a.tar: a\nk3s-ha-file-a.tar\n");
     });
 

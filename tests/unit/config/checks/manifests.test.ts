@@ -16,7 +16,11 @@ const SUM = "a".repeat(64);
 
 describe("manifests: names", () => {
     refusesEach([
-        ["a name without an ending", named("cni"), /^k3s-ha:manifests\[0\]\.name: "cni" must be a file name of lower-case/],
+        [
+            "a name without an ending",
+            named("cni"),
+            /^k3s-ha:manifests\[0\]\.name: "cni" must be a file name of lower-case/,
+        ],
         ["another ending", named("cni.yaml.skip"), /must be a file name/],
         ["capital letters", named("Cni.yaml"), /must be a file name/],
         ["a folder", named("a/b.yaml"), /must be a file name/],
@@ -67,10 +71,26 @@ describe("manifests: content", () => {
             one('{"apiVersion": "v1", "kind": "List", "items": [{"kind": "A"}]}'),
             told("document 1 has no apiVersion"),
         ],
-        ["a bomb of aliases", one(`a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [${"*a,".repeat(99)}*a]\nc: [${"*b,".repeat(99)}*b]\n`), told("document 1 is no Kubernetes object")],
-        ["an object that etcd does not take", one(`${OBJECT}data: { v: "${"x".repeat(1100000)}" }\n`), told("document 1 has \\d+ bytes in JSON")],
-        ["a file that is too large", one(`${OBJECT}# ${"x".repeat(5000000)}\n`), told("has \\d+ bytes, and a file may have 4194304")],
-        ["a Secret in clear", one('apiVersion: v1\nkind: Secret\nmetadata: { name: a }\nstringData: { k: "v" }\n'), /content: holds a Secret in clear; encrypt it/],
+        [
+            "a bomb of aliases",
+            one(`a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [${"*a,".repeat(99)}*a]\nc: [${"*b,".repeat(99)}*b]\n`),
+            told("document 1 is no Kubernetes object"),
+        ],
+        [
+            "an object that etcd does not take",
+            one(`${OBJECT}data: { v: "${"x".repeat(1100000)}" }\n`),
+            told("document 1 has \\d+ bytes in JSON"),
+        ],
+        [
+            "a file that is too large",
+            one(`${OBJECT}# ${"x".repeat(5000000)}\n`),
+            told("has \\d+ bytes, and a file may have 4194304"),
+        ],
+        [
+            "a Secret in clear",
+            one('apiVersion: v1\nkind: Secret\nmetadata: { name: a }\nstringData: { k: "v" }\n'),
+            /content: holds a Secret in clear; encrypt it/,
+        ],
     ]);
 
     it("takes several documents, Lists, JSON, and an empty document between them", () => {
@@ -99,8 +119,14 @@ describe("manifests: a change", () => {
 
     it("is told of what is left out and of what is absent, by its name", () => {
         const absent = { name: "b.yaml", state: "absent" };
-        assert.match(said(files(a!, b!), files(a!)).join(), /^k3s-ha:manifests \(b\.yaml\): is left out\. .*its objects stay/);
-        assert.match(said(files(a!, b!), files(a!, absent)).join(), /^k3s-ha:manifests \(b\.yaml\): state: absent deletes/);
+        assert.match(
+            said(files(a!, b!), files(a!)).join(),
+            /^k3s-ha:manifests \(b\.yaml\): is left out\. .*its objects stay/,
+        );
+        assert.match(
+            said(files(a!, b!), files(a!, absent)).join(),
+            /^k3s-ha:manifests \(b\.yaml\): state: absent deletes/,
+        );
         assert.deepEqual(said(files(a!), files(b!, a!)), []);
         assert.deepEqual(said(files(absent), files()), [], "its objects are gone");
         assert.ok(!("manifests" in descriptionOf(spec())));
@@ -108,7 +134,10 @@ describe("manifests: a change", () => {
 
     it("servers get the files, in an order that the stack file's does not change", () => {
         const s = files(b!, a!, { name: "c.yaml", state: "absent" });
-        const bundle = manifestsBundle(s, s.nodes.find(({ name }) => name === "master-2")!);
+        const bundle = manifestsBundle(
+            s,
+            s.nodes.find(({ name }) => name === "master-2")!,
+        );
         assert.deepEqual(
             bundle.files.map(({ path, mode }) => `${path} ${mode}`),
             [`${MANIFESTS}/a.yaml 0600`, `${MANIFESTS}/b.yaml 0600`],
@@ -124,9 +153,17 @@ describe("images", () => {
         ["another source", images({ source: "net" }), /images\.source: "net" must be none, release or file/],
         ["source file without a file", images({ source: "file", sha256: { amd64: SUM } }), /images\.file: is missing/],
         ["source file without a sum", images({ source: "file", file: "/srv/i.tar" }), /images\.sha256: is missing/],
-        ["a file that nobody reads", images({ source: "release", file: "/srv/i.tar" }), /images\.file: "\/srv\/i\.tar" is of no use beside source: release/],
+        [
+            "a file that nobody reads",
+            images({ source: "release", file: "/srv/i.tar" }),
+            /images\.file: "\/srv\/i\.tar" is of no use beside source: release/,
+        ],
         ["a sum that nobody reads", images({ sha256: { amd64: SUM } }), /images\.sha256: .*is of no use/],
-        ["an archive that k3s does not import", images({ files: [{ path: "/srv/i.zip", sha256: SUM }] }), /files\[0\]\.path: .*must end in \.tar/],
+        [
+            "an archive that k3s does not import",
+            images({ files: [{ path: "/srv/i.zip", sha256: SUM }] }),
+            /files\[0\]\.path: .*must end in \.tar/,
+        ],
         ["an archive without a sum", images({ files: [{ path: "/srv/i.tar" }] }), /files\[0\]\.sha256: is missing/],
         ["an archive from nowhere", images({ files: [{ sha256: SUM }] }), /files\[0\]: must have url or path/],
         [

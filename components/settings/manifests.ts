@@ -24,8 +24,11 @@ const ARCHIVE = /\.(tar|tar\.gz|tgz|tar\.zst|tzst|tar\.bz2|tbz|tar\.lz4)$/;
 const ENDINGS = "must end in .tar, .tar.gz, .tgz, .tar.zst, .tzst, .tar.bz2, .tbz or .tar.lz4";
 
 const archive = z.strictObject({
-    url: url.regex(ARCHIVE, ENDINGS).optional().describe("where the archive is, or"),
-    path: hostFile.regex(ARCHIVE, ENDINGS).optional().describe("a file on every host"),
+    from: z
+        .union([url.regex(ARCHIVE), hostFile.regex(ARCHIVE)], {
+            error: `must be an http:// or https:// URL or the absolute path of a file, and ${ENDINGS.slice(5)}`,
+        })
+        .describe("URL of the archive, or a file on every host"),
     sha256: sha256.describe("SHA-256 of the archive"),
 });
 

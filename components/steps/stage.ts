@@ -15,7 +15,7 @@ function imageSettings({ images }: ClusterSpec): Bundle["settings"] {
         "images-sha256-amd64": sha256.amd64,
         "images-sha256-arm64": sha256.arm64,
         "images-sha256-arm": sha256.arm,
-        image: files.map((archive) => `${archive.sha256} ${archive.url ?? archive.path}`),
+        image: files.map((archive) => `${archive.sha256} ${archive.from}`),
     };
 }
 

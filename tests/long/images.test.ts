@@ -36,7 +36,7 @@ describe("images: archives that k3s imports", function () {
                     "--skip-preview",
                     "--config-file",
                     mainStack().changed(
-                        (c) => void (c["k3s-ha:images"] = { files: [{ url, sha256: sha256("another") }] }),
+                        (c) => void (c["k3s-ha:images"] = { files: [{ from: url, sha256: sha256("another") }] }),
                     ),
                 ],
                 { check: false },
@@ -46,7 +46,7 @@ describe("images: archives that k3s imports", function () {
 
             mainStack().upWith(
                 (c) =>
-                    void (c["k3s-ha:images"] = { source: "release", files: [{ url, sha256: sha256("own images") }] }),
+                    void (c["k3s-ha:images"] = { source: "release", files: [{ from: url, sha256: sha256("own images") }] }),
             );
             for (const host of HOSTS) {
                 const seen = on(host, `cd ${FOLDER} && cat k3s-ha-release.tar.zst k3s-ha-file-app.tar.gz`).stdout;

@@ -14,20 +14,13 @@ export function checkImages({ images }: StackSettings, report: Report): void {
     if (images.source === "none" && pinned)
         report(["images", "sha256"], images.sha256, "is of no use beside source: none; set source: release or file");
     const first = new Map<string, number>();
-    images.files.forEach(({ url, path }, i) => {
-        if ((url === undefined) === (path === undefined)) {
-            report(["images", "files", i], undefined, "must have url or path, and not both");
-            return;
-        }
-        const name = baseName((url ?? path) as string);
+    images.files.forEach(({ from }, i) => {
+        const name = from.slice(from.lastIndexOf("/") + 1);
         const before = first.get(name);
         if (before !== undefined)
-            report(["images", "files", i], url ?? path, `has the same file name (${name}) as images.files[${before}]`);
+            report(["images", "files", i, "from"], from, `has the same file name (${name}) as images.files[${before}]`);
         else first.set(name, i);
         if (!/^[A-Za-z0-9][A-Za-z0-9._+@-]*$/.test(name))
-            report(["images", "files", i], url ?? path, "must have a file name of letters, digits and . _ - + @");
+            report(["images", "files", i, "from"], from, "must have a file name of letters, digits and . _ - + @");
     });
 }
-
-/** What stands behind the last slash. */
-const baseName = (place: string): string => place.slice(place.lastIndexOf("/") + 1);

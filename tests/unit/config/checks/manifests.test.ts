@@ -161,22 +161,22 @@ describe("images", () => {
         ["a sum that nobody reads", images({ sha256: { amd64: SUM } }), /images\.sha256: .*is of no use/],
         [
             "an archive that k3s does not import",
-            images({ files: [{ path: "/srv/i.zip", sha256: SUM }] }),
-            /files\[0\]\.path: .*must end in \.tar/,
+            images({ files: [{ from: "/srv/i.zip", sha256: SUM }] }),
+            /files\[0\]\.from: .*must be an http.* end in \.tar/,
         ],
-        ["an archive without a sum", images({ files: [{ path: "/srv/i.tar" }] }), /files\[0\]\.sha256: is missing/],
-        ["an archive from nowhere", images({ files: [{ sha256: SUM }] }), /files\[0\]: must have url or path/],
+        ["an archive without a sum", images({ files: [{ from: "/srv/i.tar" }] }), /files\[0\]\.sha256: is missing/],
+        ["an archive from nowhere", images({ files: [{ sha256: SUM }] }), /files\[0\]\.from: is missing|files\[0\]\.from: must be/],
         [
             "two archives of one file name",
-            images({ files: ["/srv/i.tar", "/mnt/i.tar"].map((path) => ({ path, sha256: SUM })) }),
-            /files\[1\]: "\/mnt\/i\.tar" has the same file name \(i\.tar\) as images\.files\[0\]/,
+            images({ files: ["/srv/i.tar", "/mnt/i.tar"].map((from) => ({ from, sha256: SUM })) }),
+            /files\[1\]\.from: "\/mnt\/i\.tar" has the same file name \(i\.tar\) as images\.files\[0\]/,
         ],
     ]);
 
     it("step stage is given them, and where the release is although the binary needs no download", () => {
         const s = spec({
             download: { file: "/srv/k3s", sha256: { amd64: SUM } },
-            images: { source: "release", files: [{ url: "https://m.example/i.tar.gz", sha256: SUM }] },
+            images: { source: "release", files: [{ from: "https://m.example/i.tar.gz", sha256: SUM }] },
         });
         const given = stageBundle(s, s.nodes[0]!).settings;
         assert.equal(given["images"], "release tar.zst");

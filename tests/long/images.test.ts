@@ -46,7 +46,10 @@ describe("images: archives that k3s imports", function () {
 
             mainStack().upWith(
                 (c) =>
-                    void (c["k3s-ha:images"] = { source: "release", files: [{ from: url, sha256: sha256("own images") }] }),
+                    void (c["k3s-ha:images"] = {
+                        source: "release",
+                        files: [{ from: url, sha256: sha256("own images") }],
+                    }),
             );
             for (const host of HOSTS) {
                 const seen = on(host, `cd ${FOLDER} && cat k3s-ha-release.tar.zst k3s-ha-file-app.tar.gz`).stdout;

@@ -1,5 +1,8 @@
 /** manifests and images: what is refused, what may be secret, and what a change of them does. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { parse } from "yaml";
 import { descriptionOf } from "../../../../components/config/description";
 import { checkSpec } from "../../../../components/config/check";
 import { consequences } from "../../../../components/config/transition";
@@ -111,6 +114,18 @@ describe("manifests: content", () => {
     });
 });
 
+describe("docs/manifests.md", () => {
+    const page = readFileSync(join(__dirname, "../../../../docs/manifests.md"), "utf8");
+    const examples = [...page.matchAll(/```yaml\n([^]*?)```/g)].map(([, text]) => text!);
+    it("has examples", () => assert.equal(examples.length, 3));
+    for (const text of examples)
+        it(`its example of ${/name: (\S+)/.exec(text)?.[1]} is accepted`, () => {
+            const written = parse(text) as Record<string, unknown>;
+            const more = Object.fromEntries(Object.entries(written).map(([key, value]) => [key.slice(7), value]));
+            assert.deepEqual(mistakes(more), []);
+        });
+});
+
 describe("manifests: a change", () => {
     const files = (...list: object[]) => spec({ manifests: list });
     const [a, b] = ["a", "b"].map((name) => ({ name: `${name}.yaml`, content: OBJECT }));
@@ -165,7 +180,11 @@ describe("images", () => {
             /files\[0\]\.from: .*must be an http.* end in \.tar/,
         ],
         ["an archive without a sum", images({ files: [{ from: "/srv/i.tar" }] }), /files\[0\]\.sha256: is missing/],
-        ["an archive from nowhere", images({ files: [{ sha256: SUM }] }), /files\[0\]\.from: is missing|files\[0\]\.from: must be/],
+        [
+            "an archive from nowhere",
+            images({ files: [{ sha256: SUM }] }),
+            /files\[0\]\.from: is missing|files\[0\]\.from: must be/,
+        ],
         [
             "two archives of one file name",
             images({ files: ["/srv/i.tar", "/mnt/i.tar"].map((from) => ({ from, sha256: SUM })) }),

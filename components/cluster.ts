@@ -15,6 +15,7 @@ import type { StepContext } from "./steps/context";
 import { Host } from "./steps/host";
 import { readKubeconfig } from "./steps/kubeconfig";
 import { lostNodes } from "./steps/lost-nodes";
+import { pruneManifests } from "./steps/prune-manifests";
 import { members } from "./steps/members";
 import { publicInfoViewer } from "./steps/public-info-viewer";
 import { server } from "./steps/server";
@@ -52,7 +53,7 @@ export interface PrometheusTarget {
 }
 
 /**
- * Order: every host prepared, its haproxy started and the binary staged, side by side → the first server → its CA read,
+ * Order: every host prepared, its haproxy started, binary, images and manifests in place, side by side → the first server → its CA read,
  * lost nodes forgotten → the other servers one by one → agents side by side → labels, taints and drains of the Nodes → removed nodes
  * uninstalled. public-info-viewer as soon as the first server serves, the proof of the anonymous surface after it and the last server.
  */
@@ -101,6 +102,7 @@ export class Cluster extends pulumi.ComponentResource {
         if (READINESS[spec.readiness].cutsPublicRole)
             checked.push(publicInfoViewer(context, entry.kubeconfig, { on: first.node, after: [founded] }));
         anonymousCheck(context, { on: first.node, after: checked });
+        pruneManifests(context, { on: first.node, after: [last, ...hosts.manifests] });
         if (spec.snapshots.now !== undefined)
             this.snapshot = snapshot(context, spec.snapshots.now, { on: first.node, after: [last] });
 
@@ -146,6 +148,11 @@ class Hosts {
     public get proxies(): pulumi.Resource[] {
         return [...this.byName.values()].filter(({ node }) => !node.lost).map(({ haproxy }) => haproxy);
     }
+
+    /** On every server that is not lost: each applies its own at its start, so they must be the same before any starts. */
+    public get manifests(): pulumi.Resource[] {
+        return [...this.byName.values()].flatMap(({ node, manifests }) => (node.lost || !manifests ? [] : [manifests]));
+    }
 }
 
 /** The server that makes the cluster. It does so only when no other server has the data of one. */
@@ -159,7 +166,7 @@ function foundCluster(context: StepContext, hosts: Hosts): remote.Command {
         others: pulumi
             .all(others.map((host) => host.etcdData))
             .apply((data) => others.map(({ node }, i) => `${node.name}@${node.address}=${data[i]}`).join(",")),
-        after: others.map((host) => host.prepare),
+        after: [...others.map((host) => host.prepare), ...hosts.manifests],
     });
 }
 
@@ -179,7 +186,12 @@ function joinServers(
     // Each after all before it, not only the last one: of several that leave, no two may leave at the same time either.
     const before = [founded];
     for (const { name } of servers(spec).filter((n) => n.name !== spec.firstServer))
-        before.push(server(context, hosts.of(name), { caHash, after: [...before, ...after, ...hosts.proxies] }));
+        before.push(
+            server(context, hosts.of(name), {
+                caHash,
+                after: [...before, ...after, ...hosts.proxies, ...hosts.manifests],
+            }),
+        );
     return before.at(-1) as pulumi.Resource;
 }
 

@@ -3,7 +3,7 @@
 /** One difference between a host and what a step left there. */
 export interface Finding {
     readonly node: string;
-    /** Step of the node (`prepare`, `haproxy`, `stage`, `server`, `agent`), or one of the cluster's (`members`, `public-info-viewer`). */
+    /** Step of the node (`prepare`, `haproxy`, `stage`, `manifests`, `server`, `agent`), or one of the cluster's (`members`, `public-info-viewer`). */
     readonly step: string;
     readonly what: string;
 }
@@ -14,7 +14,7 @@ export function parseFindings(node: string, stdout: string): Finding[] {
         .split("\n")
         .filter((line) => line !== "")
         .map((line) => {
-            const m = /^(prepare|haproxy|stage|server|agent|members|public-info-viewer): (.+)$/.exec(line);
+            const m = /^(prepare|haproxy|stage|manifests|server|agent|members|public-info-viewer): (.+)$/.exec(line);
             if (!m) throw new Error(`drift.sh on ${node} printed a line that is no finding: ${JSON.stringify(line)}`);
             return { node, step: m[1]!, what: m[2]! };
         });

@@ -4,6 +4,8 @@ import { checkEncrypted, checkSecrets, isConfidential } from "./checks/encrypted
 import { checkFiles } from "./checks/files";
 import { warnAboutHttpProxy } from "./checks/http-proxy";
 import { checkDatastore, checkK3sConfig } from "./checks/k3s-config";
+import { checkImages } from "./checks/images";
+import { checkManifests } from "./checks/manifests";
 import { checkNetworks } from "./checks/networks";
 import { checkNodes, relationsOfParts } from "./checks/nodes";
 import { bindProblems, checkPorts } from "./checks/ports";
@@ -60,6 +62,8 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkAuthentication(settings, report);
     checkClearSecrets(settings, around.encrypted ?? new Set(), report, warnings);
     checkFiles(settings, report);
+    checkManifests(settings, report);
+    checkImages(settings, report);
     checkSeed(written, report);
     checkAdoption(settings, report);
     checkEncrypted(around.encrypted, report);
@@ -68,7 +72,10 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     // Without a server there is no cluster to look at.
     if (!settings.nodes.some((n) => n.role === "server" && n.lost !== true)) throw new SpecError(problems);
 
-    const spec = fill(settings, nodes, isConfidential(settings, around.encrypted));
+    const spec = fill(settings, nodes, {
+        confidential: isConfidential(settings, around.encrypted),
+        confidentialManifests: around.encrypted?.has("manifests") === true,
+    });
     warnAboutHttpProxy(spec, warnings);
     if (spec.vpn.networks.length > 50)
         problems.push({

@@ -21,10 +21,13 @@ export interface ClusterDescription {
     readonly nodes: Readonly<Record<string, NodeDescription>>;
     /** What k3s fixes at the founding and what the pods' network depends on (model/change-rules.ts); absent as above. */
     readonly settings?: Readonly<Record<string, string>>;
+    /** Names of the files in `manifests` whose objects are to be there; absent where there are none. */
+    readonly manifests?: readonly string[];
 }
 
 /** The description of a spec. */
 export function descriptionOf(spec: ClusterSpec): ClusterDescription {
+    const manifests = spec.manifests.filter(({ state }) => state === "present").map(({ name }) => name);
     return {
         version: spec.version,
         datastore: spec.server.datastore,
@@ -37,6 +40,7 @@ export function descriptionOf(spec: ClusterSpec): ClusterDescription {
             ]),
         ),
         settings: fixedSettings(spec),
+        ...(manifests.length > 0 ? { manifests } : {}),
     };
 }
 

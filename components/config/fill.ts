@@ -105,7 +105,12 @@ function proxySpec(proxy: StackSettings["proxy"], networks: string[]): ClusterSp
     };
 }
 
-export function fill(settings: StackSettings, nodes: readonly NodeSpec[], confidential: boolean): ClusterSpec {
+/** `secrecy` is what of the spec holds something that is encrypted in the stack file. */
+export function fill(
+    settings: StackSettings,
+    nodes: readonly NodeSpec[],
+    secrecy: Pick<ClusterSpec, "confidential" | "confidentialManifests">,
+): ClusterSpec {
     const { ssh: _ssh, ...open } = openOf(settings);
     const [{ config: _s, ...server }, { config: _a, ...agent }] = [open.server, open.agent];
     const live = nodes.filter((n) => n.role === "server" && !n.lost);
@@ -138,7 +143,9 @@ export function fill(settings: StackSettings, nodes: readonly NodeSpec[], confid
             drainSeconds: drain ? seconds(drainTimeout) : undefined,
             leaveSeconds: seconds(drainTimeout),
         },
-        confidential,
+        // The order in the stack file changes nothing.
+        manifests: [...open.manifests].sort((a, b) => (a.name < b.name ? -1 : 1)),
+        ...secrecy,
     });
 }
 

@@ -6,7 +6,7 @@ import type { ClusterDescription, NodeDescription } from "./description";
 import { shown } from "./problems";
 import type { Problem } from "../haproxy/problem";
 import { settingConsequences, settingRefusals, unknownSettings } from "./fixed-settings";
-import type { Allowance } from "../model/cluster";
+import type { Allowance, ClusterSpec } from "../model/cluster";
 import { isIPv6Address, parseK3sVersion } from "../values";
 
 const rebuiltOf = (node: NodeDescription): number => node.rebuilt ?? 0;
@@ -27,8 +27,31 @@ export function refusals(from: ClusterDescription, to: ClusterDescription, allow
 }
 
 /** What the user should know before a change that is not refused. */
-export function consequences(from: ClusterDescription, to: ClusterDescription): string[] {
-    return [...unknownSettings(settingsOf(from)), ...settingConsequences(from.settings, to.settings)];
+export function consequences(
+    from: ClusterDescription,
+    to: ClusterDescription,
+    manifests: ClusterSpec["manifests"] = [],
+): string[] {
+    return [
+        ...unknownSettings(settingsOf(from)),
+        ...settingConsequences(from.settings, to.settings),
+        ...manifestConsequences(from, manifests),
+    ];
+}
+
+/** What becomes of the objects of files that were there. */
+function manifestConsequences(from: ClusterDescription, manifests: ClusterSpec["manifests"]): string[] {
+    const stateOf = (name: string): string | undefined => manifests.find((file) => file.name === name)?.state;
+    const [gone, leftOut] = ["absent", undefined].map((state) =>
+        (from.manifests ?? []).filter((name) => stateOf(name) === state),
+    ) as [string[], string[]];
+    return [
+        ...gone.map((name) => `k3s-ha:manifests (${name}): state: absent deletes all objects of this file.`),
+        ...leftOut.map(
+            (name) =>
+                `k3s-ha:manifests (${name}): is left out. The file goes from the servers; its objects stay in the cluster, and nothing manages them. To delete them instead: { name: ${name}, state: absent }`,
+        ),
+    ];
 }
 
 /** Those of the description; of an older one what its nodes tell. */

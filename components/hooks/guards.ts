@@ -35,7 +35,7 @@ export function transitionGuard(spec: ClusterSpec): pulumi.ResourceHook {
             const before = readDescription(args.oldInputs?.["input"]);
             const problems = refusals(before, descriptionOf(spec), spec.allow);
             if (problems.length > 0) throw new SpecError(problems);
-            for (const text of consequences(before, descriptionOf(spec))) void pulumi.log.warn(text);
+            for (const text of consequences(before, descriptionOf(spec), spec.manifests)) void pulumi.log.warn(text);
         },
         { onDryRun: true },
     );

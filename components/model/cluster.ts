@@ -51,6 +51,8 @@ type Formed = "nodes" | "ssh" | "vpn" | "proxy" | "server" | "agent" | "kubeconf
 export interface ClusterSpec extends Readonly<Omit<OpenSettings, Formed>> {
     /** Settings of k3s are encrypted in the stack file: its steps' data are secret as a whole. */
     readonly confidential: boolean;
+    /** The same of `manifests`, for the step of that name. */
+    readonly confidentialManifests: boolean;
     /** In the order of their names, so that the order in the stack file changes nothing. */
     readonly nodes: readonly NodeSpec[];
     /**
@@ -80,4 +82,9 @@ export function liveNodes(spec: ClusterSpec): NodeSpec[] {
 /** The servers that are to be there: those that the proxies know. */
 export function servers(spec: ClusterSpec): NodeSpec[] {
     return liveNodes(spec).filter((n) => n.role === "server");
+}
+
+/** Names of the manifests whose objects are to go. */
+export function absentManifests(spec: ClusterSpec): string[] {
+    return spec.manifests.filter(({ state }) => state === "absent").map(({ name }) => name);
 }

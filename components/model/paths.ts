@@ -4,3 +4,5 @@
 export const KIT_DIR = "/usr/local/lib/k3s-ha";
 /** The kube-apiserver reads it in readiness mode `scoped`. */
 export const AUTHN_FILE = "/etc/rancher/k3s/authn.yaml";
+/** k3s applies what lies there (steps manifests and prune-manifests). */
+export const MANIFESTS = "/var/lib/rancher/k3s/server/manifests";

@@ -4,23 +4,26 @@
  */
 import type { NodeSettings } from "../settings";
 
-/** What every node goes through, in this order; the last one is called like its role. */
+/** What every node goes through, in this order. The last one is called like its role. */
 const ON_NODES = ["kit", "prepare", "haproxy", "stage"] as const;
+/** Only servers have it, and only where the setting of this name is or was set. */
+const MANIFESTS = "manifests";
 /** What a cluster has once; they run on the first server. */
 export const CLUSTER_STEPS = [
     "kubeconfig",
     "lost-nodes",
     "members",
+    "prune-manifests",
     "public-info-viewer",
     "anonymous-check",
     "snapshot",
 ] as const;
 
-export type NodeStepName = (typeof ON_NODES)[number] | NodeSettings["role"];
+export type NodeStepName = (typeof ON_NODES)[number] | typeof MANIFESTS | NodeSettings["role"];
 export type ClusterStepName = (typeof CLUSTER_STEPS)[number];
 export type StepName = NodeStepName | ClusterStepName;
 
-/** The steps of a node, in their order. */
+/** The steps that a node may have, in their order. */
 export function stepsOf({ role }: { readonly role: NodeSettings["role"] }): readonly NodeStepName[] {
-    return [...ON_NODES, role];
+    return role === "server" ? [...ON_NODES, MANIFESTS, role] : [...ON_NODES, role];
 }

@@ -12,8 +12,16 @@ mounts_below() {
         "$MOUNTS"
 }
 
+# kept_files: what the steps manifests and stage have put into k3s's folders, as real paths; their own removals take it,
+# and a k3s that is installed again needs it.
+kept_files() {
+    cat "$STATE/manifests" "$STATE/images" 2>/dev/null | sed 's/^[0-9a-f]* //' | while read -r kept_file; do
+        readlink -f "$kept_file" || true
+    done
+}
+
 # clear_folder FOLDER: deletes what is in the folder and, if it is a link, in the one that it names. What is mounted
-# below it stays, also where it is of the same file system (a bind mount).
+# below it stays, also where it is of the same file system (a bind mount), and so do kept_files.
 clear_folder() {
     : >"$WORK/mounts"
     clear_real=$(readlink -f "$1" 2>/dev/null) && [ -d "$clear_real" ] && [ "$clear_real" != / ] || return 0
@@ -24,6 +32,8 @@ clear_folder() {
         clear_mount=$(printf '%s\n' "$clear_mount" | sed 's/[][*?\\]/\\&/g')
         set -- "$@" ! -path "$clear_mount" ! -path "$clear_mount/*"
     done <"$WORK/mounts"
+    kept_files >"$WORK/kept"
+    while read -r clear_kept; do set -- "$@" ! -path "$clear_kept"; done <"$WORK/kept"
     # Folders above a mount are not empty.
     find "$clear_real" -xdev -depth -mindepth 1 "$@" -delete 2>/dev/null || true
 }

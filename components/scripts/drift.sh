@@ -112,6 +112,8 @@ main() {
     k3s_step=server
     [ ! -f "$APPLIED/agent" ] || k3s_step=agent
     for step in prepare haproxy stage "$k3s_step"; do differences "$step"; done
+    # Where the stack has some.
+    if [ -e "$STATE/manifests" ]; then differences manifests; fi
     for also in "$@"; do
         case $also in
             --nodes) node_marks ;;

@@ -134,6 +134,8 @@ apply() {
 remove_steps() {
     if [ -s "$STATE/k3s-role" ]; then sh "$KIT/$(cat "$STATE/k3s-role").sh" remove </dev/null >&2; fi
     if [ -e "$STATE/haproxy/kept" ]; then sh "$KIT/haproxy.sh" remove </dev/null >&2; fi
+    if [ -e "$STATE/manifests" ]; then sh "$KIT/manifests.sh" remove </dev/null >&2; fi
+    if [ -e "$STATE/images" ]; then sh "$KIT/stage.sh" remove </dev/null >&2; fi
 }
 
 remove() {

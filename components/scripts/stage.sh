@@ -1,7 +1,9 @@
 #!/bin/sh
-# Step stage: the k3s binary, verified, below a folder of its version; nothing that runs is touched.
-# remove: the staged binaries.
+# Step stage: the k3s binary, verified, below a folder of its version, and archives of images where k3s imports them;
+# nothing that runs is touched.
+# remove: the staged binaries and the archives.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
+. "$KIT/stage-images.sh"
 
 # GitHub's names of the architecture: the binary's ending and the sum file's.
 architecture() {
@@ -15,20 +17,20 @@ architecture() {
 
 sha256_of() { sha256sum "$1" | cut -d ' ' -f 1; }
 
-# The sum that the binary must have: pinned in the config, else from the release's sum file.
+# expected_sum NAME PINNED: the sum that a file of the release must have: pinned in the config, else from the release's
+# sum file.
 expected_sum() {
-    pinned=$(setting "sha256-$arch")
-    if [ -n "$pinned" ]; then
-        echo "$pinned"
+    if [ -n "$2" ]; then
+        echo "$2"
         return
     fi
     url=$base/sha256sum-$arch.txt
     fetch "$url" "$WORK/sums" 60 ||
         fail "could not download $url: $(tail -n 2 "$WORK/fetch.err")" \
             "check k3s-ha:version and k3s-ha:download.baseUrl, and that the host reaches it"
-    sum=$(awk -v name="$name" '$2 == name || $2 == "*" name { print $1 }' "$WORK/sums")
+    sum=$(awk -v name="$1" '$2 == name || $2 == "*" name { print $1 }' "$WORK/sums")
     echo "$sum" | grep -Eqx '[0-9a-f]{64}' ||
-        fail "$url has no SHA-256 sum for $name" "check the mirror: its sum file must be the one of the release"
+        fail "$url has no SHA-256 sum for $1" "check the mirror: its sum file must be the one of the release"
     echo "$sum"
 }
 
@@ -43,25 +45,16 @@ says_version() {
 }
 TRY=/usr/local/bin/.k3s-ha-stage
 
-apply() {
-    begin
-    unpack
-    lock stage 900
-    version=$(setting version)
-    read -r arch name <<EOF
-$(architecture)
-EOF
-    base=$(setting base-url)/$(echo "$version" | sed 's/+/%2B/g')
-    dir=$STATE/bin/$version
+# stage_binary: $version, below $dir, from $base/$name.
+stage_binary() {
     if [ -x "$dir/k3s" ] && [ -s "$dir/sha256" ] && [ "$(sha256_of "$dir/k3s")" = "$(cat "$dir/sha256")" ]; then
         pinned=$(setting "sha256-$arch")
         if [ -z "$pinned" ] || [ "$pinned" = "$(cat "$dir/sha256")" ]; then
             echo "stage: $version unchanged"
-            echo "sum $(cat "$dir/sha256") $dir/k3s" | remember stage
             return
         fi
     fi
-    sum=$(expected_sum)
+    sum=$(expected_sum "$name" "$(setting "sha256-$arch")")
     make_folder "$STATE/bin" "$dir"
     # What a run left that was killed.
     rm -f "$dir/k3s.new"
@@ -100,11 +93,29 @@ EOF
     echo "$sum" >"$WORK/sum"
     put "$WORK/sum" "$dir/sha256" 0600
     echo "stage: $version staged"
-    echo "sum $sum $dir/k3s" | remember stage
+}
+
+apply() {
+    begin
+    unpack
+    lock stage 900
+    version=$(setting version)
+    read -r arch name <<EOF
+$(architecture)
+EOF
+    base=$(setting base-url)/$(echo "$version" | sed 's/+/%2B/g')
+    dir=$STATE/bin/$version
+    stage_binary
+    place_images
+    {
+        echo "sum $(cat "$dir/sha256") $dir/k3s"
+        images_present
+    } | remember stage
 }
 
 remove() {
     begin
+    remove_images
     rm -rf "${STATE:?}/bin" "$STATE/stage.lock" "$STATE/applied/stage"
     echo "stage: removed"
 }

@@ -1,18 +1,13 @@
 /** Settings of what hosts get besides k3s and haproxy, and how long their steps wait. */
 import { z } from "zod";
-import { duration, hostFile, line, matching } from "../values/forms";
+import { duration, hostFile, line, matching, text } from "../values/forms";
 
 const file = z.strictObject({
     path: hostFile.describe("absolute path on the host"),
     mode: matching(/^0[0-7]{3}$/, 'four octal digits in quotes, such as "0644"')
         .default("0644")
         .describe('mode of the file, in quotes: "0644"'),
-    content: z
-        .string()
-        .refine((t) => !/[\u0000-\u0008\u000b-\u001f\u007f]/.test(t), {
-            error: "must be text without control characters other than tab and newline",
-        })
-        .describe("text of the file"),
+    content: text.describe("text of the file"),
 });
 
 const sysctlValue = z.union(

@@ -20,6 +20,7 @@ import {
     server,
     type k3sConfig,
 } from "./k3s";
+import { images, manifests } from "./manifests";
 import { nodes, ssh, vpn } from "./nodes";
 import { secrets } from "./secrets";
 import { snapshots } from "./snapshots";
@@ -46,7 +47,18 @@ export const sections = {
     cluster,
     access: { ssh, vpn },
     proxy: { proxy: proxySettings.prefault({}).describe("the local haproxy of every node") },
-    k3s: { server, agent, authentication, kubelet, registries, download, kubeconfig, publicInfoViewer },
+    k3s: {
+        server,
+        agent,
+        authentication,
+        kubelet,
+        registries,
+        download,
+        images,
+        manifests,
+        kubeconfig,
+        publicInfoViewer,
+    },
     hosts: { host, timeouts },
     changes: { rollout, allow, rotate },
     snapshots: { snapshots },

@@ -28,14 +28,14 @@ export interface Place {
 
 /**
  * Makes `<cluster>-<step>`: a step that the cluster has once. Its script is `<step>.sh`. `was` is the component that held it, and the name
- * that it had there, in stacks made before 0.2.
+ * that it had there, in stacks made before 0.2, where it is as old as that.
  */
 export function clusterStep(
     context: StepContext,
     step: ClusterStepName,
     { on, after }: Place,
     data: Bundle,
-    was: FormerName,
+    was?: FormerName,
     more: Partial<NodeStep> = {},
     opts: Pick<pulumi.CustomResourceOptions, "additionalSecretOutputs"> = {},
 ): remote.Command {
@@ -46,7 +46,13 @@ export function clusterStep(
         on,
         access,
         { stdin: renderBundle(data), ...more },
-        { ...opts, parent: cluster, dependsOn: [...after], hooks: hooks.command, aliases: [formerName(cluster, was)] },
+        {
+            ...opts,
+            parent: cluster,
+            dependsOn: [...after],
+            hooks: hooks.command,
+            aliases: was && [formerName(cluster, was)],
+        },
     );
 }
 

@@ -6,6 +6,7 @@ import { sendKit } from "../remote/node-command";
 import { NodeComponent } from "../remote/stack-traces";
 import type { StepContext } from "./context";
 import { haproxy } from "./haproxy";
+import { manifests } from "./manifests";
 import { etcdData, prepare } from "./prepare";
 import { stage } from "./stage";
 
@@ -15,8 +16,10 @@ export class Host extends NodeComponent {
     public readonly prepare: remote.Command;
     /** haproxy listens. */
     public readonly haproxy: remote.Command;
-    /** The k3s binary is on the host. */
+    /** The k3s binary and images are on the host. */
     public readonly stage: remote.Command;
+    /** On a server, where there are some. */
+    public readonly manifests: remote.Command | undefined;
     /** `none`, or the id of the cluster whose etcd data the host held when it was prepared. */
     public readonly etcdData: pulumi.Output<string>;
 
@@ -37,6 +40,7 @@ export class Host extends NodeComponent {
         this.prepare = prepare(context, node, kit, this);
         this.haproxy = haproxy(context, node, this.prepare, this);
         this.stage = stage(context, node, this.prepare, this);
+        this.manifests = manifests(context, node, this.prepare, this);
         this.etcdData = pulumi
             .all([this.prepare.stdout, this.prepare.urn])
             .apply(([out, urn]) => etcdData(node, out, urn));

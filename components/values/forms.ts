@@ -16,6 +16,11 @@ export const line = z
     .max(4096, "must have at most 4096 characters");
 export const word = line.regex(/^\S+$/, "must not be empty or contain white space");
 
+/** Text of several lines, as a file has it. */
+export const text = z.string().refine((t) => !/[\u0000-\u0008\u000b-\u001f\u007f]/.test(t), {
+    error: "must be text without control characters other than tab and newline",
+});
+
 /** Text that a function takes; `allowed` follows "must be". */
 export const refined = (ok: (text: string) => boolean, allowed: string) =>
     z.string().refine(ok, { error: `must be ${allowed}` });

@@ -158,6 +158,66 @@ describe("config: settings of a running cluster", function () {
     });
 });
 
+describe("manifests: objects that k3s applies", function () {
+    this.timeout(300_000);
+    before(mainCluster);
+    before(workload);
+
+    const configMap = (name: string, value: string): object => ({
+        apiVersion: "v1",
+        kind: "ConfigMap",
+        metadata: { name, namespace: "made" },
+        data: { value },
+    });
+    const file = (...objects: object[]): string => objects.map((o) => JSON.stringify(o)).join("\n---\n");
+    const first = (value: string): string =>
+        file({ apiVersion: "v1", kind: "Namespace", metadata: { name: "made" } }, configMap("first", value));
+    const seen = (path: string): string =>
+        kubectl(["-n", "made", "get", "configmap", "--ignore-not-found", "-o", `jsonpath={.items[*]${path}}`]).stdout;
+    const files = (host: string): string =>
+        on(host, "cd /var/lib/rancher/k3s/server/manifests && stat -c '%n %a' *").stdout.trim();
+
+    it("content and labels change under load: nothing restarts, nothing is deleted; absent deletes, left out keeps", async () => {
+        const before = pids(HOSTS);
+        await underLoad("manifests", async () => {
+            mainStack().upWith((config) => {
+                config["k3s-ha:manifests"] = [
+                    { name: "first.yaml", content: first("1") },
+                    { name: "second.json", content: file(configMap("second", "1")) },
+                ];
+            });
+            await eventually("both files are applied", 40, () => assert.equal(seen(".data.value"), "1 1"));
+            for (const master of MASTERS) assert.equal(files(master), "first.yaml 600\nsecond.json 600", master);
+            const uids = seen(".metadata.uid");
+
+            const up = mainStack().upWith((config) => {
+                nodeOf(config, "agent-1").labels = { manifests: "tried" };
+                config["k3s-ha:manifests"] = [{ name: "first.yaml", content: first("2") }];
+            });
+            assert.match(up.stdout + up.stderr, /manifests \(second\.json\): is left out\. .*its objects stay/);
+            await eventually("the changed file is applied", 40, () => assert.equal(seen(".data.value"), "2 1"));
+            assert.equal(seen(".metadata.uid"), uids, "an object was made again");
+
+            // With the namespace that it is in, the other object goes too.
+            mainStack().upWith(
+                (config) => void (config["k3s-ha:manifests"] = [{ name: "first.yaml", state: "absent" }]),
+            );
+            assert.equal(kubectl(["get", "namespace", "made", "--ignore-not-found", "-o", "name"]).stdout, "");
+            assert.equal(
+                kubectl(["-n", "kube-system", "get", "addons", "-o", "name"]).stdout.trim(),
+                "addon.k3s.cattle.io/second",
+            );
+            mainStack().upWith((config) => {
+                delete config["k3s-ha:manifests"];
+                delete nodeOf(config, "agent-1").labels;
+            });
+        });
+        assert.deepEqual(pids(HOSTS), before, "k3s was restarted");
+        for (const master of MASTERS)
+            on(master, "! ls /var/lib/k3s-ha/manifests && ! ls /var/lib/rancher/k3s/server/manifests/*.*");
+    });
+});
+
 describe("readiness: to another mode and back", function () {
     this.timeout(900_000);
     before(mainCluster);

@@ -129,6 +129,49 @@ describe("cluster under mocks", () => {
         assert.ok(resources.has("dev-public-info-viewer"));
     });
 
+    const FILE = { name: "own.yaml", content: "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: of-mine }\n" };
+    const withManifests = (...more: object[]): ClusterSpec => spec({ manifests: [FILE, ...more] });
+
+    it("manifests are a step of every server, and prune-manifests one of the cluster, where there are some", async () => {
+        const made = async (s: ClusterSpec): Promise<string[]> =>
+            [...(await build(s)).resources.keys()].filter((name) => name.includes("manifests")).sort();
+        const steps = ["master-1-manifests", "master-2-manifests", "master-3-manifests"];
+        assert.deepEqual(await made(spec()), []);
+        assert.deepEqual(await made(withManifests()), steps);
+        assert.deepEqual(await made(withManifests({ name: "old.yaml", state: "absent" })), [
+            "dev-prune-manifests",
+            ...steps,
+        ]);
+    });
+
+    for (const [hold, waits, goesOn] of [
+        ["master-3-manifests", ["master-1-server", "dev-prune-manifests"], ["master-1-stage", "master-2-manifests"]],
+        ["master-3-prepare", ["master-3-manifests", "master-1-server"], ["master-1-manifests"]],
+        ["master-3-server", ["dev-prune-manifests"], ["master-1-manifests"]],
+    ] as const)
+        it(`all servers have the manifests before any k3s starts, and objects go when no server has them: ${hold}`, async () => {
+            const { resources, held } = await build(withManifests({ name: "old.yaml", state: "absent" }), hold);
+            for (const name of waits) assert.ok(!held.has(name) && resources.has(name), `${name} did not wait`);
+            for (const name of goesOn) assert.ok(held.has(name), `${name} waited`);
+        });
+
+    it("a lost server is not waited for, and its manifests stay in the program", async () => {
+        const nodes = settings()["nodes"] as Record<string, unknown>[];
+        const lost = nodes.map((n) => (n["name"] === "master-3" ? { ...n, lost: true } : n));
+        const { held } = await build(spec({ nodes: lost, manifests: [FILE] }), "master-3-manifests");
+        assert.ok(held.has("master-1-server"));
+    });
+
+    it("hides manifests that are encrypted", async () => {
+        const stdinOf = async (encrypted: string[]): Promise<unknown> => {
+            const s = checkSpec(settings({ manifests: [FILE] }), { encrypted: new Set(encrypted) }).spec;
+            return (await build(s)).resources.get("master-1-manifests")?.inputs["stdin"];
+        };
+        assert.match(String(await stdinOf([])), /of-mine/);
+        const hidden = await stdinOf(["manifests"]);
+        assert.ok(hidden !== null && typeof hidden === "object" && SECRET_SIG in hidden);
+    });
+
     it("every setting that a step is given is read by a script", async () => {
         const host = join(__dirname, "../../components/scripts");
         const scripts = readdirSync(host)

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { parse } from "yaml";
 import { haproxyBundle } from "../../components/steps/haproxy";
 import { k3sBundle } from "../../components/steps/k3s";
+import { manifestsBundle } from "../../components/steps/manifests";
 import { prepareBundle } from "../../components/steps/prepare";
 import { stageBundle } from "../../components/steps/stage";
 import { renderBundle } from "../../components/remote/bundle";
@@ -32,6 +33,7 @@ function plan(s: ClusterSpec): string {
         prepareBundle(s, node, "0011223344556677", {}),
         haproxyBundle(s, node),
         stageBundle(s, node),
+        manifestsBundle(s, node),
         k3sBundle(s, node),
     ]);
     return [...bundles.map(renderBundle), JSON.stringify(s.kubeconfig)].join("\n");

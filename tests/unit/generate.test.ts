@@ -117,6 +117,8 @@ describe("schema of stack files", () => {
         ],
         ["encrypted registries", { registries: SECURE }],
         ["encrypted settings of k3s", { server }],
+        ["encrypted manifests", { manifests: SECURE }],
+        ["an encrypted manifest", { manifests: [{ name: "a.yaml", content: SECURE }] }],
         ["an encrypted file", { host: { files: [{ path: "/etc/x", content: SECURE }] } }],
     ] as const)
         it(`takes ${what}`, () => assert.deepEqual(findings(fileOf(settings(more))), []));

@@ -6,7 +6,7 @@ import type { StackSettings } from "../../settings";
 const K3S_SETTINGS = ["registries", "kubelet", "server", "agent", "authentication"] as const;
 
 /** Settings whose values reach the hosts within secret inputs when they are encrypted: as files of k3s, or of prepare. */
-export const MAY_BE_ENCRYPTED: ReadonlySet<string> = new Set([...K3S_SETTINGS, "host"]);
+export const MAY_BE_ENCRYPTED: ReadonlySet<string> = new Set([...K3S_SETTINGS, "host", "manifests"]);
 
 /** Whether the data of those steps hold something that is encrypted in the stack file; of host.files they hold the digests. */
 export function isConfidential({ host }: StackSettings, encrypted: ReadonlySet<string> | undefined): boolean {

@@ -4,6 +4,7 @@
  * alarm must not stop anybody.
  */
 import type { HaproxyConfig } from "../../haproxy";
+import { holdsSecret } from "./manifests";
 import { configPath, isSecretKey, type Report } from "../problems";
 import type { Problem } from "../../haproxy/problem";
 import type { StackSettings } from "../../settings";
@@ -16,7 +17,8 @@ const K3S_SECRETS: ReadonlySet<string> = new Set(["etcd-s3-session-token", "vpn-
 const SECRET_FLAG = /^-{0,2}[a-z0-9-]*(password|passwd|secret|token|api-?key|secret-?key|access-?key)\+?=(.+)$/i;
 const NO_SECRET = /^(\/.*|true|false|\d+(\.\d+)?(ms|s|m|h)?)$/;
 
-const URL_PASSWORD = /[a-z][a-z0-9+.-]*:\/\/[^/\s:@'"]*:[^/\s@'"]+@/i;
+// Schemes are short; without a limit a file of one long word takes hours.
+const URL_PASSWORD = /[a-z][a-z0-9+.-]{0,30}:\/\/[^/\s:@'"]*:[^/\s@'"]+@/i;
 const PRIVATE_KEY = /-----BEGIN [A-Z ]*PRIVATE KEY-----/;
 const AUTHORIZATION = /\bauthorization['":\s,[]+(basic|bearer)\s+(?!%\[|\$)\S/i;
 /** A line of a file that says so; a reference to another place is none. */
@@ -45,6 +47,16 @@ export function checkClearSecrets(
     settings.nodes.forEach((node, i) => checkConfig(node.config, ["nodes", i, "config"], tell));
     for (const key of ["registries", "kubelet", "authentication"] as const)
         if (!encrypted.has(key)) walk(settings[key], [key], tell);
+    if (!encrypted.has("manifests"))
+        settings.manifests.forEach(({ name, content = "" }, i) => {
+            const at = ["manifests", i, "content"];
+            const what = certain(content) ?? (holdsSecret(content) ? "a Secret" : undefined);
+            if (what !== undefined) tell(at, what);
+            else if (LOOKS_SECRET.test(content))
+                warnings.push(
+                    `${configPath(at)} (${name}) looks as if it held a secret in clear; if it does, ${wayOut(at)}.`,
+                );
+        });
     if (!encrypted.has("host"))
         settings.host.files?.forEach(({ path, content }, i) => {
             const at = ["host", "files", i, "content"];

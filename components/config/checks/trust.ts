@@ -46,10 +46,12 @@ export function warnAboutTrust(settings: StackSettings, warnings: string[]): voi
             "k3s-ha:proxy.stats.admin is true: any page opened in a browser on a host can post to the stats page (CSRF); the admin socket is the safer way.",
         );
     }
-    const open = Object.values(settings.download.sha256).length === 0;
+    const open =
+        Object.values(settings.download.sha256).length === 0 ||
+        (settings.images.source === "release" && Object.values(settings.images.sha256).length === 0);
     if (settings.download.baseUrl.startsWith("http:") && open) {
         warnings.push(
-            "k3s-ha:download.baseUrl is plain http and no sum is pinned: the sum file can be changed together with the binary. Pin k3s-ha:download.sha256.",
+            "k3s-ha:download.baseUrl is plain http and no sum is pinned: the sum file can be changed together with the binary and the images. Pin k3s-ha:download.sha256, and k3s-ha:images.sha256 for images of the release.",
         );
     }
 }

@@ -46,6 +46,9 @@ describe("drift", () => {
         assert.deepEqual(parseFindings("master-1", "members: Node agent-1 has no label site=a\n"), [
             finding("master-1", "members", "Node agent-1 has no label site=a"),
         ]);
+        assert.deepEqual(parseFindings("master-1", "manifests: /x/own.yaml was changed\n"), [
+            finding("master-1", "manifests", "/x/own.yaml was changed"),
+        ]);
         assert.deepEqual(parseFindings("agent-1", ""), []);
         assert.throws(() => parseFindings("agent-1", "sudo: a lecture\n"), /no finding/);
     });

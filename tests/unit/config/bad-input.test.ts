@@ -24,6 +24,7 @@ import { readStack } from "../../../components/config/stack";
 import { renderBundle, type Bundle } from "../../../components/remote/bundle";
 import { haproxyBundle } from "../../../components/steps/haproxy";
 import { haproxyConfig } from "../../../components/model/proxy";
+import { manifestsBundle } from "../../../components/steps/manifests";
 import { prepareBundle } from "../../../components/steps/prepare";
 import { lostNodesBundle } from "../../../components/steps/lost-nodes";
 import { membersBundle } from "../../../components/steps/members";
@@ -233,6 +234,7 @@ function planOf(spec: ClusterSpec): Bundle[] {
             prepareBundle(spec, n, "0011", secrets),
             haproxyBundle(spec, n),
             stageBundle(spec, n),
+            manifestsBundle(spec, n),
             k3sBundle(spec, n),
         ]),
         lostNodesBundle(spec, first),

@@ -77,6 +77,19 @@ const BESIDE: Readonly<Record<string, { readonly with: object; readonly value: u
             ],
         },
     },
+    images: {
+        with: {},
+        value: {
+            source: "file",
+            file: "/etc/x.tar",
+            sha256: { amd64: "ab".repeat(32) },
+            files: [{ from: "/etc/y.tar", sha256: "ab".repeat(32) }],
+        },
+    },
+    manifests: {
+        with: {},
+        value: [{ name: "a.yaml", content: "apiVersion: v1\nkind: A\nmetadata: { name: a }\n" }],
+    },
 };
 
 export type Path = readonly (string | number)[];
@@ -353,6 +366,7 @@ const SAMPLES: readonly unknown[] = [
     "0 */6 * * *",
     "a-secret-of-16-chars",
     "/etc/haproxy/list",
+    "/etc/x.tar",
     "1k",
     CA_PEM,
 ];

@@ -52,6 +52,24 @@ OTHER_FOLDERS="${["/var/lib/kubelet", "/etc/rancher/node", "/run/k3s", "/run/fla
         assert.ok(existsSync(join(dir, "lib/k3s")));
     });
 
+    it("manifests and images of other steps stay, which those steps take: a k3s that is installed again needs them", () => {
+        mkdirSync(join(dir, "disk"));
+        mkdirSync(join(dir, "lib"));
+        symlinkSync(join(dir, "disk"), join(dir, "lib/k3s"));
+        for (const path of [
+            "server/manifests/own.yaml",
+            "server/manifests/ccm.yaml",
+            "agent/images/own.tar",
+            "agent/images/x.tar",
+        ])
+            file(`disk/${path}`);
+        writeFileSync(join(dir, "manifests"), `${dir}/lib/k3s/server/manifests/own.yaml\n`);
+        writeFileSync(join(dir, "images"), `${"a".repeat(64)} ${dir}/lib/k3s/agent/images/own.tar\n`);
+        clear(`STATE=${dir}; clear_k3s`);
+        assert.deepEqual(readdirSync(join(dir, "disk/server/manifests")), ["own.yaml"]);
+        assert.deepEqual(readdirSync(join(dir, "disk/agent/images")), ["own.tar"]);
+    });
+
     it("a folder above it is a link", () => {
         mkdirSync(join(dir, "disk"));
         symlinkSync(join(dir, "disk"), join(dir, "lib"));

@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
@@ -29,6 +30,7 @@ import (
 	"k3s-ha/lab/k3s/internal/config"
 	"k3s-ha/lab/k3s/internal/controlplane"
 	"k3s-ha/lab/k3s/internal/datastore"
+	"k3s-ha/lab/k3s/internal/deploy"
 	"k3s-ha/lab/k3s/internal/host"
 	"k3s-ha/lab/k3s/internal/pki"
 	"k3s-ha/lab/k3s/internal/supervisor"
@@ -52,6 +54,7 @@ type server struct {
 	etcd       *datastore.Etcd // nil on SQLite
 	buckets    buckets
 	kube       *kubernetes.Clientset
+	kubeConfig *rest.Config
 	nodes      corelisters.NodeLister
 	leading    atomic.Bool
 	apiRuns    atomic.Bool
@@ -429,6 +432,11 @@ func (s *server) start(ctx, apiCtx context.Context, initialized bool, apiDone ch
 		return err
 	}
 	logrus.Infof("Kube API server is now running")
+	go func() {
+		if err := deploy.Run(ctx, s.kubeConfig, s.file("manifests")); err != nil {
+			s.fatal <- fmt.Errorf("failed to stage files: %w", err)
+		}
+	}()
 
 	if !s.Bool("disable-controller-manager") {
 		go s.component("controller-manager", func() error {
@@ -548,12 +556,13 @@ func (s *server) saveBootstrap(ctx context.Context) error {
 
 // waitAPIServer waits for /readyz through port 6443 with the administrator's certificate.
 func (s *server) waitAPIServer(ctx context.Context) error {
-	rest, err := clientcmd.BuildConfigFromFlags("", s.file("cred/supervisor.kubeconfig"))
+	config, err := clientcmd.BuildConfigFromFlags("", s.file("cred/supervisor.kubeconfig"))
 	if err != nil {
 		return err
 	}
-	rest.QPS, rest.Burst = 20, 40
-	if s.kube, err = kubernetes.NewForConfig(rest); err != nil {
+	config.QPS, config.Burst = 20, 40
+	s.kubeConfig = config
+	if s.kube, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}
 	return poll(ctx, 500*time.Millisecond, "Waiting for API server to become available", func() error {

@@ -245,6 +245,23 @@ describe("npm run review: single changes", () => {
         assert.deepEqual(kindsOf([update("agent-1-haproxy", { dir: "a" }, { dir: "b" })]), ["agent-1 other"]);
     });
 
+    it("steps that come or go without their node's k3s are never left out", () => {
+        const one = (name: string, op: string): Update => ({ urn: urn(name), op, before: {}, after: {}, changed: [] });
+        assert.deepEqual(kindsOf([one("agent-1-kit", "create")]), ["agent-1 scripts"]);
+        assert.deepEqual(kindsOf([one("agent-1-stage", "create")]), ["agent-1 other"]);
+        assert.deepEqual(kindsOf([one("agent-1-prepare", "delete")]), ["agent-1 other"]);
+        assert.deepEqual(kindsOf([one("agent-1-prepare", "delete"), one("agent-1-agent", "delete")]), [
+            "agent-1 leaves",
+        ]);
+        assert.deepEqual(kindsOf([one("dev-members", "create")]), ["dev members-quiet"]);
+    });
+
+    it("what only the state keeps changes no host", () => {
+        const stash = { urn: urn("dev-ca", "pulumi:index:Stash"), before: { input: "a" }, after: { input: "b" } };
+        const preview = readPreview(printed([stash]));
+        assert.equal(lead(preview, effects(preview)), "Nothing changes on any host.");
+    });
+
     it("a lost node that is taken out is left alone", () => {
         const gone = { op: "delete", urn: urn("agent-2-agent"), oldState: { inputs: {}, retainOnDelete: true } };
         const found = effects(readPreview({ steps: [gone] }));

@@ -138,12 +138,12 @@ const COMMAND_LINE = ["create", "update", "delete", "source", "remotePath", "log
 /** Steps that bring the scripts. */
 const SENT: readonly string[] = ["kit", "prepare"];
 
-/** Names of the scripts that differ; undefined where the command does not list them. */
-function changedScripts(change: Change): string | undefined {
-    if (change.step !== "prepare") return undefined;
+/** Names of the scripts that differ: the command of step prepare lists them. */
+function changedScripts(change: Change): string[] {
+    if (change.step !== "prepare") return [];
     const [before, after] = [scriptsOf(change.before), scriptsOf(change.after)];
     const names = [...new Set([...before.keys(), ...after.keys()])].filter((n) => before.get(n) !== after.get(n));
-    return names.length === 0 ? undefined : names.sort().join(", ");
+    return names.sort();
 }
 
 function effectsOf(change: Change, around: Around): Effect[] {
@@ -166,7 +166,10 @@ function effectsOf(change: Change, around: Around): Effect[] {
     if (changed.includes("connection")) found.push({ kind: "connection", owner });
     // The script of a step and its data may change together; then the data tell more.
     if (changed.some((key) => COMMAND_LINE.includes(key)) && (found.length === 0 || SENT.includes(step)))
-        found.push({ kind: "scripts", owner, detail: changedScripts(change) });
+        found.push(
+            { kind: "scripts", owner },
+            ...changedScripts(change).map((detail) => ({ kind: "scripts", owner, detail }) as const),
+        );
     if (found.length === 0) found.push({ kind: changed.length === 0 ? "scripts" : "other", owner });
     return found;
 }

@@ -26,7 +26,7 @@ function restarts(preview: Preview, names: readonly string[], verb: string): str
     const atATime = agentsAtATime(preview);
     const limit = agents.length > atATime ? `, ${atATime} at a time` : "";
     if (agents.length > 0) parts.push(`${nodesInWords(agents, preview.nodes)}${limit}`);
-    const total = names.length > 1 ? `: ${count(names.length, "restart")}` : "";
+    const total = names.length > 1 ? `: ${verb === "restarts" ? "" : "up to "}${count(names.length, "restart")}` : "";
     return `k3s ${verb} on ${parts.join(", then on ")}${total}.`;
 }
 

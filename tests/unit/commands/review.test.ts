@@ -283,6 +283,27 @@ describe("npm run review: refusals, limits, command", () => {
         assert.doesNotMatch(text, /preview failed\n|reset/);
     });
 
+    it("a long message and a long change are cut inside, and are there", () => {
+        const message = Array.from({ length: 100 }, (_, i) => `  k3s-ha:nodes[${i}]: ${"x".repeat(200)}`).join("\n");
+        const text = review(
+            readPreview(printed([], undefined, { diagnostics: [{ severity: "error", message }] })),
+            "prod",
+        );
+        assert.match(text, /nodes\[0\]: x{200}\n[^]*\n… \d+ more lines\n```/);
+        const data = (what: string): Inputs => ({
+            stdin: renderBundle({
+                settings: { lost: Array.from({ length: 500 }, (_, i) => `${what}-${i}`) },
+                files: [],
+            }),
+        });
+        const [before] = review(
+            readPreview(printed([{ urn: urn("dev-lost-nodes"), before: data("a"), after: data("b") }])),
+            "prod",
+        ).split("<details>") as [string];
+        assert.match(before, /-lost: a-0\n[^]*\n… \d+ more lines\n```/);
+        assert.match(before, /and 988 more/);
+    });
+
     const many = (count: number): ClusterSpec =>
         spec({
             nodes: Array.from({ length: count }, (_, i) =>

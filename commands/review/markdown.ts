@@ -96,8 +96,11 @@ export const marker = (stack: string): string => `<!-- k3s-ha review: ${stack.re
 /** The review of a stack's preview. */
 export function review(preview: Preview, stack: string, most: number = MOST): string {
     const found = effects(preview);
-    const changes = distinctChanges(preview);
-    const messages = messageLines(preview);
+    const part = (title: string, items: readonly (readonly string[])[], limit: number, what: string): string[] =>
+        items.length === 0 ? [] : [`#### ${title}`, "", ...fitting(items, limit, what), ""];
+    const blocks = inBlocks(distinctChanges(preview)).map((of) => blockLines(of, preview));
+    const changes = part("Each change once", blocks, PARTS.changes, "change");
+    const messages = part("Refusals and warnings", messageLines(preview), PARTS.messages, "message");
     const lines = [
         marker(stack),
         `### ${word(stack)}: what this change does`,
@@ -110,17 +113,9 @@ export function review(preview: Preview, stack: string, most: number = MOST): st
             "line",
         ),
         "",
-        ...(messages.length === 0
-            ? []
-            : ["#### Refusals and warnings", "", ...fitting(messages, PARTS.messages, "message")]),
-        ...(changes.length === 0 ? [] : ["#### Each change once", ""]),
-        ...fitting(
-            inBlocks(changes).map((of) => blockLines(of, preview)),
-            PARTS.changes,
-            "change",
-        ),
+        // Why a preview failed comes first.
+        ...(preview.failed ? [...messages, ...changes] : [...changes, ...messages]),
     ];
-    // Failures are at the top of what is read, whatever else there is.
     const text = lines
         .join("\n")
         .replace(/\n{3,}/g, "\n\n")

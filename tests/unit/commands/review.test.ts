@@ -283,6 +283,19 @@ describe("npm run review: refusals, limits, command", () => {
         assert.doesNotMatch(text, /preview failed\n|reset/);
     });
 
+    it("warnings come after the changes, and why a preview failed before them", () => {
+        const titles = (severity: string): string[] => {
+            const [old, now] = [spec(), spec({ proxy: { maxconn: 3000 } })];
+            const diagnostics = [{ severity, message: "beware" }];
+            const preview = readPreview(printed([between("agent-1", "haproxy", old, now)], now, { diagnostics }));
+            return [...review(preview, "prod").matchAll(/^#### (.*)$|^<details>$/gm)].map(
+                ([line, title]) => title ?? line,
+            );
+        };
+        assert.deepEqual(titles("warning"), ["Each change once", "Refusals and warnings", "<details>"]);
+        assert.deepEqual(titles("error"), ["Refusals and warnings", "Each change once", "<details>"]);
+    });
+
     it("a long message and a long change are cut inside, and are there", () => {
         const message = Array.from({ length: 100 }, (_, i) => `  k3s-ha:nodes[${i}]: ${"x".repeat(200)}`).join("\n");
         const text = review(

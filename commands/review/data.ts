@@ -3,7 +3,7 @@ import { parseBundle, type Parts } from "./bundle";
 import { commandOf } from "./command-line";
 import type { Kind } from "./consequences";
 import { SECRET, UNKNOWN } from "./masked";
-import type { Change } from "./preview";
+import type { Change, Operation } from "./preview";
 
 /** One row for one node, or for the cluster. */
 export interface Effect {
@@ -21,6 +21,8 @@ export interface Around {
     readonly isNew: boolean;
     /** Nodes whose k3s is removed from its host. */
     readonly leaving: ReadonlySet<string>;
+    /** What is done with the k3s of each node that has a change of it. */
+    readonly k3s: ReadonlyMap<string, Operation>;
 }
 
 /** The data of a step: what differs, or why that cannot be seen. */

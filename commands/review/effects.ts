@@ -88,10 +88,11 @@ function clusterEffects(change: Change, around: Around): Found[] {
     const isNew = change.op === "create";
     switch (change.step) {
         case "members":
-            return isNew ? [] : membersEffects(change, around);
+            return isNew ? (around.isNew ? [] : [{ kind: "members-quiet" }]) : membersEffects(change, around);
         case "lost-nodes": {
             const data = dataOf(change);
-            return isNew || data.is === "same" ? [] : lostEffects(data);
+            if (isNew) return around.isNew ? [] : [{ kind: "lost-nodes-quiet" }];
+            return data.is === "same" ? [] : lostEffects(data);
         }
         case "snapshot":
             return [{ kind: "snapshot" }];
@@ -104,20 +105,26 @@ function clusterEffects(change: Change, around: Around): Found[] {
     }
 }
 
-/** Changes that a node's step has as one whole. */
+/** What happens to a node as a whole, by what is done with its k3s; the other steps come and go with that. */
 function whole(change: Change, around: Around): Found[] {
-    const isK3s = change.step === "server" || change.step === "agent";
-    if (change.op === "create" && isK3s) return around.isNew ? [] : [{ kind: "joins" }];
-    if (change.op === "delete" && isK3s) return [{ kind: change.retained ? "left-alone" : "leaves" }];
-    if (change.op === "replace" && isK3s) return [{ kind: "rejoins" }];
-    return [];
+    const { op, step, owner, retained, name } = change;
+    const k3s = around.k3s.get(owner);
+    if (step === "server" || step === "agent") {
+        if (op === "create") return around.isNew ? [] : [{ kind: "joins" }];
+        if (op === "delete") return [{ kind: retained ? "left-alone" : "leaves" }];
+        return op === "replace" ? [{ kind: "rejoins" }] : [];
+    }
+    if (op === "update" || k3s === op || around.isNew) return [];
+    if (step === "kit" && op !== "delete") return [{ kind: "scripts" }];
+    if (step === "haproxy" && op === "replace") return [];
+    return [retained ? { kind: "left-alone" } : { kind: "other", detail: name }];
 }
 
 function nodeEffects(change: Change, around: Around): Found[] {
     const { step } = change;
     if (change.op === "create" || change.op === "delete") return whole(change, around);
     const found = whole(change, around);
-    if (change.op === "replace" && step !== "haproxy" && step !== "kit") return found;
+    if (change.op === "replace" && step !== "haproxy") return found;
     if (step === "haproxy") found.push(...haproxyKinds(change, around).map((kind) => ({ kind })));
     if (step === "stage") found.push(...stageEffects(change));
     if (step === "prepare" && change.changed.includes("stdin")) found.push({ kind: "host-data" });
@@ -131,12 +138,12 @@ const COMMAND_LINE = ["create", "update", "delete", "source", "remotePath", "log
 /** Steps that bring the scripts. */
 const SENT: readonly string[] = ["kit", "prepare"];
 
-/** Names of the scripts that differ; undefined where the command does not list them. */
-function changedScripts(change: Change): string | undefined {
-    if (change.step !== "prepare") return undefined;
+/** Names of the scripts that differ: the command of step prepare lists them. */
+function changedScripts(change: Change): string[] {
+    if (change.step !== "prepare") return [];
     const [before, after] = [scriptsOf(change.before), scriptsOf(change.after)];
     const names = [...new Set([...before.keys(), ...after.keys()])].filter((n) => before.get(n) !== after.get(n));
-    return names.length === 0 ? undefined : names.sort().join(", ");
+    return names.sort();
 }
 
 function effectsOf(change: Change, around: Around): Effect[] {
@@ -159,7 +166,10 @@ function effectsOf(change: Change, around: Around): Effect[] {
     if (changed.includes("connection")) found.push({ kind: "connection", owner });
     // The script of a step and its data may change together; then the data tell more.
     if (changed.some((key) => COMMAND_LINE.includes(key)) && (found.length === 0 || SENT.includes(step)))
-        found.push({ kind: "scripts", owner, detail: changedScripts(change) });
+        found.push(
+            { kind: "scripts", owner },
+            ...changedScripts(change).map((detail) => ({ kind: "scripts", owner, detail }) as const),
+        );
     if (found.length === 0) found.push({ kind: changed.length === 0 ? "scripts" : "other", owner });
     return found;
 }
@@ -172,12 +182,11 @@ export function effects(preview: Preview): Effect[] {
             .filter(({ type, op }) => type.startsWith("random:") && op !== "delete")
             .map(({ name }) => name.replace(/^.*-secrets-/, "")),
     );
-    const leaving = new Set(
-        changes
-            .filter(({ op, step, retained }) => op === "delete" && (step === "server" || step === "agent") && !retained)
-            .map(({ owner }) => owner),
-    );
-    const found = changes.flatMap((change) => effectsOf(change, { generated, isNew, leaving }));
+    const isK3s = ({ step }: Change): boolean => step === "server" || step === "agent";
+    const k3s = new Map(changes.filter(isK3s).map(({ owner, op }) => [owner, op]));
+    const gone = changes.filter((change) => isK3s(change) && change.op === "delete" && !change.retained);
+    const leaving = new Set(gone.map(({ owner }) => owner));
+    const found = changes.flatMap((change) => effectsOf(change, { generated, isNew, leaving, k3s }));
     if (isNew) found.unshift({ kind: "founded", owner: "" });
     const seen = new Set<string>();
     return found.filter(({ kind, owner, detail }) => {

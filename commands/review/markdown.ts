@@ -7,8 +7,8 @@ import { block, code, count, nodesInWords, series, short, word } from "./words";
 
 /** GitHub takes 65,536 characters. */
 export const MOST = 64_000;
-/** What each part before the whole diff may take of it. */
-const PARTS = { rows: 12_000, changes: 20_000, messages: 10_000 };
+/** What each part before the whole diff may take of it, and each block in them. */
+const PARTS = { rows: 12_000, changes: 20_000, messages: 10_000, block: 5_000 };
 
 /** As many items as fit, then a line that tells how many do not. */
 function fitting(items: readonly (readonly string[])[], most: number, what: string): string[] {
@@ -42,8 +42,7 @@ function blockLines(changes: readonly Distinct[], preview: Preview): string[] {
         const title = hunk.section !== "" ? [`@@ ${hunk.section} @@`] : file !== undefined && i > 0 ? ["@@ @@"] : [];
         return [...title, ...hunkLines(hunk)];
     });
-    const shown = lines.length <= 80 ? lines : [...lines.slice(0, 80), `… ${lines.length - 80} more lines`];
-    return [`${file === undefined ? data : code(file)}${nodes}:`, "", ...block("diff", shown), ""];
+    return [`${file === undefined ? data : code(file)}${nodes}:`, "", ...block("diff", lines, PARTS.block), ""];
 }
 
 /** Refusals, then warnings: as code, since they may contain anything. */
@@ -54,11 +53,10 @@ function messageLines(preview: Preview): string[][] {
     return ranked.map(({ severity, about, message }) => {
         const of = about === "" ? "" : ` (${word(about)})`;
         const lines = message.split("\n").map((line) => line.trimEnd());
-        const shown = lines.length <= 40 ? lines : [...lines.slice(0, 40), `… ${lines.length - 40} more lines`];
         return [
             `**${severity.startsWith("error") ? "Refused or failed" : "Warning"}**${of}:`,
             "",
-            ...block("text", shown),
+            ...block("text", lines, PARTS.block),
             "",
         ];
     });
@@ -98,8 +96,11 @@ export const marker = (stack: string): string => `<!-- k3s-ha review: ${stack.re
 /** The review of a stack's preview. */
 export function review(preview: Preview, stack: string, most: number = MOST): string {
     const found = effects(preview);
-    const changes = distinctChanges(preview);
-    const messages = messageLines(preview);
+    const part = (title: string, items: readonly (readonly string[])[], limit: number, what: string): string[] =>
+        items.length === 0 ? [] : [`#### ${title}`, "", ...fitting(items, limit, what), ""];
+    const blocks = inBlocks(distinctChanges(preview)).map((of) => blockLines(of, preview));
+    const changes = part("Each change once", blocks, PARTS.changes, "change");
+    const messages = part("Refusals and warnings", messageLines(preview), PARTS.messages, "message");
     const lines = [
         marker(stack),
         `### ${word(stack)}: what this change does`,
@@ -112,17 +113,9 @@ export function review(preview: Preview, stack: string, most: number = MOST): st
             "line",
         ),
         "",
-        ...(messages.length === 0
-            ? []
-            : ["#### Refusals and warnings", "", ...fitting(messages, PARTS.messages, "message")]),
-        ...(changes.length === 0 ? [] : ["#### Each change once", ""]),
-        ...fitting(
-            inBlocks(changes).map((of) => blockLines(of, preview)),
-            PARTS.changes,
-            "change",
-        ),
+        // Why a preview failed comes first.
+        ...(preview.failed ? [...messages, ...changes] : [...changes, ...messages]),
     ];
-    // Failures are at the top of what is read, whatever else there is.
     const text = lines
         .join("\n")
         .replace(/\n{3,}/g, "\n\n")

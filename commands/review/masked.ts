@@ -65,7 +65,7 @@ const PUBLIC = /^(\[secret\]|@@[a-z-]+@@|"@@[a-z-]+@@"|"?\[secret\]"?)$/;
 const WHOLE = /^(\s*(?:- )*["']?([A-Za-z][A-Za-z0-9_.-]*)["']?\s*:\s+)(\S.*)$/;
 /** The key of `KEY: VALUE`, `"KEY":"VALUE"` and `KEY=VALUE` in a line, and the value. */
 const KEY = /(["']?)([A-Za-z][A-Za-z0-9_.-]*)\1\s*[:=]\s*/g;
-const VALUE = /"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,;}\]]+/y;
+const VALUE = /\[secret\]|"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s,;}\]]+/y;
 /** A flag of a component that is given a secret itself: also behind another flag, so wherever it stands. */
 const FLAG = /(-{0,2}[a-z0-9_-]*(?:password|passwd|secret|token|api-?key|secret-?key|access-?key)\+?=)[^\s"']+/gi;
 

@@ -26,7 +26,7 @@ function restarts(preview: Preview, names: readonly string[], verb: string): str
     const atATime = agentsAtATime(preview);
     const limit = agents.length > atATime ? `, ${atATime} at a time` : "";
     if (agents.length > 0) parts.push(`${nodesInWords(agents, preview.nodes)}${limit}`);
-    const total = names.length > 1 ? `: ${count(names.length, "restart")}` : "";
+    const total = names.length > 1 ? `: ${verb === "restarts" ? "" : "up to "}${count(names.length, "restart")}` : "";
     return `k3s ${verb} on ${parts.join(", then on ")}${total}.`;
 }
 
@@ -78,7 +78,10 @@ export function lead(preview: Preview, found: readonly Effect[]): string {
     if (preview.failed)
         sentences.push("**The preview failed.** What follows is no more than what it found before that.");
     if (preview.isNew) return [...sentences, founding(preview)].join(" ");
-    if (found.length === 0) return [...sentences, preview.failed ? "" : "Nothing changes."].join(" ").trim();
+    if (found.length === 0) {
+        const nothing = preview.changes.length > 0 ? "Nothing changes on any host." : "Nothing changes.";
+        return [...sentences, ...(preview.failed ? [] : [nothing])].join(" ");
+    }
     const moving = membership(preview, found);
     const quiet = moving.length > 0 ? "On other nodes " : "";
     const [reload, restart, may] = ["reload", "restart", "may restart"].map((effect) => ownersOf(found, effect)) as [

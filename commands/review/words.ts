@@ -33,9 +33,17 @@ export function code(text: string): string {
 /** A name in a sentence. */
 export const word = (name: string): string => (/^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$/.test(name) ? name : code(name));
 
-/** Lines as a block of code. */
-export function block(language: string, lines: readonly string[]): string[] {
-    const shown = lines.map((line) => short(printable(line.replaceAll("\n", " ")), 400));
+/** Lines as a block of code, of at most so many characters; a last line tells how many are left out. */
+export function block(language: string, lines: readonly string[], most = Infinity): string[] {
+    const whole = lines.map((line) => short(printable(line.replaceAll("\n", " ")), Math.min(most, 2000)));
+    const shown: string[] = [];
+    let left = most;
+    for (const line of whole) {
+        left -= line.length + 1;
+        if (left < 0 && shown.length > 0) break;
+        shown.push(line);
+    }
+    if (shown.length < whole.length) shown.push(`… ${count(whole.length - shown.length, "more line")}`);
     const fence = ticks(shown.join("\n"), 3);
     return [fence + language, ...shown, fence];
 }

@@ -163,6 +163,21 @@ describe("npm run review: secrets", () => {
         assert.deepEqual(masked(json), { a: "[secret]", b: "x [secret] y", "[secret]": 1 });
     });
 
+    it("names, flags and forms that tell", () => {
+        for (const [line, left] of [
+            ["    password: two words", "    password: [secret]"],
+            ['  - "token": "a b", b', '  - "token": [secret]'],
+            ["a {password=abc=def, b: c}", "a {password=[secret] b: c}"],
+            ["--audit-webhook-arg=x-api-key=abc", "--audit-webhook-arg=x-api-key=[secret]"],
+            ["error: Authorization: Basic dXNlcg==", "error: Authorization: [secret] [secret]"],
+            ["curl -H 'Authorization: Bearer abc'", "curl -H 'Authorization: [secret]'"],
+            ["  user a insecure-password abc", "  user a insecure-password [secret]"],
+        ] as const) {
+            assert.equal(maskedText(line).includes("abc"), false, line);
+            assert.equal(maskedText(line), left);
+        }
+    });
+
     it("assets are no secrets", () => {
         const asset = { [SIGNATURE]: "c44067f5952c0a294b673a41bacd8c17", hash: "abc" };
         assert.deepEqual(masked({ source: asset }), { source: asset });

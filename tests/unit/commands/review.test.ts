@@ -245,6 +245,23 @@ describe("npm run review: single changes", () => {
         assert.deepEqual(kindsOf([update("agent-1-haproxy", { dir: "a" }, { dir: "b" })]), ["agent-1 other"]);
     });
 
+    it("steps that come or go without their node's k3s are never left out", () => {
+        const one = (name: string, op: string): Update => ({ urn: urn(name), op, before: {}, after: {}, changed: [] });
+        assert.deepEqual(kindsOf([one("agent-1-kit", "create")]), ["agent-1 scripts"]);
+        assert.deepEqual(kindsOf([one("agent-1-stage", "create")]), ["agent-1 other"]);
+        assert.deepEqual(kindsOf([one("agent-1-prepare", "delete")]), ["agent-1 other"]);
+        assert.deepEqual(kindsOf([one("agent-1-prepare", "delete"), one("agent-1-agent", "delete")]), [
+            "agent-1 leaves",
+        ]);
+        assert.deepEqual(kindsOf([one("dev-members", "create")]), ["dev members-quiet"]);
+    });
+
+    it("what only the state keeps changes no host", () => {
+        const stash = { urn: urn("dev-ca", "pulumi:index:Stash"), before: { input: "a" }, after: { input: "b" } };
+        const preview = readPreview(printed([stash]));
+        assert.equal(lead(preview, effects(preview)), "Nothing changes on any host.");
+    });
+
     it("a lost node that is taken out is left alone", () => {
         const gone = { op: "delete", urn: urn("agent-2-agent"), oldState: { inputs: {}, retainOnDelete: true } };
         const found = effects(readPreview({ steps: [gone] }));
@@ -264,6 +281,40 @@ describe("npm run review: refusals, limits, command", () => {
         const text = review(preview, "prod");
         assert.ok(text.indexOf("no: `k3s-ha:nodes`") < text.indexOf("beware"));
         assert.doesNotMatch(text, /preview failed\n|reset/);
+    });
+
+    it("warnings come after the changes, and why a preview failed before them", () => {
+        const titles = (severity: string): string[] => {
+            const [old, now] = [spec(), spec({ proxy: { maxconn: 3000 } })];
+            const diagnostics = [{ severity, message: "beware" }];
+            const preview = readPreview(printed([between("agent-1", "haproxy", old, now)], now, { diagnostics }));
+            return [...review(preview, "prod").matchAll(/^#### (.*)$|^<details>$/gm)].map(
+                ([line, title]) => title ?? line,
+            );
+        };
+        assert.deepEqual(titles("warning"), ["Each change once", "Refusals and warnings", "<details>"]);
+        assert.deepEqual(titles("error"), ["Refusals and warnings", "Each change once", "<details>"]);
+    });
+
+    it("a long message and a long change are cut inside, and are there", () => {
+        const message = Array.from({ length: 100 }, (_, i) => `  k3s-ha:nodes[${i}]: ${"x".repeat(200)}`).join("\n");
+        const text = review(
+            readPreview(printed([], undefined, { diagnostics: [{ severity: "error", message }] })),
+            "prod",
+        );
+        assert.match(text, /nodes\[0\]: x{200}\n[^]*\n… \d+ more lines\n```/);
+        const data = (what: string): Inputs => ({
+            stdin: renderBundle({
+                settings: { lost: Array.from({ length: 500 }, (_, i) => `${what}-${i}`) },
+                files: [],
+            }),
+        });
+        const [before] = review(
+            readPreview(printed([{ urn: urn("dev-lost-nodes"), before: data("a"), after: data("b") }])),
+            "prod",
+        ).split("<details>") as [string];
+        assert.match(before, /-lost: a-0\n[^]*\n… \d+ more lines\n```/);
+        assert.match(before, /and 988 more/);
     });
 
     const many = (count: number): ClusterSpec =>

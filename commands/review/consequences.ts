@@ -155,6 +155,13 @@ export const CONSEQUENCES = [
         "Open connections stay with the old process for `proxy.timeouts.hardStopAfter`.",
     ),
     row(
+        "haproxy-acl",
+        "haproxy",
+        "a list of `acl_files`, or its owner",
+        "reload",
+        "The rules that read it count with its new lines.",
+    ),
+    row(
         "haproxy-readiness",
         "haproxy",
         "`readiness`",
@@ -209,6 +216,34 @@ export const CONSEQUENCES = [
         "where the binary comes from",
         "none",
         "A staged binary with the right SHA-256 stays. Nothing restarts.",
+    ),
+    row(
+        "images",
+        "stage",
+        "`images`",
+        "none",
+        "The archives are brought to the hosts and their SHA-256 checked. k3s imports them. Nothing restarts.",
+    ),
+    row(
+        "manifests",
+        "manifests",
+        "`manifests`",
+        "none",
+        "Every server gets the files, and k3s applies them within 15 s. Nothing restarts.",
+    ),
+    row(
+        "manifests-gone",
+        "manifests",
+        "no manifest is left, or the server goes",
+        "none",
+        "The files go. The objects that k3s made of them stay.",
+    ),
+    row(
+        "prune-manifests",
+        "prune-manifests",
+        "manifests that are `absent`",
+        "none",
+        "k3s deletes the objects of these files, when no server has them any more.",
     ),
     row(
         "host-data",

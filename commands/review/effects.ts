@@ -5,6 +5,7 @@ import { k3sEffects } from "./effects-k3s";
 import { type Data, dataOf, secretsChanged, type Around, type Effect } from "./data";
 import { scriptsOf } from "./command-line";
 import type { Change, Preview } from "./preview";
+import { NODE_STEPS } from "../../components/model/steps";
 
 /** Of the resource's owner, where it names no other. */
 type Found = Omit<Effect, "owner"> & Partial<Effect>;
@@ -27,7 +28,11 @@ function haproxyKinds(change: Change, around: Around): Kind[] {
         const [old, now] = [before, after].map((parts) => parts.files.get(HAPROXY_CFG) ?? []) as [string[], string[]];
         if (withoutRemarks(old) !== withoutRemarks(now)) kinds.push("haproxy-config");
         else if (old.join("\n") !== now.join("\n")) kinds.push("haproxy-remarks");
-        for (const setting of changedSettings(before, after))
+        const lists = (parts: Parts): string =>
+            JSON.stringify([...parts.files].filter(([path]) => path !== HAPROXY_CFG));
+        const settings = changedSettings(before, after);
+        if (settings.includes("acl") || lists(before) !== lists(after)) kinds.push("haproxy-acl");
+        for (const setting of settings.filter((name) => name !== "acl"))
             if (setting === "vpn-unit") kinds.push("haproxy-unit");
             else if (setting === "rebuilt") kinds.push("rebuilt");
             else if (!kinds.some((kind) => ["haproxy-config", "haproxy-readiness"].includes(kind)))
@@ -45,7 +50,7 @@ function stageEffects(change: Change): Found[] {
     return changedSettings(before, after).map((setting) =>
         setting === "version"
             ? { kind: "binary", detail: `${valuesOf(before, setting).join()} → ${valuesOf(after, setting).join()}` }
-            : { kind: setting === "rebuilt" ? "rebuilt" : "binary-source" },
+            : { kind: setting === "rebuilt" ? "rebuilt" : setting.startsWith("image") ? "images" : "binary-source" },
     );
 }
 
@@ -96,6 +101,7 @@ function clusterEffects(change: Change, around: Around): Found[] {
         }
         case "snapshot":
             return [{ kind: "snapshot" }];
+        case "prune-manifests":
         case "public-info-viewer":
         case "anonymous-check":
         case "kubeconfig":
@@ -115,6 +121,7 @@ function whole(change: Change, around: Around): Found[] {
         return op === "replace" ? [{ kind: "rejoins" }] : [];
     }
     if (op === "update" || k3s === op || around.isNew) return [];
+    if (step === "manifests") return [{ kind: op === "delete" ? "manifests-gone" : "manifests" }];
     if (step === "kit" && op !== "delete") return [{ kind: "scripts" }];
     if (step === "haproxy" && op === "replace") return [];
     return [retained ? { kind: "left-alone" } : { kind: "other", detail: name }];
@@ -127,6 +134,7 @@ function nodeEffects(change: Change, around: Around): Found[] {
     if (change.op === "replace" && step !== "haproxy") return found;
     if (step === "haproxy") found.push(...haproxyKinds(change, around).map((kind) => ({ kind })));
     if (step === "stage") found.push(...stageEffects(change));
+    if (step === "manifests" && dataOf(change).is !== "same") found.push({ kind: "manifests" });
     if (step === "prepare" && change.changed.includes("stdin")) found.push({ kind: "host-data" });
     if (step === "server" || step === "agent") found.push(...k3sEffects(change, around));
     return found;
@@ -157,7 +165,7 @@ function effectsOf(change: Change, around: Around): Effect[] {
         const quiet = /^(k3s-ha:|pulumi:|random:)/.test(type);
         return quiet ? [] : [{ kind: "other", owner: "", detail: name }];
     }
-    const isOfCluster = !["kit", "prepare", "haproxy", "stage", "server", "agent"].includes(step);
+    const isOfCluster = !(NODE_STEPS as readonly string[]).includes(step);
     const found = (isOfCluster ? clusterEffects(change, around) : nodeEffects(change, around)).map((e) => ({
         owner,
         ...e,

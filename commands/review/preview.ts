@@ -1,4 +1,5 @@
 /** What `pulumi preview --json` prints, as the changes of this program's steps. Without secrets from here on. Pure. */
+import { CLUSTER_STEPS, NODE_STEPS } from "../../components/model/steps";
 import { masked } from "./masked";
 
 export type Inputs = Readonly<Record<string, unknown>>;
@@ -50,17 +51,9 @@ export interface Preview {
     readonly failed: boolean;
 }
 
-/** Steps of a node, then those of the cluster. */
-export const NODE_STEPS = ["kit", "prepare", "haproxy", "stage", "server", "agent"] as const;
-export const CLUSTER_STEPS = [
-    "kubeconfig",
-    "lost-nodes",
-    "members",
-    "public-info-viewer",
-    "anonymous-check",
-    "snapshot",
-] as const;
 const STEPS: readonly string[] = [...NODE_STEPS, ...CLUSTER_STEPS];
+/** prune-manifests ends like manifests. */
+const LONGEST_FIRST = [...STEPS].sort((a, b) => b.length - a.length);
 
 const record = (value: unknown): Inputs =>
     value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Inputs) : {};
@@ -76,7 +69,7 @@ const typeOf = (urn: string): string => (urn.includes("::") ? (urn.split("::").a
 /** Owner and step by the name; only commands are steps, and the role that is set over the API. */
 function stepOf(name: string, type: string): { step?: string; owner: string } {
     if (!/^command:remote:|ClusterRolePatch$/.test(type)) return { owner: name };
-    const step = STEPS.find((s) => name.endsWith(`-${s}`) && name.length > s.length + 1);
+    const step = LONGEST_FIRST.find((s) => name.endsWith(`-${s}`) && name.length > s.length + 1);
     return step === undefined ? { owner: name } : { step, owner: name.slice(0, -step.length - 1) };
 }
 

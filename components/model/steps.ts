@@ -19,7 +19,10 @@ export const CLUSTER_STEPS = [
     "snapshot",
 ] as const;
 
-export type NodeStepName = (typeof ON_NODES)[number] | typeof MANIFESTS | NodeSettings["role"];
+/** All steps that belong to a node. */
+export const NODE_STEPS = [...ON_NODES, MANIFESTS, "server", "agent"] as const;
+
+export type NodeStepName = (typeof NODE_STEPS)[number];
 export type ClusterStepName = (typeof CLUSTER_STEPS)[number];
 export type StepName = NodeStepName | ClusterStepName;
 

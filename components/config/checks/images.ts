@@ -7,12 +7,24 @@ export function checkImages({ images }: StackSettings, report: Report): void {
     if (images.source === "file") {
         if (images.file === undefined) report(["images", "file"], undefined, "is missing together with source: file");
         if (!pinned)
-            report(["images", "sha256"], undefined, "is missing together with source: file: a file on a host has no sum file");
+            report(
+                ["images", "sha256"],
+                undefined,
+                "is missing together with source: file: a file on a host has no sum file",
+            );
     } else if (images.file !== undefined) {
-        report(["images", "file"], images.file, `is of no use together with source: ${images.source}; set source: file`);
+        report(
+            ["images", "file"],
+            images.file,
+            `is of no use together with source: ${images.source}; set source: file`,
+        );
     }
     if (images.source === "none" && pinned)
-        report(["images", "sha256"], images.sha256, "is of no use together with source: none; set source: release or file");
+        report(
+            ["images", "sha256"],
+            images.sha256,
+            "is of no use together with source: none; set source: release or file",
+        );
     const first = new Map<string, number>();
     images.files.forEach(({ from }, i) => {
         const name = from.slice(from.lastIndexOf("/") + 1);

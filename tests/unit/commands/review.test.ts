@@ -7,11 +7,15 @@ import { CONSEQUENCES, consequenceTable } from "../../../commands/review/consequ
 import { QUIET, RESTARTS } from "../../../commands/review/effects-k3s";
 import { effects } from "../../../commands/review/effects";
 import { MOST, review } from "../../../commands/review/markdown";
-import { CLUSTER_STEPS, NODE_STEPS, readPreview, type Inputs } from "../../../commands/review/preview";
+import { readPreview, type Inputs } from "../../../commands/review/preview";
+import { CLUSTER_STEPS, NODE_STEPS } from "../../../components/model/steps";
 import { lead } from "../../../commands/review/sentences";
 import { renderBundle, type Bundle } from "../../../components/remote/bundle";
 import { haproxyBundle } from "../../../components/steps/haproxy";
 import { k3sBundle } from "../../../components/steps/k3s";
+import { manifestsBundle } from "../../../components/steps/manifests";
+import { pruneManifestsBundle } from "../../../components/steps/prune-manifests";
+import { stageBundle } from "../../../components/steps/stage";
 import type { ClusterSpec } from "../../../components/model/cluster";
 import { assertGolden } from "../helpers/golden";
 import { node, settings, spec } from "../helpers/settings";
@@ -89,15 +93,18 @@ function printed(updates: readonly Update[], s: ClusterSpec = spec(), more: obje
 const kindsOf = (updates: readonly Update[], s?: ClusterSpec): string[] =>
     effects(readPreview(printed(updates, s))).map(({ kind, owner }) => `${owner} ${kind}`);
 
+const BUNDLES = { haproxy: haproxyBundle, k3s: k3sBundle, stage: stageBundle, manifests: manifestsBundle };
+
 /** An update of a node's step from one spec to another. */
-function between(name: string, step: "haproxy" | "k3s", old: ClusterSpec, now: ClusterSpec): Update {
-    const bundle = (s: ClusterSpec): Bundle => {
-        const of = s.nodes.find((n) => n.name === name)!;
-        return step === "haproxy" ? haproxyBundle(s, of) : k3sBundle(s, of);
-    };
+function between(name: string, step: keyof typeof BUNDLES, old: ClusterSpec, now: ClusterSpec): Update {
+    const bundle = (s: ClusterSpec): Bundle =>
+        BUNDLES[step](
+            s,
+            s.nodes.find((n) => n.name === name)!,
+        );
     const { role } = now.nodes.find((n) => n.name === name)!;
     return {
-        urn: urn(`${name}-${step === "haproxy" ? "haproxy" : role}`),
+        urn: urn(`${name}-${step === "k3s" ? role : step}`),
         before: { stdin: renderBundle(bundle(old)) },
         after: { stdin: renderBundle(bundle(now)) },
     };
@@ -123,6 +130,37 @@ describe("npm run review: single changes", () => {
         assert.deepEqual(kindsOf([update("agent-1-haproxy", from, to, ["create"])]), ["agent-1 scripts"]);
         assert.deepEqual(kindsOf([update("agent-1-haproxy", from, to, ["create", "stdin"])]), [
             "agent-1 haproxy-config",
+        ]);
+    });
+
+    it("a list of acl_files reloads haproxy, and is no line of haproxy.cfg", () => {
+        const lists = (...content: string[]): ClusterSpec =>
+            spec({ proxy: { haproxy: { acl_files: [{ dest: "/etc/haproxy/office.acl", content }] } } });
+        const change = between("agent-1", "haproxy", lists("10.0.0.0/8"), lists("192.168.0.0/16"));
+        assert.deepEqual(kindsOf([change]), ["agent-1 haproxy-acl"]);
+    });
+
+    it("manifests and images restart nothing", () => {
+        const archive = { from: "/srv/a.tar", sha256: "a".repeat(64) };
+        const stage = between("agent-1", "stage", spec(), spec({ images: { files: [archive] } }));
+        assert.deepEqual(kindsOf([stage]), ["agent-1 images"]);
+        const made = (...list: object[]): ClusterSpec => spec({ manifests: list });
+        const content = (value: string): string => `apiVersion: v1\nkind: ConfigMap\nmetadata: { name: ${value} }\n`;
+        const files = (value: string): ClusterSpec => made({ name: "a.yaml", content: content(value) });
+        assert.deepEqual(kindsOf([between("master-1", "manifests", files("x"), files("y"))]), ["master-1 manifests"]);
+        const prune = (name: string): Inputs => {
+            const of = made({ name, state: "absent" });
+            return {
+                stdin: renderBundle(
+                    pruneManifestsBundle(
+                        of,
+                        of.nodes.find((n) => n.name === of.firstServer)!,
+                    ),
+                ),
+            };
+        };
+        assert.deepEqual(kindsOf([update("prod-prune-manifests", prune("a.yaml"), prune("b.yaml"))]), [
+            "prod prune-manifests",
         ]);
     });
 

@@ -9,6 +9,7 @@ import { checkNodes, relationsOfParts } from "./checks/nodes";
 import { bindProblems, checkPorts } from "./checks/ports";
 import { checkProxy, checkSeed } from "./checks/proxy";
 import { checkClearSecrets } from "./checks/secrets";
+import { checkServices } from "./checks/services";
 import { checkSnapshots } from "./checks/snapshots";
 import { checkAdoption, warnAboutTrust } from "./checks/trust";
 import { checkVersion } from "./checks/version";
@@ -60,6 +61,7 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkAuthentication(settings, report);
     checkClearSecrets(settings, around.encrypted ?? new Set(), report, warnings);
     checkFiles(settings, report);
+    checkServices(settings, report);
     checkSeed(written, report);
     checkAdoption(settings, report);
     checkEncrypted(around.encrypted, report);

@@ -128,6 +128,8 @@ export function fill(settings: StackSettings, nodes: readonly NodeSpec[], confid
         host: {
             ...open.host,
             packages: [...open.host.packages].sort(),
+            services: [...new Set(open.host.services.map(unitName))].sort(),
+            modules: [...new Set(open.host.modules)].sort(),
             sysctl: mapped(open.host.sysctl, String),
         },
         timeouts: mapped(open.timeouts, seconds),
@@ -140,6 +142,11 @@ export function fill(settings: StackSettings, nodes: readonly NodeSpec[], confid
         },
         confidential,
     });
+}
+
+/** A unit's full name, as systemd reads a name without an ending. */
+export function unitName(name: string): string {
+    return /\.(service|socket|timer|path)$/.test(name) ? name : `${name}.service`;
 }
 
 /** The settings that may be shown: secrets never get into a spec. */

@@ -233,7 +233,8 @@ put_files() {
 }
 
 # remember STEP: what the step leaves, for drift.sh; stdin has lines `file PATH`, `sum SHA256 PATH` for a large file
-# whose sum is known, `unit NAME`, `sysctl KEY`, `package NAME`. Only root may read it: it holds digests of secrets.
+# whose sum is known, `unit NAME`, `sysctl KEY`, `package NAME`, `module NAME`, `service UNIT`. Only root may read it:
+# it holds digests of secrets.
 remember() {
     mkdir -p "$STATE/applied"
     while read -r kind what; do

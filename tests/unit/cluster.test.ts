@@ -134,7 +134,7 @@ describe("cluster under mocks", () => {
             .join("\n");
         // `setting "$kind"` and `setting "no-$1"`; the frame of a bundle.
         const otherwise = new Set(["label", "taint", "no-node-ready", "node", "file", "end"]);
-        const { resources } = await build(spec());
+        const { resources } = await build(spec({ host: { services: ["a"], bpffs: true, pruneImages: true } }));
         let seen = 0;
         for (const { name, inputs } of resources.values()) {
             const data = plain(inputs["stdin"]);

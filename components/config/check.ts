@@ -1,6 +1,7 @@
 /** From settings as written to a {@link ClusterSpec}: every check, in one list of mistakes. Pure. */
 import { checkAuthentication } from "./checks/authentication";
 import { checkEncrypted, checkSecrets, isConfidential } from "./checks/encrypted";
+import { checkEnvironment } from "./checks/environment";
 import { checkFiles } from "./checks/files";
 import { warnAboutHttpProxy } from "./checks/http-proxy";
 import { checkDatastore, checkK3sConfig } from "./checks/k3s-config";
@@ -62,6 +63,7 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkClearSecrets(settings, around.encrypted ?? new Set(), report, warnings);
     checkFiles(settings, report);
     checkServices(settings, report);
+    checkEnvironment(settings, report);
     checkSeed(written, report);
     checkAdoption(settings, report);
     checkEncrypted(around.encrypted, report);

@@ -15,6 +15,9 @@ const PASSWD = "/var/lib/rancher/k3s/server/cred/passwd";
 /** k3s leaves it when its etcd member was removed; with `server` set the next start would join again. */
 const TOMBSTONE = "/var/lib/rancher/k3s/server/db/etcd/tombstone";
 
+/** Variables of the user's; there only where some are set. */
+const ENVIRONMENT_FILE = `${CONF}/k3s-ha.env`;
+
 /** Where a joining server or agent finds the cluster: its own proxy, always. */
 export function joinUrl(spec: ClusterSpec): string {
     return `https://127.0.0.1:${spec.proxy.port}`;
@@ -130,6 +133,14 @@ export function authenticationConfig(version: string, jwt: ClusterSpec["authenti
     });
 }
 
+/** Variables of k3s on a node, as systemd reads them: in double quotes nothing but these four means anything. */
+export function environmentFile(spec: ClusterSpec, node: NodeSpec): string {
+    return Object.entries(spec[node.role].environment)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([name, value]) => `${name}="${String(value).replace(/[\\"$`]/g, "\\$&")}"\n`)
+        .join("");
+}
+
 /** The files below /etc/rancher/k3s and the kubelet's drop-in. */
 export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
     const files: BundleFile[] = [
@@ -149,6 +160,8 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
             content: authenticationConfig(spec.version, spec.authentication.jwt),
         });
     }
+    const environment = environmentFile(spec, node);
+    if (environment !== "") files.push({ path: ENVIRONMENT_FILE, mode: "0600", content: environment });
     if (Object.keys(spec.registries).length > 0) {
         files.push({ path: `${CONF}/registries.yaml`, mode: "0600", content: quotedYaml(spec.registries) });
     }
@@ -183,7 +196,7 @@ function textsIn(value: unknown): string[] {
 export function filesReadAtStart(spec: ClusterSpec, node: NodeSpec): ClusterSpec["host"]["files"] {
     const named = (texts: readonly string[], path: string): boolean =>
         texts.some((text) => text.split(/[\s=,:"'[\]{}]+/).includes(path));
-    let texts = textsIn([node.config, spec.registries, spec.kubelet]);
+    let texts = textsIn([node.config, spec.registries, spec.kubelet, spec[node.role].environment]);
     const folders = [
         ...texts.map((text) => READ_FOLDER.exec(text)?.[1]),
         node.config["image-credential-provider-bin-dir"],
@@ -213,6 +226,8 @@ export function k3sUnit(spec: ClusterSpec, node: NodeSpec, proxyName: string = n
     // server is drained while the VPN still carries), and starts with it.
     const partOf = spec.vpn.unit ? `PartOf=${spec.vpn.unit}\n` : "";
     const vpn = spec.vpn.unit ? ` ${spec.vpn.unit}` : "";
+    // After the others: the last file that sets a variable counts. No line where nothing is set, which would be a restart.
+    const environment = environmentFile(spec, node) === "" ? "" : `EnvironmentFile=-${ENVIRONMENT_FILE}\n`;
     // A server that stops as planned gets no new connections from then until it is ready again; see drain.sh.
     const script = `-/bin/sh ${KIT_DIR}/drain.sh`;
     const serverOnly =
@@ -241,7 +256,7 @@ Type=notify
 EnvironmentFile=-/etc/default/%N
 EnvironmentFile=-/etc/sysconfig/%N
 EnvironmentFile=-/etc/systemd/system/${name}.service.env
-KillMode=process
+${environment}KillMode=process
 Delegate=yes
 User=root
 LimitNOFILE=1048576

@@ -1,5 +1,6 @@
 /** From settings as written to a {@link ClusterSpec}: every check, in one list of mistakes. Pure. */
 import { checkAuthentication } from "./checks/authentication";
+import { checkEncryption } from "./checks/encryption";
 import { checkEncrypted, checkSecrets, isConfidential } from "./checks/encrypted";
 import { checkEnvironment } from "./checks/environment";
 import { checkFiles } from "./checks/files";
@@ -52,6 +53,7 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     const version = parseK3sVersion(settings.version) as K3sVersion;
     checkNodes(settings.nodes, report, warnings);
     checkVersion(settings, version, report);
+    checkEncryption(settings, version, report);
     checkNetworks(settings, report);
     checkPorts(settings, report, warnings);
     checkK3sConfig(settings, report);

@@ -1,5 +1,6 @@
 /** What the state keeps of a cluster, so that the next `up` can compare: plain data. Pure. */
 import { fixedSettings } from "../model/change-rules";
+import { encryptionDescription, type EncryptionDescription } from "../model/encryption";
 import type { ClusterSpec } from "../model/cluster";
 
 /** A node, as the next `up` compares it. Absent properties are 0 and false. */
@@ -21,10 +22,13 @@ export interface ClusterDescription {
     readonly nodes: Readonly<Record<string, NodeDescription>>;
     /** What k3s fixes at the founding and what the pods' network depends on (model/change-rules.ts); absent as above. */
     readonly settings?: Readonly<Record<string, string>>;
+    /** Of the keys of Secrets; absent where those are not encrypted. */
+    readonly encryption?: EncryptionDescription;
 }
 
 /** The description of a spec. */
 export function descriptionOf(spec: ClusterSpec): ClusterDescription {
+    const encryption = encryptionDescription(spec);
     return {
         version: spec.version,
         datastore: spec.server.datastore,
@@ -37,6 +41,7 @@ export function descriptionOf(spec: ClusterSpec): ClusterDescription {
             ]),
         ),
         settings: fixedSettings(spec),
+        ...(encryption === undefined ? {} : { encryption }),
     };
 }
 

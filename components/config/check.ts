@@ -4,6 +4,7 @@ import { checkEncryption } from "./checks/encryption";
 import { checkEncrypted, checkSecrets, isConfidential } from "./checks/encrypted";
 import { checkEnvironment } from "./checks/environment";
 import { checkFiles } from "./checks/files";
+import { checkHardening } from "./checks/hardening";
 import { warnAboutHttpProxy } from "./checks/http-proxy";
 import { checkDatastore, checkK3sConfig } from "./checks/k3s-config";
 import { checkNetworks } from "./checks/networks";
@@ -65,6 +66,7 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkClearSecrets(settings, around.encrypted ?? new Set(), report, warnings);
     checkFiles(settings, report);
     checkServices(settings, report);
+    checkHardening(settings, report);
     checkEnvironment(settings, report);
     checkSeed(written, report);
     checkAdoption(settings, report);

@@ -3,6 +3,7 @@ import type { Report } from "./problems";
 import { K3S_KEYS } from "./k3s-keys";
 import { knownHostKey } from "./known-hosts";
 import { SECRET_SETTINGS, type NodeSettings, type OpenSettings, type StackSettings } from "../settings";
+import { HARDENED_SYSCTL } from "../model/hardening";
 import type { BastionSpec, ClusterSpec, K3sConfig, NodeSpec, Role, SshSpec } from "../model/cluster";
 import { durationMs, nodeNetworks, urlHost, entry } from "../values";
 
@@ -130,7 +131,10 @@ export function fill(settings: StackSettings, nodes: readonly NodeSpec[], confid
             packages: [...open.host.packages].sort(),
             services: [...new Set(open.host.services.map(unitName))].sort(),
             modules: [...new Set(open.host.modules)].sort(),
-            sysctl: mapped(open.host.sysctl, String),
+            sysctl: {
+                ...(open.hardening === undefined ? {} : HARDENED_SYSCTL),
+                ...mapped(open.host.sysctl, String),
+            },
         },
         timeouts: mapped(open.timeouts, seconds),
         server,

@@ -24,6 +24,7 @@ export function encryptionDescription(spec: ClusterSpec): EncryptionDescription 
     const restarting = [
         servers(spec).map((n) => [n.name, n.address, n.rebuilt, n.externalAddress, sorted(n.config)]),
         [spec.readiness, spec.vpn.unit, spec.server.environment, spec.kubelet, spec.registries, spec.authentication],
+        [spec.hardening],
         [token, agentToken, certificates],
     ];
     return { rotated, restarts: createHash("sha256").update(JSON.stringify(restarting)).digest("hex").slice(0, 16) };

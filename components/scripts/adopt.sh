@@ -83,6 +83,7 @@ wanted_settings() {
 # What else is read at the start.
 other_files() {
     cat "$BIN" "$CONF/registries.yaml" "$CONF/authn.yaml" "$S3_KEYS" "$CONF/k3s-ha.env" \
+        "$CONF/cis-audit.yaml" "$CONF/cis-admission.yaml" \
         "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" 2>/dev/null | sha256sum
 }
 

@@ -91,6 +91,11 @@ export const authentication = z
     .prefault({})
     .describe("who may log in to the API");
 
+export const hardening = z
+    .enum(["cis"], { error: "must be cis" })
+    .optional()
+    .meta({ description: "`cis`: settings of k3s's hardening guide: [hardening](hardening.md)", otherwise: "none" });
+
 export const kubelet = yamlContent
     .default({})
     .meta({ description: "`KubeletConfiguration` fields (k3s 1.32 or newer)", otherwise: "none" });

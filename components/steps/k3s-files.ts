@@ -3,6 +3,7 @@ import { stringify } from "yaml";
 import type { BundleFile } from "../remote/bundle";
 import { AUTHN_FILE, KIT_DIR } from "../model/paths";
 import type { ClusterSpec, K3sConfig, NodeSpec } from "../model/cluster";
+import { ADMISSION, ADMISSION_FILE, AUDIT_FILE, AUDIT_POLICY, HARDENED_KEYS, hardenedArgs } from "../model/hardening";
 import { backendName } from "../model/proxy";
 import { PUBLIC_PATHS, READINESS } from "../model/readiness";
 
@@ -61,6 +62,7 @@ export function nodeConfig(spec: ClusterSpec, node: NodeSpec): Record<string, un
         "node-ip": node.address,
         "token-file": `${CONF}/token`,
     };
+    Object.assign(own, hardened(spec, node));
     if (node.externalAddress !== undefined) own["node-external-ip"] = node.externalAddress;
     if (spec.vpn.interface !== undefined && node.config["flannel-iface"] === undefined)
         own["flannel-iface"] = spec.vpn.interface;
@@ -75,9 +77,22 @@ export function nodeConfig(spec: ClusterSpec, node: NodeSpec): Record<string, un
     const names = [...new Set([...list(node.config["tls-san"]), ...certificateNames(spec)])];
     if (names.length > 0) own["tls-san"] = names;
     Object.assign(own, snapshotConfig(spec));
-    const args = [...new Set([...list(node.config["kube-apiserver-arg"]), ...READINESS[spec.readiness].apiserverArgs])];
+    const args = [
+        ...new Set([
+            ...list(own["kube-apiserver-arg"] as K3sConfig[string]),
+            ...READINESS[spec.readiness].apiserverArgs,
+        ]),
+    ];
     if (args.length > 0) own["kube-apiserver-arg"] = args;
     return own;
+}
+
+/** What `hardening` adds; the user's arguments come behind it, so that they count. */
+function hardened(spec: ClusterSpec, node: NodeSpec): Record<string, unknown> {
+    if (spec.hardening === undefined) return {};
+    const lists = HARDENED_KEYS.map((key) => [key, [...hardenedArgs(spec, node.role, key), ...list(node.config[key])]]);
+    const used = lists.filter(([, args]) => (args as unknown[]).length > 0);
+    return { "protect-kernel-defaults": true, ...Object.fromEntries(used) };
 }
 
 /** k3s's own snapshot settings; where credentials are needed they are in a file that only the host knows. */
@@ -159,6 +174,10 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
             mode: "0600",
             content: authenticationConfig(spec.version, spec.authentication.jwt),
         });
+    }
+    if (node.role === "server" && spec.hardening !== undefined) {
+        files.push({ path: AUDIT_FILE, mode: "0600", content: quotedYaml(AUDIT_POLICY) });
+        files.push({ path: ADMISSION_FILE, mode: "0600", content: quotedYaml(ADMISSION) });
     }
     const environment = environmentFile(spec, node);
     if (environment !== "") files.push({ path: ENVIRONMENT_FILE, mode: "0600", content: environment });

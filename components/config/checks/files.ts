@@ -18,6 +18,7 @@ const WRITTEN: readonly (readonly [RegExp, string])[] = [
     [/^\/etc\/sysctl\.d\/90-k3s-ha\.conf$/, "is written from k3s-ha:host.sysctl"],
     [/^\/etc\/modules-load\.d\/k3s-ha\.conf$/, "is written from k3s-ha:host.modules"],
     [/^\/etc\/systemd\/system\/k3s-ha-prune-images\.(service|timer)$/, "is written from k3s-ha:host.pruneImages"],
+    [/^\/etc\/rancher\/k3s\/cis-(audit|admission)\.yaml$/, "is written from k3s-ha:hardening"],
     [/^\/etc\/rancher\/k3s\/k3s-ha\.env$/, "is written from k3s-ha:server.environment and agent.environment"],
     [
         /^\/etc\/systemd\/system\/(k3s|k3s-agent)\.service$|^\/usr\/local\/bin\/(k3s|k3s-killall\.sh)$/,

@@ -160,12 +160,13 @@ function sizeRefusals(from: ClusterDescription, to: ClusterDescription, allow: r
 function rotationRefusals(from: ClusterDescription, to: ClusterDescription): Problem[] {
     const [old, now] = [from.encryption, to.encryption];
     if (now === undefined || now.rotated <= (old?.rotated ?? 0)) return [];
+    // Not as JSON: the state has the properties of a node in another order.
     const serversOf = ({ nodes }: ClusterDescription): string =>
-        JSON.stringify(
-            Object.entries(nodes)
-                .filter(([, node]) => isServer(node))
-                .sort(),
-        );
+        Object.entries(nodes)
+            .filter(([, node]) => isServer(node))
+            .map(([name, node]) => [name, node.address, rebuiltOf(node), node.lost === true].join(" "))
+            .sort()
+            .join();
     const also = [
         from.version === to.version ? [] : [`version (${from.version} → ${to.version})`],
         serversOf(from) === serversOf(to) ? [] : ["the list of servers"],

@@ -88,8 +88,8 @@ apply_bpffs() {
     timeout 60 systemctl start "$BPFFS_UNIT" 2>"$WORK/bpffs" || true
     bpffs_is_mounted ||
         fail "the BPF file system could not be mounted at /sys/fs/bpf: $(tail -n 1 "$WORK/bpffs")" \
-            "the kernel needs CONFIG_BPF_SYSCALL, and a container the right to mount it; else leave k3s-ha:host.bpffs" \
-            "out (systemctl status $BPFFS_UNIT)"
+            "the kernel needs CONFIG_BPF_SYSCALL, and a container the right to mount it (systemctl status" \
+            "$BPFFS_UNIT); else leave k3s-ha:host.bpffs out"
 }
 
 remove_bpffs() {

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# New keys for the Secrets in etcd (rotate.secretsEncryption), sourced by server.sh. The first server makes a new key and
-# writes all Secrets again with it; the others read it when they start, one after another, and have the old one until
-# then: they cannot read what was written again, and what they would write nobody could read later. So nobody may
+# New keys for the Secrets in etcd (rotate.secretsEncryption), sourced by server.sh. The first server makes a new key
+# and writes all Secrets again with it; the others read it when they start, one after another, and have the old one
+# until then: they cannot read what was written again, and what they would write nobody could read later. So nobody may
 # write Secrets from the rotation until all servers have the new key (guard_secrets).
 # k3s: pkg/server/handlers/secrets-encrypt.go, pkg/cluster/bootstrap.go.
 # shellcheck disable=SC2034,SC2154
@@ -22,7 +22,9 @@ encryption_status() {
     timeout 30 "$BIN" secrets-encrypt status --output json >"$WORK/encryption" 2>"$WORK/encryption.err"
 }
 # encryption_says KEY: of the last status.
-encryption_says() { sed -n "s/^[[:space:]]*\"$1\": \"\{0,1\}\([^\"]*[^\",]\)\"\{0,1\},\{0,1\}\$/\1/p" "$WORK/encryption"; }
+encryption_says() {
+    sed -n "s/^[[:space:]]*\"$1\": \"\{0,1\}\([^\"]*[^\",]\)\"\{0,1\},\{0,1\}\$/\1/p" "$WORK/encryption"
+}
 
 # note_encryption: before the restart of a server that has the old key.
 note_encryption() {
@@ -83,7 +85,8 @@ lift_guard() {
 # keys_rotated KEY-BEFORE
 keys_rotated() {
     sleep 1
-    encryption_status && [ "$(encryption_says stage)" = reencrypt_finished ] && [ "$(encryption_says activekey)" != "$1" ]
+    encryption_status && [ "$(encryption_says stage)" = reencrypt_finished ] &&
+        [ "$(encryption_says activekey)" != "$1" ]
 }
 
 # begin_rotation: nothing has been changed yet.
@@ -127,9 +130,10 @@ rotate_encryption() {
     begun=$(cat "$ENCRYPTION_BEGUN" 2>/dev/null) || begun=""
     if [ "${begun%% *}" = "$(encryption_wanted)" ]; then
         key_before=${begun#* }
-        if [ "$(encryption_says activekey)" = "$key_before" ] && [ "$(encryption_says stage)" != reencrypt_active ]; then
-            begin_rotation
-        fi
+        case $(encryption_says stage):$(encryption_says activekey) in
+            reencrypt_active:*) ;;
+            *:"$key_before") begin_rotation ;;
+        esac
     else
         begin_rotation
     fi
@@ -145,7 +149,8 @@ encryption_hashes() {
 }
 same_keys() {
     sleep 1
-    encryption_hashes >"$WORK/hashes" && [ "$(grep -c . "$WORK/hashes")" = 2 ] && [ "$(sort -u "$WORK/hashes" | wc -l)" = 1 ]
+    encryption_hashes >"$WORK/hashes" && [ "$(grep -c . "$WORK/hashes")" = 2 ] &&
+        [ "$(sort -u "$WORK/hashes" | wc -l)" = 1 ]
 }
 
 # settle_encryption: at the end of the step, when k3s runs and is ready.

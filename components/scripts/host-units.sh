@@ -64,7 +64,9 @@ WantedBy=timers.target
 END
 }
 
-bpffs_is_mounted() { awk '$2 == "/sys/fs/bpf" && $3 == "bpf" { f = 1 } END { exit !f }' "${MOUNTS:-/proc/self/mounts}"; }
+bpffs_is_mounted() {
+    awk '$2 == "/sys/fs/bpf" && $3 == "bpf" { f = 1 } END { exit !f }' "${MOUNTS:-/proc/self/mounts}"
+}
 
 # Some distributions mount it at boot without a unit: this one then takes that mount over as it is.
 apply_bpffs() {

@@ -99,6 +99,13 @@ export const CONSEQUENCES = [
     ),
     row("k3s-certificates", K3S, "`rotate.certificates`", "restart", "k3s stops, renews its certificates, and starts."),
     row(
+        "k3s-encryption",
+        "server",
+        "`rotate.secretsEncryption`",
+        "restart",
+        "The first server makes a new key, and all Secrets are encrypted with it. Then every server restarts.",
+    ),
+    row(
         "k3s-network",
         K3S,
         "the flannel backend",

@@ -16,6 +16,7 @@ export const RESTARTS: Readonly<Record<string, Kind>> = {
     reads: "k3s-own-file",
     "from-servers": "k3s-from-servers",
     renew: "k3s-certificates",
+    encryption: "k3s-encryption",
     datastore: "k3s-datastore",
     "flannel-backend": "k3s-network",
 };

@@ -1,7 +1,10 @@
 /** From settings as written to a {@link ClusterSpec}: every check, in one list of mistakes. Pure. */
 import { checkAuthentication } from "./checks/authentication";
+import { checkEncryption } from "./checks/encryption";
 import { checkEncrypted, checkSecrets, isConfidential } from "./checks/encrypted";
+import { checkEnvironment } from "./checks/environment";
 import { checkFiles } from "./checks/files";
+import { checkHardening } from "./checks/hardening";
 import { warnAboutHttpProxy } from "./checks/http-proxy";
 import { checkDatastore, checkK3sConfig } from "./checks/k3s-config";
 import { checkImages } from "./checks/images";
@@ -11,6 +14,7 @@ import { checkNodes, relationsOfParts } from "./checks/nodes";
 import { bindProblems, checkPorts } from "./checks/ports";
 import { checkProxy, checkSeed } from "./checks/proxy";
 import { checkClearSecrets } from "./checks/secrets";
+import { checkServices } from "./checks/services";
 import { checkSnapshots } from "./checks/snapshots";
 import { checkAdoption, warnAboutTrust } from "./checks/trust";
 import { checkVersion } from "./checks/version";
@@ -52,6 +56,7 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     const version = parseK3sVersion(settings.version) as K3sVersion;
     checkNodes(settings.nodes, report, warnings);
     checkVersion(settings, version, report);
+    checkEncryption(settings, version, report);
     checkNetworks(settings, report);
     checkPorts(settings, report, warnings);
     checkK3sConfig(settings, report);
@@ -64,6 +69,9 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     checkFiles(settings, report);
     checkManifests(settings, report);
     checkImages(settings, report);
+    checkServices(settings, report);
+    checkHardening(settings, report);
+    checkEnvironment(settings, report);
     checkSeed(written, report);
     checkAdoption(settings, report);
     checkEncrypted(around.encrypted, report);

@@ -1,5 +1,6 @@
 /** What the state keeps of a cluster, so that the next `up` can compare: plain data. Pure. */
 import { fixedSettings } from "../model/change-rules";
+import { encryptionDescription, type EncryptionDescription } from "../model/encryption";
 import type { ClusterSpec } from "../model/cluster";
 
 /** A node, as the next `up` compares it. Absent properties are 0 and false. */
@@ -23,11 +24,14 @@ export interface ClusterDescription {
     readonly settings?: Readonly<Record<string, string>>;
     /** Names of the files in `manifests` whose objects are to be there; absent where there are none. */
     readonly manifests?: readonly string[];
+    /** Of the keys of Secrets; absent where those are not encrypted. */
+    readonly encryption?: EncryptionDescription;
 }
 
 /** The description of a spec. */
 export function descriptionOf(spec: ClusterSpec): ClusterDescription {
     const manifests = spec.manifests.filter(({ state }) => state === "present").map(({ name }) => name);
+    const encryption = encryptionDescription(spec);
     return {
         version: spec.version,
         datastore: spec.server.datastore,
@@ -41,6 +45,7 @@ export function descriptionOf(spec: ClusterSpec): ClusterDescription {
         ),
         settings: fixedSettings(spec),
         ...(manifests.length > 0 ? { manifests } : {}),
+        ...(encryption === undefined ? {} : { encryption }),
     };
 }
 

@@ -3,6 +3,7 @@ import type { Report } from "./problems";
 import { K3S_KEYS } from "./k3s-keys";
 import { knownHostKey } from "./known-hosts";
 import { SECRET_SETTINGS, type NodeSettings, type OpenSettings, type StackSettings } from "../settings";
+import { HARDENED_SYSCTL } from "../model/hardening";
 import type { BastionSpec, ClusterSpec, K3sConfig, NodeSpec, Role, SshSpec } from "../model/cluster";
 import { durationMs, nodeNetworks, urlHost, entry } from "../values";
 
@@ -133,7 +134,12 @@ export function fill(
         host: {
             ...open.host,
             packages: [...open.host.packages].sort(),
-            sysctl: mapped(open.host.sysctl, String),
+            services: [...new Set(open.host.services.map(unitName))].sort(),
+            modules: [...new Set(open.host.modules)].sort(),
+            sysctl: {
+                ...(open.hardening === undefined ? {} : HARDENED_SYSCTL),
+                ...mapped(open.host.sysctl, String),
+            },
         },
         timeouts: mapped(open.timeouts, seconds),
         server,
@@ -147,6 +153,11 @@ export function fill(
         manifests: [...open.manifests].sort((a, b) => (a.name < b.name ? -1 : 1)),
         ...secrecy,
     });
+}
+
+/** A unit's full name, as systemd reads a name without an ending. */
+export function unitName(name: string): string {
+    return /\.(service|socket|timer|path)$/.test(name) ? name : `${name}.service`;
 }
 
 /** The settings that may be shown: secrets never get into a spec. */

@@ -23,6 +23,7 @@ export function refusals(from: ClusterDescription, to: ClusterDescription, allow
         ...versionRefusals(from, to, allow),
         ...nodeRefusals(from, to),
         ...sizeRefusals(from, to, allow),
+        ...rotationRefusals(from, to),
     ];
 }
 
@@ -174,6 +175,34 @@ function sizeRefusals(from: ClusterDescription, to: ClusterDescription, allow: r
         {
             path: "k3s-ha:nodes",
             message: `would go from ${old} servers to ${now}. The cluster tolerates the loss of ${tolerance(old)} today; after this change it would tolerate none, since etcd needs a majority. Add the replacement first; where that is meant, k3s-ha:allow: [lessTolerance]`,
+        },
+    ];
+}
+
+/** Servers restart for new keys of Secrets alone: what else restarts them in the same roll would be between the key and its readers. */
+function rotationRefusals(from: ClusterDescription, to: ClusterDescription): Problem[] {
+    const [old, now] = [from.encryption, to.encryption];
+    if (now === undefined || now.rotated <= (old?.rotated ?? 0)) return [];
+    // Not as JSON: the state has the properties of a node in another order.
+    const serversOf = ({ nodes }: ClusterDescription): string =>
+        Object.entries(nodes)
+            .filter(([, node]) => isServer(node))
+            .map(([name, node]) => [name, node.address, rebuiltOf(node), node.lost === true].join(" "))
+            .sort()
+            .join();
+    const also = [
+        from.version === to.version ? [] : [`version (${from.version} → ${to.version})`],
+        serversOf(from) === serversOf(to) ? [] : ["the list of servers"],
+        old?.restarts === undefined || now.restarts === undefined || old.restarts === now.restarts
+            ? []
+            : ["settings that restart servers"],
+    ].flat();
+    if (also.length === 0) return [];
+    return [
+        {
+            path: "k3s-ha:rotate.secretsEncryption",
+            value: shown(now.rotated),
+            message: `asks for a new key of Secrets in the same up as another change of the servers: ${also.join(", ")}. From the new key on until the last server has restarted nobody can write Secrets. Put ${old?.rotated ?? 0} back, pulumi up, then raise it alone`,
         },
     ];
 }

@@ -82,7 +82,8 @@ wanted_settings() {
 
 # What else is read at the start.
 other_files() {
-    cat "$BIN" "$CONF/registries.yaml" "$CONF/authn.yaml" "$S3_KEYS" \
+    cat "$BIN" "$CONF/registries.yaml" "$CONF/authn.yaml" "$S3_KEYS" "$CONF/k3s-ha.env" \
+        "$CONF/cis-audit.yaml" "$CONF/cis-admission.yaml" \
         "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" 2>/dev/null | sha256sum
 }
 
@@ -158,7 +159,7 @@ adopt_decide() {
         comm -23 "$WORK/running" "$WORK/wanted" | sed 's/^/no longer /'
         comm -13 "$WORK/running" "$WORK/wanted" | sed 's/^/from now on /'
         other_files | cmp -s - "$WORK/others-before" ||
-            echo "another binary, registries, authentication, S3 or kubelet file"
+            echo "another binary, registries, authentication, S3, environment or kubelet file"
     } >"$WORK/differences"
     if [ -s "$WORK/differences" ]; then
         RESTART=1

@@ -6,6 +6,7 @@
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"
 . "$KIT/flannel.sh"
+. "$KIT/host-modules.sh"
 
 APPLIED=$STATE/applied
 
@@ -49,6 +50,20 @@ check_package() {
     [ -z "$(missing_packages "$1")" ] || echo "package $1 is not installed"
 }
 
+# A module may be part of the kernel.
+check_module() { module_there "$1" || echo "kernel module $1 is not loaded"; }
+
+# A unit of the user's; one that runs once and ends is not active afterwards.
+check_service() {
+    state=$(systemctl show -p ActiveState --value "$1")
+    case $state:$(systemctl show -p Type --value "$1") in
+        active:* | reloading:* | activating:* | inactive:oneshot) ;;
+        *) echo "$1 is $state" ;;
+    esac
+    enabled=$(systemctl is-enabled "$1" 2>/dev/null) || true
+    case $enabled in disabled | masked | "") echo "$1 is ${enabled:-not there}${enabled:+, not enabled}" ;; esac
+}
+
 # differences STEP: against what the step noted at its end (remember in lib.sh).
 differences() {
     if [ ! -f "$APPLIED/$1" ]; then
@@ -61,6 +76,8 @@ differences() {
             unit) check_unit "$first" ;;
             sysctl) check_sysctl "$first" "$second${rest:+ $rest}" ;;
             package) check_package "$first" ;;
+            module) check_module "$first" ;;
+            service) check_service "$first" ;;
         esac
     done <"$APPLIED/$1" | sed "s|^|$1: |"
 }

@@ -28,7 +28,8 @@ remember_k3s() {
         # install_binary has compared it with the staged one.
         echo "sum $(cat "$STATE/bin/$(setting version)/sha256") $BIN"
         files_present /usr/local/bin/k3s-killall.sh "$CONF/token" "$CONF/agent-token" "$CONF/config.yaml" \
-            "$CONF/registries.yaml" "$CONF/authn.yaml" \
+            "$CONF/registries.yaml" "$CONF/authn.yaml" "$CONF/k3s-ha.env" \
+            "$CONF/cis-audit.yaml" "$CONF/cis-admission.yaml" \
             "$REGISTRATION" "$S3_KEYS" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT" \
             "$(setting proxy-ca)"
         echo "unit $UNIT"

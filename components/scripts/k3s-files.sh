@@ -44,7 +44,9 @@ install_files() {
     put_files "$CONF/"
     put_files "$DATA/agent/etc/"
     # A file that the plan has no longer: k3s would go on reading it.
-    for path in "$CONF/registries.yaml" "$CONF/authn.yaml" "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf"; do
+    for path in "$CONF/registries.yaml" "$CONF/authn.yaml" "$CONF/k3s-ha.env" "$CONF/cis-audit.yaml" \
+        "$CONF/cis-admission.yaml" \
+        "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf"; do
         if [ -f "$path" ] && ! bundle_file "$path" >/dev/null; then
             rm -f "$path"
             CHANGED=$((CHANGED + 1))
@@ -76,6 +78,13 @@ start_digest() {
             "$DATA/agent/etc/kubelet.conf.d/50-k3s-ha.conf" "/etc/systemd/system/$UNIT"; do
             echo "$path"
             if [ -f "$path" ]; then cat "$path"; fi
+        done
+        # Named only where they are there, so that what older versions of this program started counts.
+        for path in "$CONF/k3s-ha.env" "$CONF/cis-audit.yaml" "$CONF/cis-admission.yaml"; do
+            if [ -f "$path" ]; then
+                echo "$path"
+                cat "$path"
+            fi
         done
         # What an agent takes from the servers at its start.
         setting from-servers | grep . || true

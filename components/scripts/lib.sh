@@ -63,6 +63,8 @@ mask() {
         /var/lib/rancher/k3s/server/token; do
         [ ! -f "$mask_file" ] || awk 'length($0) >= 4' "$mask_file"
     done >"$WORK/masks" 2>/dev/null
+    # Variables of the user's may be secrets, and short ones are none.
+    sed -n 's/^[^=]*="\(........*\)"$/\1/p' /etc/rancher/k3s/k3s-ha.env >>"$WORK/masks" 2>/dev/null || true
     awk -v masks="$WORK/masks" '
         BEGIN { while ((getline line < masks) > 0) secret[++n] = line }
         {
@@ -71,6 +73,8 @@ mask() {
                 while ((at = index(text, secret[i])) > 0)
                     text = substr(text, 1, at - 1) "[secret]" substr(text, at + length(secret[i]))
             gsub(/K10[0-9a-f]+::[^ "]*/, "[secret]", text)
+            # k3s logs a new key in clear (pkg/server/handlers/secrets-encrypt.go).
+            gsub(/secrets-encryption key: .*/, "secrets-encryption key: [secret]", text)
             print text
         }'
 }
@@ -233,7 +237,8 @@ put_files() {
 }
 
 # remember STEP: what the step leaves, for drift.sh; stdin has lines `file PATH`, `sum SHA256 PATH` for a large file
-# whose sum is known, `unit NAME`, `sysctl KEY`, `package NAME`. Only root may read it: it holds digests of secrets.
+# whose sum is known, `unit NAME`, `sysctl KEY`, `package NAME`, `module NAME`, `service UNIT`. Only root may read it:
+# it holds digests of secrets.
 remember() {
     mkdir -p "$STATE/applied"
     while read -r kind what; do

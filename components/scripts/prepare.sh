@@ -1,12 +1,15 @@
 #!/bin/sh
-# Step prepare: what a host needs before anything is installed: facts checked, secrets in place, sysctl, packages,
-# files.
+# Step prepare: what a host needs before anything is installed: facts checked, secrets in place, packages, modules,
+# sysctl, files, services.
 # apply: stdin is a bundle. Prints whether the host holds etcd data, which the founding guard asks.
 # remove: undoes it; runs last of all removals.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/packages.sh"
 . "$KIT/foreign.sh"
 . "$KIT/routes.sh"
+. "$KIT/host-modules.sh"
+. "$KIT/host-services.sh"
+. "$KIT/host-units.sh"
 
 ETCD=/var/lib/rancher/k3s/server/db/etcd
 CGROUPS=/sys/fs/cgroup
@@ -81,11 +84,14 @@ apply_sysctl() {
         fail "sysctl refused $SYSCTL_FILE: $(tail -n 3 "$WORK/sysctl.out")" "correct k3s-ha:host.sysctl"
 }
 
+# is_own PATH: a file of the bundle that another function puts.
+is_own() { case $1 in "$SECRETS"/* | "$SYSCTL_FILE" | "$MODULES_FILE") ;; *) return 1 ;; esac }
+
 # Files of the user, with what stood there before kept for the removal.
 apply_files() {
     mkdir -p "$STATE/before"
     while read -r n mode path; do
-        case $path in "$SECRETS"/* | "$SYSCTL_FILE") continue ;; esac
+        if is_own "$path"; then continue; fi
         if ! grep -qxF "$path" "$STATE/files" 2>/dev/null; then
             if [ -e "$path" ]; then cp -p "$path" "$STATE/before/$(echo "$path" | tr / %)"; fi
             printf '%s\n' "$path" >>"$STATE/files"
@@ -97,10 +103,13 @@ apply_files() {
 left() {
     files_present "$KIT/kit" "$KIT"/*.sh "$SECRETS"/* "$STATE/cluster-id" "$SYSCTL_FILE"
     while read -r _ _ path; do
-        case $path in "$SECRETS"/* | "$SYSCTL_FILE") ;; *) files_present "$path" ;; esac
+        is_own "$path" || files_present "$path"
     done <"$WORK/manifest"
     for package in $(setting packages); do echo "package $package"; done
     if new=$(bundle_file "$SYSCTL_FILE"); then sed -n 's/^\([^ =]*\) *=.*/sysctl \1/p' "$new"; fi
+    modules_left
+    services_left
+    units_left
 }
 
 apply() {
@@ -119,8 +128,13 @@ apply() {
     packages=$(setting packages)
     # shellcheck disable=SC2086
     [ -z "$packages" ] || install_packages $packages
+    # Some sysctl keys are there only with their module.
+    apply_modules
     apply_sysctl
     apply_files
+    apply_bpffs
+    apply_services
+    apply_prune_images
     # Proxies look for it; a k3s that runs already (from before this program, say) serves.
     if [ -d /var/lib/rancher/k3s/server/static ] && systemctl -q is-active k3s 2>/dev/null; then
         sh "$KIT/drain.sh" end 0.0.0.0
@@ -141,6 +155,10 @@ remove_steps() {
 remove() {
     begin
     remove_steps
+    remove_prune_images
+    remove_services
+    remove_bpffs
+    remove_modules
     if [ -f "$STATE/files" ]; then
         while read -r path; do
             before=$STATE/before/$(echo "$path" | tr / %)

@@ -18,6 +18,7 @@ UNIT=k3s.service
 . "$KIT/server-etcd.sh"
 . "$KIT/server-tokens.sh"
 . "$KIT/server-snapshots.sh"
+. "$KIT/server-encryption.sh"
 . "$KIT/server-leave.sh"
 
 kube() { kubectl_admin "$@"; }
@@ -70,6 +71,7 @@ run() {
     install_files
     adopt_decide
     note_missed_restart
+    note_encryption
     case $mode in
         member)
             if [ ! -f "$MEMBERSHIP" ] && on_etcd; then write_membership join; fi
@@ -100,6 +102,7 @@ run() {
     printf '%s\n' "$(setting rebuilt 0)" >"$STATE/rebuilt"
     trust_ca "$CA"
     remember_k3s
+    settle_encryption
     check_bucket
     case $mode in found) outcome=founded ;;
     join) outcome=joined ;;
@@ -114,7 +117,7 @@ remove() {
     lock k3s 120
     leave
     remove_k3s
-    rm -f "$STATE/rebuilt" "$STATE/founding" "$STATE/restoring" "$STATE/bucket"
+    rm -f "$STATE/rebuilt" "$STATE/founding" "$STATE/restoring" "$STATE/bucket" "$ENCRYPTION_DONE" "$ENCRYPTION_BEGUN"
     echo "server: removed"
 }
 

@@ -41,6 +41,11 @@ export const rotate = z
         certificates: generation
             .default(0)
             .describe("a counter: raise it to [renew k3s's certificates](runbooks/certificates-end.md) on all nodes"),
+        secretsEncryption: generation
+            .default(0)
+            .describe(
+                "a counter: raise it to [encrypt Secrets with a new key](runbooks/secrets-encryption.md), with `secrets-encryption`",
+            ),
     })
     .prefault({})
     .describe("counters: raise one to make a generated secret, or k3s's certificates, again");

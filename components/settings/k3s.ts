@@ -47,10 +47,22 @@ const jwtIssuers = z
     .max(64, "must list at most 64 issuers")
     .superRefine(asciiKeys);
 
+/** Of the k3s process. Which names are taken is in config/checks/environment.ts. */
+const environment = z
+    .record(
+        matching(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, "a name of letters, digits and _, such as HTTPS_PROXY"),
+        z.union([line, z.number(), z.boolean()], { error: "must be text (one line), a number, true or false" }),
+    )
+    .default({});
+
 export const server = z
     .strictObject({
         config: k3sConfig.default({}).meta({
             description: "k3s settings of all servers, by their names in k3s's `config.yaml`",
+            otherwise: "none",
+        }),
+        environment: environment.meta({
+            description: "variables of k3s on all servers: [environment](operations.md#environment)",
             otherwise: "none",
         }),
         datastore: z
@@ -66,6 +78,7 @@ export const agent = z
         config: k3sConfig
             .default({})
             .meta({ description: "k3s settings of all agents, by the same names", otherwise: "none" }),
+        environment: environment.meta({ description: "variables of k3s on all agents", otherwise: "none" }),
         throughProxy: bool.default(true).describe("kubelet and kube-proxy stay behind haproxy"),
     })
     .prefault({})
@@ -77,6 +90,11 @@ export const authentication = z
     })
     .prefault({})
     .describe("who may log in to the API");
+
+export const hardening = z
+    .enum(["cis"], { error: "must be cis" })
+    .optional()
+    .meta({ description: "`cis`: settings of k3s's hardening guide: [hardening](hardening.md)", otherwise: "none" });
 
 export const kubelet = yamlContent
     .default({})

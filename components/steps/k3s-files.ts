@@ -3,6 +3,7 @@ import { stringify } from "yaml";
 import type { BundleFile } from "../remote/bundle";
 import { AUTHN_FILE, KIT_DIR } from "../model/paths";
 import type { ClusterSpec, K3sConfig, NodeSpec } from "../model/cluster";
+import { ADMISSION, ADMISSION_FILE, AUDIT_FILE, AUDIT_POLICY, HARDENED_KEYS, hardenedArgs } from "../model/hardening";
 import { backendName } from "../model/proxy";
 import { PUBLIC_PATHS, READINESS } from "../model/readiness";
 
@@ -14,6 +15,9 @@ const CONF = "/etc/rancher/k3s";
 const PASSWD = "/var/lib/rancher/k3s/server/cred/passwd";
 /** k3s leaves it when its etcd member was removed; with `server` set the next start would join again. */
 const TOMBSTONE = "/var/lib/rancher/k3s/server/db/etcd/tombstone";
+
+/** Variables of the user's; there only where some are set. */
+const ENVIRONMENT_FILE = `${CONF}/k3s-ha.env`;
 
 /** Where a joining server or agent finds the cluster: its own proxy, always. */
 export function joinUrl(spec: ClusterSpec): string {
@@ -58,6 +62,7 @@ export function nodeConfig(spec: ClusterSpec, node: NodeSpec): Record<string, un
         "node-ip": node.address,
         "token-file": `${CONF}/token`,
     };
+    Object.assign(own, hardened(spec, node));
     if (node.externalAddress !== undefined) own["node-external-ip"] = node.externalAddress;
     if (spec.vpn.interface !== undefined && node.config["flannel-iface"] === undefined)
         own["flannel-iface"] = spec.vpn.interface;
@@ -72,9 +77,22 @@ export function nodeConfig(spec: ClusterSpec, node: NodeSpec): Record<string, un
     const names = [...new Set([...list(node.config["tls-san"]), ...certificateNames(spec)])];
     if (names.length > 0) own["tls-san"] = names;
     Object.assign(own, snapshotConfig(spec));
-    const args = [...new Set([...list(node.config["kube-apiserver-arg"]), ...READINESS[spec.readiness].apiserverArgs])];
+    const args = [
+        ...new Set([
+            ...list(own["kube-apiserver-arg"] as K3sConfig[string]),
+            ...READINESS[spec.readiness].apiserverArgs,
+        ]),
+    ];
     if (args.length > 0) own["kube-apiserver-arg"] = args;
     return own;
+}
+
+/** What `hardening` adds; the user's arguments come behind it, so that they count. */
+function hardened(spec: ClusterSpec, node: NodeSpec): Record<string, unknown> {
+    if (spec.hardening === undefined) return {};
+    const lists = HARDENED_KEYS.map((key) => [key, [...hardenedArgs(spec, node.role, key), ...list(node.config[key])]]);
+    const used = lists.filter(([, args]) => (args as unknown[]).length > 0);
+    return { "protect-kernel-defaults": true, ...Object.fromEntries(used) };
 }
 
 /** k3s's own snapshot settings; where credentials are needed they are in a file that only the host knows. */
@@ -130,6 +148,14 @@ export function authenticationConfig(version: string, jwt: ClusterSpec["authenti
     });
 }
 
+/** Variables of k3s on a node, as systemd reads them: in double quotes nothing but these four means anything. */
+export function environmentFile(spec: ClusterSpec, node: NodeSpec): string {
+    return Object.entries(spec[node.role].environment)
+        .sort(([a], [b]) => (a < b ? -1 : 1))
+        .map(([name, value]) => `${name}="${String(value).replace(/[\\"$`]/g, "\\$&")}"\n`)
+        .join("");
+}
+
 /** The files below /etc/rancher/k3s and the kubelet's drop-in. */
 export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
     const files: BundleFile[] = [
@@ -149,6 +175,12 @@ export function k3sFiles(spec: ClusterSpec, node: NodeSpec): BundleFile[] {
             content: authenticationConfig(spec.version, spec.authentication.jwt),
         });
     }
+    if (node.role === "server" && spec.hardening !== undefined) {
+        files.push({ path: AUDIT_FILE, mode: "0600", content: quotedYaml(AUDIT_POLICY) });
+        files.push({ path: ADMISSION_FILE, mode: "0600", content: quotedYaml(ADMISSION) });
+    }
+    const environment = environmentFile(spec, node);
+    if (environment !== "") files.push({ path: ENVIRONMENT_FILE, mode: "0600", content: environment });
     if (Object.keys(spec.registries).length > 0) {
         files.push({ path: `${CONF}/registries.yaml`, mode: "0600", content: quotedYaml(spec.registries) });
     }
@@ -183,7 +215,7 @@ function textsIn(value: unknown): string[] {
 export function filesReadAtStart(spec: ClusterSpec, node: NodeSpec): ClusterSpec["host"]["files"] {
     const named = (texts: readonly string[], path: string): boolean =>
         texts.some((text) => text.split(/[\s=,:"'[\]{}]+/).includes(path));
-    let texts = textsIn([node.config, spec.registries, spec.kubelet]);
+    let texts = textsIn([node.config, spec.registries, spec.kubelet, spec[node.role].environment]);
     const folders = [
         ...texts.map((text) => READ_FOLDER.exec(text)?.[1]),
         node.config["image-credential-provider-bin-dir"],
@@ -213,6 +245,8 @@ export function k3sUnit(spec: ClusterSpec, node: NodeSpec, proxyName: string = n
     // server is drained while the VPN still carries), and starts with it.
     const partOf = spec.vpn.unit ? `PartOf=${spec.vpn.unit}\n` : "";
     const vpn = spec.vpn.unit ? ` ${spec.vpn.unit}` : "";
+    // After the others: the last file that sets a variable counts. No line where nothing is set, which would be a restart.
+    const environment = environmentFile(spec, node) === "" ? "" : `EnvironmentFile=-${ENVIRONMENT_FILE}\n`;
     // A server that stops as planned gets no new connections from then until it is ready again; see drain.sh.
     const script = `-/bin/sh ${KIT_DIR}/drain.sh`;
     const serverOnly =
@@ -241,7 +275,7 @@ Type=notify
 EnvironmentFile=-/etc/default/%N
 EnvironmentFile=-/etc/sysconfig/%N
 EnvironmentFile=-/etc/systemd/system/${name}.service.env
-KillMode=process
+${environment}KillMode=process
 Delegate=yes
 User=root
 LimitNOFILE=1048576

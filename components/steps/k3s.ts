@@ -33,6 +33,11 @@ export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
                   snapshot:
                       spec.snapshots.beforeUpgrade && node.name === spec.firstServer ? "before-upgrade" : undefined,
                   rotates: node.name === spec.firstServer ? "yes" : undefined,
+                  // The first server makes the new key, the others read it when they restart.
+                  encryption:
+                      spec.rotate.secretsEncryption > 0
+                          ? `${spec.rotate.secretsEncryption} ${spec.firstServer}`
+                          : undefined,
               }
             : {};
     return {

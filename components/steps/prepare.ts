@@ -11,7 +11,7 @@ import { rawCommand, removal } from "../remote/node-command";
 import type { ClusterSecrets } from "../secrets";
 import type { StepContext } from "./context";
 
-/** Facts checked, scripts and secrets brought, sysctl, packages and files of the user. The secrets themselves are added as files. */
+/** Facts checked, scripts and secrets brought, packages, modules, sysctl, services and files of the user. The secrets themselves are added as files. */
 export function prepareBundle(
     spec: ClusterSpec,
     node: NodeSpec,
@@ -31,6 +31,13 @@ export function prepareBundle(
             content: sysctl.map(([k, v]) => `${k} = ${v}`).join("\n"),
         });
     }
+    if (spec.host.modules.length > 0) {
+        files.push({
+            path: "/etc/modules-load.d/k3s-ha.conf",
+            mode: "0644",
+            content: spec.host.modules.join("\n"),
+        });
+    }
     return {
         settings: {
             node: node.name,
@@ -41,6 +48,9 @@ export function prepareBundle(
             "cgroup-v1": refusesCgroupV1(spec, node) ? "refused" : undefined,
             network: ownNetworks(spec),
             packages: ["curl", "openssl", "socat", ...spec.host.packages].join(" "),
+            service: spec.host.services,
+            bpffs: spec.host.bpffs ? "yes" : undefined,
+            "prune-images": spec.host.pruneImages ? "yes" : undefined,
         },
         files: [...files, ...spec.host.files],
     };

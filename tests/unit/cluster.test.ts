@@ -179,7 +179,13 @@ describe("cluster under mocks", () => {
             .join("\n");
         // `setting "$kind"` and `setting "no-$1"`; the frame of a bundle.
         const otherwise = new Set(["label", "taint", "no-node-ready", "node", "file", "end"]);
-        const { resources } = await build(spec());
+        const { resources } = await build(
+            spec({
+                host: { services: ["a"], bpffs: true, pruneImages: true },
+                server: { config: { "secrets-encryption": true } },
+                rotate: { secretsEncryption: 1 },
+            }),
+        );
         let seen = 0;
         for (const { name, inputs } of resources.values()) {
             const data = plain(inputs["stdin"]);

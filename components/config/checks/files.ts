@@ -6,6 +6,8 @@ const K3S = "/var/lib/rancher/k3s";
 /** Manifests that k3s brings itself and writes at every start; those next to them are the user's. */
 const PACKAGED = "(ccm|coredns|local-storage|rolebindings|runtimes|traefik)\\.yaml|metrics-server/.*";
 
+const BPFFS_UNIT = "/etc/systemd/system/sys-fs-bpf.mount";
+
 /** Files that somebody else writes, with who it is or what to use instead. */
 const WRITTEN: readonly (readonly [RegExp, string])[] = [
     [/^\/(var\/lib|usr\/local\/lib)\/k3s-ha\//, "is the program's own, which writes it at every change"],
@@ -14,6 +16,10 @@ const WRITTEN: readonly (readonly [RegExp, string])[] = [
         "is written by the step haproxy; use k3s-ha:proxy",
     ],
     [/^\/etc\/sysctl\.d\/90-k3s-ha\.conf$/, "is written from k3s-ha:host.sysctl"],
+    [/^\/etc\/modules-load\.d\/k3s-ha\.conf$/, "is written from k3s-ha:host.modules"],
+    [/^\/etc\/systemd\/system\/k3s-ha-prune-images\.(service|timer)$/, "is written from k3s-ha:host.pruneImages"],
+    [/^\/etc\/rancher\/k3s\/cis-(audit|admission)\.yaml$/, "is written from k3s-ha:hardening"],
+    [/^\/etc\/rancher\/k3s\/k3s-ha\.env$/, "is written from k3s-ha:server.environment and agent.environment"],
     [
         /^\/etc\/systemd\/system\/(k3s|k3s-agent)\.service$|^\/usr\/local\/bin\/(k3s|k3s-killall\.sh)$/,
         "is written by the step server or agent",
@@ -55,6 +61,7 @@ const FOLDERS = [
     "/etc/haproxy",
     "/etc/rancher/k3s/config.yaml.d",
     "/etc/rancher/node",
+    "/etc/modules-load.d",
     "/etc/sysctl.d",
     "/etc/systemd/system/haproxy.service.d",
     "/usr/local/bin",
@@ -83,6 +90,8 @@ export function checkFiles({ host, proxy }: StackSettings, report: Report): void
         else first.set(path, i);
         const by = writer(path);
         if (by !== undefined) report(["host", "files", i, "path"], path, by);
+        if (path === BPFFS_UNIT && host.bpffs)
+            report(["host", "files", i, "path"], path, "is written from k3s-ha:host.bpffs; leave one of them out");
         if (lists.has(path))
             report(["host", "files", i, "path"], path, "is written from k3s-ha:proxy.haproxy.acl_files");
         const folder = FOLDERS.find((name) => `${name}/`.startsWith(`${path}/`));

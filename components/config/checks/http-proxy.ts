@@ -31,13 +31,19 @@ function notCovered(spec: ClusterSpec, list: string): string[] {
  * setNoProxyEnv). Then its tunnels, and what the API asks of kubelets, go to the web proxy.
  */
 export function warnAboutHttpProxy(spec: ClusterSpec, warnings: string[]): void {
-    for (const { path, content } of spec.host.files) {
-        if (!ENVIRONMENT.test(path)) continue;
-        if (!variable(content, "HTTPS_PROXY") && !variable(content, "HTTP_PROXY")) continue;
-        const missing = notCovered(spec, variable(content, "NO_PROXY") ?? "");
-        if (missing.length > 0)
-            warnings.push(
-                `${path} (k3s-ha:host.files) gives k3s a web proxy, and its NO_PROXY lacks nodes (${missing.slice(0, 3).join(", ")}${missing.length > 3 ? ", …" : ""}): k3s would ask the proxy for them. Add NO_PROXY=127.0.0.0/8,${spec.vpn.networks.join(",")}; for images alone, CONTAINERD_HTTPS_PROXY is enough`,
-            );
+    for (const role of ["server", "agent"] as const) {
+        const lines = Object.entries(spec[role].environment).map(([name, value]) => `${name}=${value}`);
+        look(spec, `k3s-ha:${role}.environment`, lines.join("\n"), warnings);
     }
+    for (const { path, content } of spec.host.files)
+        if (ENVIRONMENT.test(path)) look(spec, `${path} (k3s-ha:host.files)`, content, warnings);
+}
+
+function look(spec: ClusterSpec, where: string, content: string, warnings: string[]): void {
+    if (!variable(content, "HTTPS_PROXY") && !variable(content, "HTTP_PROXY")) return;
+    const missing = notCovered(spec, variable(content, "NO_PROXY") ?? "");
+    if (missing.length > 0)
+        warnings.push(
+            `${where} gives k3s a web proxy, and its NO_PROXY lacks nodes (${missing.slice(0, 3).join(", ")}${missing.length > 3 ? ", …" : ""}): k3s would ask the proxy for them. Add NO_PROXY=127.0.0.0/8,${spec.vpn.networks.join(",")}; for images alone, CONTAINERD_HTTPS_PROXY is enough`,
+        );
 }

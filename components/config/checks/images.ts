@@ -5,13 +5,9 @@ import type { StackSettings } from "../../settings";
 export function checkImages({ images }: StackSettings, report: Report): void {
     const pinned = Object.keys(images.sha256).length > 0;
     if (images.source === "file") {
-        if (images.file === undefined) report(["images", "file"], undefined, "is missing together with source: file");
+        if (images.file === undefined) report(["images", "file"], undefined, "is missing, and source is file");
         if (!pinned)
-            report(
-                ["images", "sha256"],
-                undefined,
-                "is missing together with source: file: a file on a host has no sum file",
-            );
+            report(["images", "sha256"], undefined, "is missing, and source is file: a file on a host has no sum file");
     } else if (images.file !== undefined) {
         report(
             ["images", "file"],

@@ -41,7 +41,7 @@ export function checkManifests(settings: StackSettings, report: Report): void {
         if (taken !== undefined) tell("name", name, taken);
         if (state === "absent") {
             if (content !== undefined)
-                tell("content", undefined, `cannot stand next to state: absent (${name}); leave it out`);
+                tell("content", undefined, `cannot be set together with state: absent (${name}); leave it out`);
         } else if (content === undefined) {
             tell("content", undefined, `is missing (${name}); it must be objects in YAML or JSON`);
         } else {

@@ -43,7 +43,10 @@ export function checkClearSecrets(
     const tell = (path: readonly PropertyKey[], what: string): void =>
         report(path, undefined, `holds ${what} in clear; ${wayOut(path)}`);
     for (const role of ["server", "agent"] as const)
-        if (!encrypted.has(role)) checkConfig(settings[role].config, [role, "config"], tell);
+        if (!encrypted.has(role)) {
+            checkConfig(settings[role].config, [role, "config"], tell);
+            walk(settings[role].environment, [role, "environment"], tell);
+        }
     settings.nodes.forEach((node, i) => checkConfig(node.config, ["nodes", i, "config"], tell));
     for (const key of ["registries", "kubelet", "authentication"] as const)
         if (!encrypted.has(key)) walk(settings[key], [key], tell);

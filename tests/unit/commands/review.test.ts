@@ -140,6 +140,12 @@ describe("npm run review: single changes", () => {
         assert.deepEqual(kindsOf([change]), ["agent-1 haproxy-acl"]);
     });
 
+    it("a rotation of the keys of Secrets restarts servers", () => {
+        const rotated = (secretsEncryption: number): ClusterSpec =>
+            spec({ server: { config: { "secrets-encryption": true } }, rotate: { secretsEncryption } });
+        assert.deepEqual(kindsOf([between("master-1", "k3s", rotated(0), rotated(1))]), ["master-1 k3s-encryption"]);
+    });
+
     it("manifests and images restart nothing", () => {
         const archive = { from: "/srv/a.tar", sha256: "a".repeat(64) };
         const stage = between("agent-1", "stage", spec(), spec({ images: { files: [archive] } }));
@@ -147,7 +153,9 @@ describe("npm run review: single changes", () => {
         const made = (...list: object[]): ClusterSpec => spec({ manifests: list });
         const content = (value: string): string => `apiVersion: v1\nkind: ConfigMap\nmetadata: { name: ${value} }\n`;
         const files = (value: string): ClusterSpec => made({ name: "a.yaml", content: content(value) });
-        assert.deepEqual(kindsOf([between("master-1", "manifests", files("x"), files("y"))]), ["master-1 manifests"]);
+        assert.deepEqual(kindsOf([between("master-1", "manifests", files("one"), files("two"))]), [
+            "master-1 manifests",
+        ]);
         const prune = (name: string): Inputs => {
             const of = made({ name, state: "absent" });
             return {
@@ -266,8 +274,10 @@ describe("npm run review: single changes", () => {
         assert.deepEqual([...NODE_STEPS, ...CLUSTER_STEPS].sort(), ["kit", ...steps].sort());
         const rich = spec({
             rollout: { drain: true },
-            rotate: { certificates: 1 },
-            server: { config: { "flannel-backend": "none", "disable-cloud-controller": true } },
+            rotate: { certificates: 1, secretsEncryption: 1 },
+            server: {
+                config: { "secrets-encryption": true, "flannel-backend": "none", "disable-cloud-controller": true },
+            },
         });
         const given = rich.nodes.flatMap((n) => Object.keys(k3sBundle(rich, n).settings));
         for (const key of given) assert.ok(key in RESTARTS || QUIET.includes(key) || key === "rebuilt", key);

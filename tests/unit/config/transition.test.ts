@@ -171,6 +171,52 @@ describe("what may become of a cluster", () => {
     });
 });
 
+describe("new keys of Secrets", () => {
+    const on = { "secrets-encryption": true };
+    const of = (rotated: number, more: Record<string, unknown> = {}, config: object = on): ClusterDescription => {
+        const { rotate, ...rest } = more as { rotate?: object };
+        return descriptionOf(spec({ server: { config }, rotate: { secretsEncryption: rotated, ...rotate }, ...rest }));
+    };
+    const told = (from: ClusterDescription, to: ClusterDescription): string =>
+        refusals(from, to, [])
+            .map(({ path, message }) => `${path} ${message}`)
+            .join("\n");
+
+    it("alone are fine, also after a state that does not tell of them", () => {
+        assert.equal(told(of(0), of(1)), "");
+        // The engine sorts the properties of what it keeps.
+        const kept = JSON.parse(JSON.stringify(of(0)), (_, value: unknown) =>
+            value !== null && typeof value === "object"
+                ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+                : value,
+        ) as ClusterDescription;
+        assert.equal(told(kept, of(1)), "");
+        const { encryption: _, ...older } = of(0);
+        assert.equal(told(older, of(1)), "");
+        assert.equal(told(of(2), of(1, { version: "v1.36.4+k3s1" })), "");
+        assert.equal("encryption" in descriptionOf(spec()), false);
+    });
+
+    for (const [what, more, config, message] of [
+        ["another version", { version: "v1.36.4+k3s1" }, on, /version \(v1\.36\.3\+k3s1 → v1\.36\.4\+k3s1\)/],
+        ["another setting of k3s", {}, { ...on, disable: ["traefik"] }, /settings that restart servers/],
+        ["another counter", { rotate: { token: 1 } }, on, /settings that restart servers/],
+        ["another readiness", { readiness: "scoped" }, on, /settings that restart servers/],
+    ] as const)
+        it(`are refused beside ${what}`, () => {
+            const text = told(of(0), of(1, more, config));
+            assert.match(text, /^k3s-ha:rotate\.secretsEncryption asks for a new key of Secrets in the same up/);
+            assert.match(text, message);
+            assert.equal(told(of(1), of(1, more, config)), "");
+        });
+
+    it("are refused beside another list of servers", () => {
+        const nodes = [1, 2, 3, 4].map((i) => node(`master-${i}`, "server", `10.90.0.1${i}`));
+        const three = { nodes: nodes.slice(0, 3) };
+        assert.match(told(of(0, three), of(1, { nodes })), /the list of servers/);
+    });
+});
+
 describe("rollout: a few at a time", () => {
     /** A rollout without an engine: hooks are not registered. */
     const rollout = (width: number): Rollout =>

@@ -66,6 +66,11 @@ export const BASE = settings({
 
 /** Settings that are of use beside another one only, and what they hold. */
 const BESIDE: Readonly<Record<string, { readonly with: object; readonly value: unknown }>> = {
+    hardening: { with: { readiness: "scoped" }, value: "cis" },
+    rotate: {
+        with: { server: { config: { ...(BASE["server"] as { config: object }).config, "secrets-encryption": true } } },
+        value: {},
+    },
     authentication: {
         with: { readiness: "scoped" },
         value: {

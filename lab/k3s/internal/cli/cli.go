@@ -72,7 +72,9 @@ func run(args []string) error {
 		return runSnapshot(rest)
 	case "certificate":
 		return runCertificate(rest)
-	case "secrets-encrypt", "crictl", "ctr", "check-config", "completion":
+	case "secrets-encrypt":
+		return runEncrypt(rest)
+	case "crictl", "ctr", "check-config", "completion":
 		return fmt.Errorf("k3s %s is not modelled by this stand-in", args[0])
 	}
 	return fmt.Errorf("No help topic for '%s'", args[0])

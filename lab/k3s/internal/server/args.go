@@ -45,6 +45,10 @@ func (o *options) apiserverArgs(etcdEndpoint string) []string {
 		"enable-admission-plugins":           "NodeRestriction",
 		"profiling":                          "false",
 	}
+	if o.Bool("secrets-encryption") {
+		base["encryption-provider-config"] = o.encryptionConfig()
+		base["encryption-provider-config-automatic-reload"] = "true"
+	}
 	if strings.HasPrefix(etcdEndpoint, "unix:") {
 		for _, k := range []string{"etcd-cafile", "etcd-certfile", "etcd-keyfile"} {
 			delete(base, k)

@@ -35,6 +35,18 @@ var bootstrapFiles = map[string]string{
 	"ServiceKey": "service.key",
 }
 
+// bootstrapPaths are the files with their paths; those of secrets-encryption are among them where it is on.
+func (o *options) bootstrapPaths() map[string]string {
+	out := map[string]string{}
+	for name, f := range bootstrapFiles {
+		out[name] = o.tls(f)
+	}
+	if o.Bool("secrets-encryption") {
+		out["EncryptionConfig"], out["EncryptionHash"] = o.encryptionConfig(), o.encryptionState()
+	}
+	return out
+}
+
 type bootstrapFile struct {
 	Timestamp time.Time
 	Content   []byte
@@ -43,12 +55,12 @@ type bootstrapFile struct {
 // readBootstrap returns the files as JSON.
 func (o *options) readBootstrap() ([]byte, error) {
 	out := map[string]bootstrapFile{}
-	for name, f := range bootstrapFiles {
-		data, err := os.ReadFile(o.tls(f))
+	for name, f := range o.bootstrapPaths() {
+		data, err := os.ReadFile(f)
 		if err != nil {
 			return nil, err
 		}
-		info, err := os.Stat(o.tls(f))
+		info, err := os.Stat(f)
 		if err != nil {
 			return nil, err
 		}
@@ -63,19 +75,22 @@ func (o *options) writeBootstrap(data []byte) error {
 	if err := json.Unmarshal(data, &in); err != nil {
 		return fmt.Errorf("bootstrap data: %w", err)
 	}
-	for name, f := range bootstrapFiles {
+	for name, f := range o.bootstrapPaths() {
 		b, ok := in[name]
 		if !ok {
+			if _, always := bootstrapFiles[name]; !always {
+				continue
+			}
 			return fmt.Errorf("bootstrap data lacks %s", name)
 		}
 		mode := fs.FileMode(0o600)
 		if strings.HasSuffix(f, ".crt") {
 			mode = 0o644
 		}
-		if err := pki.WriteFile(o.tls(f), b.Content, mode); err != nil {
+		if err := pki.WriteFile(f, b.Content, mode); err != nil {
 			return err
 		}
-		if err := os.Chtimes(o.tls(f), b.Timestamp, b.Timestamp); err != nil {
+		if err := os.Chtimes(f, b.Timestamp, b.Timestamp); err != nil {
 			return err
 		}
 	}
@@ -102,8 +117,11 @@ func (o *options) reconcile(data []byte) error {
 	}
 	update := false
 	var newer []string
-	for name, f := range bootstrapFiles {
-		own, err := os.ReadFile(o.tls(f))
+	for name, f := range o.bootstrapPaths() {
+		if _, ok := theirs[name]; !ok {
+			continue
+		}
+		own, err := os.ReadFile(f)
 		switch {
 		case os.IsNotExist(err):
 			update = true
@@ -111,12 +129,12 @@ func (o *options) reconcile(data []byte) error {
 			return err
 		case !bytes.Equal(own, theirs[name].Content):
 			update = true
-			info, err := os.Stat(o.tls(f))
+			info, err := os.Stat(f)
 			if err != nil {
 				return err
 			}
 			if info.ModTime().Unix()-theirs[name].Timestamp.Unix() >= int64(clockSkew/time.Second) {
-				newer = append(newer, o.tls(f))
+				newer = append(newer, f)
 			}
 		}
 	}

@@ -36,7 +36,7 @@ type options struct {
 func newOptions(s *config.Settings) (*options, error) {
 	o := &options{Settings: s}
 	for _, k := range []string{"datastore-endpoint", "etcd-s3-config-secret", "etcd-s3-proxy", "vpn-auth", "vpn-auth-file", "rootless", "docker",
-		"embedded-registry", "secrets-encryption", "disable-etcd", "disable-apiserver", "disable-agent"} {
+		"embedded-registry", "disable-etcd", "disable-apiserver", "disable-agent"} {
 		if s.IsSet(k) && s.String(k) != "false" {
 			return nil, fmt.Errorf("--%s is not modelled by this stand-in", k)
 		}

@@ -205,6 +205,9 @@ func (s *server) prepare(ctx context.Context) (bool, error) {
 	if err := parsed.CheckCA(s.cas.server.PEM); err != nil {
 		return false, err
 	}
+	if err := s.ensureEncryption(); err != nil {
+		return false, err
+	}
 	if err := s.writeTokens(s.tokens, s.cas.server.PEM); err != nil {
 		return false, err
 	}
@@ -327,10 +330,11 @@ func (s *server) serve() (listening, error) {
 		NoEtcd: s.etcd == nil,
 		Hooks: supervisor.Hooks{
 			Members:    func(ctx context.Context) (any, error) { return s.etcd.Members(ctx) },
-			Bootstrap:  s.readBootstrap,
+			Bootstrap:  s.serveBootstrap,
 			Config:     func() any { return s.clusterConfig() },
 			APIServers: s.apiServers,
 			CheckNode:  s.checkNode, RotateToken: s.rotateToken, Snapshot: s.snapshot,
+			EncryptionStatus: s.encryptionStatus, RotateKeys: s.rotateKeys,
 		},
 	}
 	cert, err := tls.LoadX509KeyPair(s.tls("temporary-certs/k3s-serving.crt"), s.tls("temporary-certs/k3s-serving.key"))
@@ -454,6 +458,7 @@ func (s *server) start(ctx, apiCtx context.Context, initialized bool, apiDone ch
 	if err := s.runNodeControllers(ctx, informer.Informer()); err != nil {
 		return err
 	}
+	go s.annotateEncryption(ctx)
 	factory.Start(ctx.Done())
 	factory.WaitForCacheSync(ctx.Done())
 	s.supervisor.SetCoreReady()
@@ -552,6 +557,17 @@ func (s *server) saveBootstrap(ctx context.Context) error {
 		return fmt.Errorf("failed to save bootstrap data: %w", err)
 	}
 	return nil
+}
+
+// serveBootstrap is what joining and restarting servers are given: from the datastore, which is newer than this server's
+// files after a rotation elsewhere; from the files while the datastore does not answer.
+func (s *server) serveBootstrap() ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if data, err := s.store.LoadBootstrap(ctx, s.tokens.server); err == nil && data != nil {
+		return data, nil
+	}
+	return s.readBootstrap()
 }
 
 // waitAPIServer waits for /readyz through port 6443 with the administrator's certificate.

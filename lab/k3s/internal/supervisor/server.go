@@ -43,6 +43,10 @@ type Hooks struct {
 	CheckNode func(ctx context.Context, name, password string, byCertificate bool) (code int, err error)
 	// RotateToken makes a new token the cluster's.
 	RotateToken func(ctx context.Context, newToken string) error
+	// EncryptionStatus tells what `k3s secrets-encrypt status` prints.
+	EncryptionStatus func(ctx context.Context) (any, error)
+	// RotateKeys runs `k3s secrets-encrypt rotate-keys` to its end.
+	RotateKeys func(ctx context.Context) error
 	// Snapshot runs one operation of `k3s etcd-snapshot`.
 	Snapshot func(ctx context.Context, req SnapshotRequest) (any, error)
 }
@@ -98,11 +102,11 @@ func (s *Server) Handler() http.Handler {
 	}
 	mux["/v1-k3s/server-bootstrap"] = server(http.HandlerFunc(s.bootstrap))
 	mux["/v1-k3s/token"] = server(http.HandlerFunc(s.token))
-	for _, p := range []string{"/v1-k3s/cert/cacerts", "/v1-k3s/encrypt/config", "/v1-k3s/encrypt/status"} {
-		mux[p] = server(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			SendError(w, http.StatusNotImplemented, errors.New("not modelled by this stand-in"))
-		}))
-	}
+	mux["/v1-k3s/encrypt/config"] = server(http.HandlerFunc(s.encryptConfig))
+	mux["/v1-k3s/encrypt/status"] = server(http.HandlerFunc(s.encryptStatus))
+	mux["/v1-k3s/cert/cacerts"] = server(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		SendError(w, http.StatusNotImplemented, errors.New("not modelled by this stand-in"))
+	}))
 	mux["/v1-k3s/connect"] = connect(http.HandlerFunc(hold))
 	mux["/v1-k3s/config"] = node(func(w http.ResponseWriter, _ *http.Request) { sendJSON(w, s.Hooks.Config()) })
 	mux["/v1-k3s/apiservers"] = node(s.apiservers)

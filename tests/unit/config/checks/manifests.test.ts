@@ -62,7 +62,7 @@ describe("manifests: content", () => {
     const told = (text: string): RegExp => new RegExp(`${at}${text}.* \\(a\\.yaml\\)$`);
     refusesEach([
         ["none", { manifests: [{ name: "a.yaml" }] }, /content: is missing \(a\.yaml\)/],
-        ["some of an absent one", one(OBJECT, { state: "absent" }), /cannot stand beside state: absent/],
+        ["some of an absent one", one(OBJECT, { state: "absent" }), /cannot be set together with state: absent/],
         ["another state", one(OBJECT, { state: "gone" }), /must be present or absent/],
         ["an empty file", one("# nothing\n---\n"), told("holds no object")],
         ["text that is no YAML", one("a: [\n"), told("is no YAML or JSON: .* in line 2")],
@@ -172,7 +172,7 @@ describe("images", () => {
         [
             "a file that nobody reads",
             images({ source: "release", file: "/srv/i.tar" }),
-            /images\.file: "\/srv\/i\.tar" is of no use beside source: release/,
+            /images\.file: "\/srv\/i\.tar" is of no use together with source: release/,
         ],
         ["a sum that nobody reads", images({ sha256: { amd64: SUM } }), /images\.sha256: .*is of no use/],
         [

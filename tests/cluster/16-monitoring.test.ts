@@ -46,12 +46,15 @@ describe("monitoring: a Prometheus looks at the proxies", function () {
         assert.deepEqual(firing(), []);
         const stopped = Date.now();
         for (const master of ["master-2", "master-3"]) on(master, "systemctl stop --no-block k3s");
-        await eventually("K3sQuorumAtRisk fires", 60, () => assert.ok(firing().includes("K3sQuorumAtRisk")));
+        try {
+            await eventually("K3sQuorumAtRisk fires", 60, () => assert.ok(firing().includes("K3sQuorumAtRisk")));
+        } finally {
+            for (const master of ["master-2", "master-3"]) on(master, "systemctl start --no-block k3s");
+        }
         const seconds = (Date.now() - stopped) / 1000;
         console.log(`      fired ${seconds.toFixed(0)} s after the servers were told to stop`);
         // Draining takes up to ten seconds of it: so long they serve.
         assert.ok(seconds < 40, `${seconds} s`);
-        for (const master of ["master-2", "master-3"]) on(master, "systemctl start --no-block k3s");
         await whole(120);
         await eventually("it is gone", 30, () => assert.deepEqual(firing(), []));
     });

@@ -103,7 +103,7 @@ export const CONSEQUENCES = [
         "server",
         "`rotate.secretsEncryption`",
         "restart",
-        "The first server makes a new key, and all Secrets are encrypted with it. Then every server restarts.",
+        "The first server makes a new key, and all Secrets are encrypted with it. The other servers restart to take it.",
     ),
     row(
         "k3s-network",

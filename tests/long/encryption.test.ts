@@ -1,6 +1,6 @@
 /** Secrets that etcd has encrypted: founded with that, a new key under load, and what is refused. docs/operations.md, "Encrypt Secrets". */
 import assert from "node:assert/strict";
-import { Stack, kubeconfigOf, lab, on, pidOf, underLoad, type Config } from "../cluster/support";
+import { Stack, freshLab, kubeconfigOf, lab, on, pidOf, underLoad, type Config } from "../cluster/support";
 
 const SERVERS = ["master-1", "master-2", "master-3"] as const;
 const HOSTS = [...SERVERS, "agent-1"] as const;
@@ -20,6 +20,7 @@ describe("encryption: Secrets in etcd, and a new key for them", function () {
         config["k3s-ha:server"] = { config: { "secrets-encryption": true } };
     });
     before(() => {
+        freshLab();
         lab(["hosts", "up", ...HOSTS], { timeout: 300 });
         stack.init();
     });

@@ -1,9 +1,10 @@
 /** Secrets that etcd has encrypted: founded with that, a new key under load, and what is refused. docs/operations.md, "Encrypt Secrets". */
 import assert from "node:assert/strict";
-import { Stack, freshLab, kubeconfigOf, lab, on, pidOf, underLoad, type Config } from "../cluster/support";
+import { NEW_VERSION, Stack, kubeconfigOf, lab, nodesOf, on, pidOf, underLoad, type Config } from "../cluster/support";
 
-const SERVERS = ["master-1", "master-2", "master-3"] as const;
-const HOSTS = [...SERVERS, "agent-1"] as const;
+// None of the main cluster's hosts.
+const FIRST = "master-4";
+const SERVERS = [FIRST, "master-5", "agent-3"] as const;
 const VALUE = "a-value-that-is-nowhere-else";
 const kube = (host: string, line: string, check = true): ReturnType<typeof on> =>
     on(host, `k3s kubectl ${line}`, { check });
@@ -16,12 +17,13 @@ const rotate = (config: Config): void => {
 
 describe("encryption: Secrets in etcd, and a new key for them", function () {
     this.timeout(900_000);
-    const stack = new Stack("en", HOSTS, (config) => {
+    const stack = new Stack("en", SERVERS, (config) => {
+        config["k3s-ha:cluster"] = "en";
+        for (const node of nodesOf(config)) node.role = "server";
         config["k3s-ha:server"] = { config: { "secrets-encryption": true } };
     });
     before(() => {
-        freshLab();
-        lab(["hosts", "up", ...HOSTS], { timeout: 300 });
+        lab(["hosts", "up", ...SERVERS], { timeout: 300 });
         stack.init();
     });
     after(() => {
@@ -38,8 +40,8 @@ describe("encryption: Secrets in etcd, and a new key for them", function () {
             );
             assert.equal(activeKey(host), "aescbckey");
         }
-        kube("master-2", `create secret generic before --from-literal=a=${VALUE}`);
-        const found = on("master-1", `grep -rl ${VALUE} /var/lib/rancher/k3s/server/db/etcd`, { check: false });
+        kube("master-5", `create secret generic before --from-literal=a=${VALUE}`);
+        const found = on(FIRST, `grep -rl ${VALUE} /var/lib/rancher/k3s/server/db/etcd`, { check: false });
         assert.deepEqual([found.status, found.stdout], [1, ""]);
     });
 
@@ -47,7 +49,7 @@ describe("encryption: Secrets in etcd, and a new key for them", function () {
         const before = SERVERS.map((host) => pidOf(host, "k3s"));
         let text = "";
         // Somebody writes Secrets all the time, through each server.
-        on("agent-1", "rm -f /tmp/stop /tmp/written");
+        for (const host of SERVERS) on(host, "rm -f /tmp/stop /tmp/written");
         for (const host of SERVERS)
             on(
                 host,
@@ -61,20 +63,20 @@ describe("encryption: Secrets in etcd, and a new key for them", function () {
                     text = stdout + stderr;
                 },
                 {},
-                ["agent-1", "master-3"],
+                ["agent-3", "master-5"],
                 kubeconfigOf(stack),
             );
         } finally {
             for (const host of SERVERS) on(host, "touch /tmp/stop; sleep 3");
         }
-        assert.match(text, /master-1: Secrets have a new key: AES-CBC aescbckey-/);
+        assert.match(text, /master-4: Secrets have a new key: AES-CBC aescbckey-/);
         for (const host of SERVERS)
             assert.match(
                 status(host),
                 /Current Rotation Stage: reencrypt_finished\nServer Encryption Hashes: All hashes match/,
             );
         assert.equal(new Set(SERVERS.map(activeKey)).size, 1);
-        assert.notEqual(activeKey("master-1"), "aescbckey");
+        assert.notEqual(activeKey(FIRST), "aescbckey");
         const after = SERVERS.map((host) => pidOf(host, "k3s"));
         assert.equal(after[0], before[0]);
         assert.notEqual(after[1], before[1]);
@@ -90,7 +92,7 @@ describe("encryption: Secrets in etcd, and a new key for them", function () {
             const names = new Set(kube(host, "get secrets -o name").stdout.trim().split("\n"));
             for (const name of ["before", ...written]) assert.ok(names.has(`secret/${name}`), `${host}: ${name}`);
         }
-        assert.equal(kube("master-1", "get validatingadmissionpolicies -o name").stdout, "");
+        assert.equal(kube(FIRST, "get validatingadmissionpolicies -o name").stdout, "");
     });
 
     it("a second up changes nothing, and Secrets can be written again", () => {
@@ -111,7 +113,7 @@ describe("encryption: Secrets in etcd, and a new key for them", function () {
         assert.match(
             told((config) => {
                 rotate(config);
-                config["k3s-ha:version"] = "v1.36.3+k3s1";
+                config["k3s-ha:version"] = NEW_VERSION;
             }),
             /rotate\.secretsEncryption: 2 asks for a new key of Secrets in the same up as another change.*version/,
         );

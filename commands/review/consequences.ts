@@ -103,7 +103,7 @@ export const CONSEQUENCES = [
         "server",
         "`rotate.secretsEncryption`",
         "restart",
-        "The first server makes a new key, and all Secrets are encrypted with it. The other servers restart to take it.",
+        "The first server makes a new key and encrypts all Secrets with it. The others restart.",
     ),
     row(
         "k3s-network",
@@ -229,7 +229,7 @@ export const CONSEQUENCES = [
         "stage",
         "`images`",
         "none",
-        "The archives are brought to the hosts and their SHA-256 checked. k3s imports them. Nothing restarts.",
+        "The archives are brought to the hosts and checked. k3s imports them. Nothing restarts.",
     ),
     row(
         "manifests",

@@ -17,7 +17,7 @@ func TestBucket(t *testing.T) {
 	settings := []string{"etcd-s3: true", "etcd-s3-bucket: backups", "etcd-s3-folder: e2e", "etcd-s3-endpoint: " + s3.Endpoint,
 		"etcd-s3-endpoint-ca: " + s3.EndpointCA, "etcd-s3-access-key: " + s3.AccessKey, "etcd-s3-secret-key: " + s3.SecretKey,
 		"etcd-s3-retention: 2", "etcd-s3-timeout: 5s"}
-	m := newMachine(t, "server", 44, append([]string{"token: " + secret, "cluster-init: true"}, settings...)...)
+	m := newMachine(t, "server", 48, append([]string{"token: " + secret, "cluster-init: true"}, settings...)...)
 	m.start()
 	m.waitReady()
 	local := func() []string {
@@ -29,7 +29,7 @@ func TestBucket(t *testing.T) {
 		return files
 	}
 	m.kubectl("create", "configmap", "before")
-	if out := m.must("etcd-snapshot", "save", "--name", "first"); strings.Count(out, "Snapshot first-s44-") != 2 {
+	if out := m.must("etcd-snapshot", "save", "--name", "first"); strings.Count(out, "Snapshot first-s48-") != 2 {
 		t.Errorf("saved in two places: %s", out)
 	}
 	if len(local()) != 1 || len(objects()) != 1 || filepath.Base(local()[0]) != filepath.Base(objects()[0]) {
@@ -88,7 +88,7 @@ func TestBucket(t *testing.T) {
 	t.Log("the bucket goes away after it was opened: k3s succeeds, with one place only")
 	m.must("etcd-snapshot", "ls")
 	s3.Stop()
-	if out := m.must("etcd-snapshot", "save", "--name", "late"); strings.Count(out, "Snapshot late-s44-") != 1 {
+	if out := m.must("etcd-snapshot", "save", "--name", "late"); strings.Count(out, "Snapshot late-s48-") != 1 {
 		t.Errorf("saved in one place: %s", out)
 	}
 	if !strings.Contains(m.log(), "Error received during snapshot upload to S3") {

@@ -430,6 +430,7 @@ func TestRecovery(t *testing.T) {
 
 // TestSQLite walks a server without cluster-init from SQLite to etcd, a second one in, and both through a reset.
 func TestSQLite(t *testing.T) {
+	t.Parallel()
 	anonymous := `kube-apiserver-arg: ["anonymous-auth=true"]`
 	m := newMachine(t, "server", 32, "token: "+secret, anonymous)
 	m.start()
@@ -550,6 +551,7 @@ func TestSQLite(t *testing.T) {
 
 // TestTokens rotates the server token and the agents' one in a cluster of three servers.
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	const renewed = "another-secret"
 	agentFile := filepath.Join(t.TempDir(), "agent-token")
 	agentToken := func(v string) {
@@ -674,6 +676,7 @@ func TestTokens(t *testing.T) {
 
 // TestRestart looks at the pods of nodes whose k3s is restarted, and drains one.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t, "server", 43, "token: "+secret, `node-taint: ["CriticalAddonsOnly=true:NoExecute"]`)
 	m.start()
 	m.waitReady()

@@ -14,9 +14,10 @@ import (
 
 // TestEncryption rotates the keys of two servers.
 func TestEncryption(t *testing.T) {
+	t.Parallel()
 	const value = "a-value-that-is-nowhere-else"
-	m1 := newMachine(t, "server", 43, "token: "+secret, "cluster-init: true", "secrets-encryption: true")
-	m2 := newMachine(t, "server", 44, "token: "+secret, "server: https://"+m1.ip+":6443", "secrets-encryption: true")
+	m1 := newMachine(t, "server", 46, "token: "+secret, "cluster-init: true", "secrets-encryption: true")
+	m2 := newMachine(t, "server", 47, "token: "+secret, "server: https://"+m1.ip+":6443", "secrets-encryption: true")
 	m1.start()
 	m1.waitReady()
 	m2.start()

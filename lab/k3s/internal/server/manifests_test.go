@@ -8,6 +8,7 @@ import (
 
 // TestManifests has a file of server/manifests applied at the start and changed while it runs; an emptied one prunes.
 func TestManifests(t *testing.T) {
+	t.Parallel()
 	m := newMachine(t, "server", 45, "token: "+secret)
 	const file = "data/server/manifests/own.yaml"
 	if err := os.MkdirAll(m.path("data/server/manifests"), 0o700); err != nil {

@@ -20,6 +20,13 @@ export function order(spaces: readonly Space[]): readonly string[] {
 export const full = (spaces: readonly Space[]): boolean =>
     spaces.some(({ etcd }) => etcd.errors.some((error) => /NOSPACE|database space exceeded/i.test(error)));
 
+/** Why no member may be defragmented now: it does not serve meanwhile, and the others must be a majority that has a leader. */
+export function unfit(spaces: readonly Space[]): string | undefined {
+    const without = spaces.find(({ etcd }) => etcd.learner || etcd.leader === undefined);
+    if (without === undefined) return undefined;
+    return `${without.node}: its etcd ${without.etcd.learner ? "is a learner still" : "has no leader"}; wait until npm run status reports every server as a voter`;
+}
+
 const mebibytes = (bytes: number): string => `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
 
 /** A line for each member: its size before and after. */

@@ -60,7 +60,7 @@ describe("etcd-space: a full etcd takes writes again", function () {
         const { code, text } = npm("etcd-space", "--", "--stack", mainStack().name);
         lab(["exec", "master-3", "--", "systemctl", "start", "k3s"], { timeout: 120 });
         assert.equal(code, 1, text);
-        assert.match(text, /master-3, status: etcd of this server does not answer/);
+        assert.match(text, /master-3, status: etcd of this server does not do maintenance/);
         assert.doesNotMatch(text, /compacted/);
     });
 

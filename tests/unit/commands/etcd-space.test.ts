@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { care, full, order, parseSpace, told } from "../../../commands/etcd-space/plan";
+import { care, full, order, parseSpace, told, unfit } from "../../../commands/etcd-space/plan";
 
 /** As etcd's gateway answers: numbers of 64 bits are texts, and what is 0 or false is absent. */
 const status = (id: string, leader: string, size: number, errors?: string[]): string =>
@@ -34,6 +34,13 @@ describe("etcd-space", () => {
 
     it("says what still needs care", () => {
         assert.match(care(before).join("\n"), /NOSPACE is still there[^]*a, b, c: more than 80 %/);
+    });
+
+    it("waits for nobody: a learner, or a member without a leader, stops it", () => {
+        assert.equal(unfit(before), undefined);
+        assert.match(unfit([...before, parseSpace("d", status("4", "0", 1))]) ?? "", /^d: its etcd has no leader/);
+        const learner = JSON.stringify({ ...(JSON.parse(status("4", "1", 1)) as object), isLearner: true });
+        assert.match(unfit([parseSpace("d", learner)]) ?? "", /^d: its etcd is a learner/);
     });
 
     it("refuses what is no status", () => assert.throws(() => parseSpace("a", "no answer")));

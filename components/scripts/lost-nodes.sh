@@ -28,6 +28,18 @@ let_in() {
             "run pulumi up again"
 }
 
+# lift_idle_guard: of a rotation of the keys of Secrets (server-encryption.sh) whose last server without the new key is
+# gone.
+lift_idle_guard() {
+    guard=k3s-ha-secrets-encryption
+    [ -n "$(kube get "validatingadmissionpolicy/$guard" --ignore-not-found -o name)" ] || return 0
+    timeout 30 "$BIN" secrets-encrypt status >"$WORK/encryption" 2>/dev/null || return 0
+    grep -q 'All hashes match' "$WORK/encryption" || return 0
+    grep -q 'Current Rotation Stage: reencrypt_finished' "$WORK/encryption" || return 0
+    kube delete "validatingadmissionpolicybinding/$guard" "validatingadmissionpolicy/$guard" --ignore-not-found \
+        >/dev/null || fail "the guard against writes of Secrets could not be taken away" "run pulumi up again"
+}
+
 lost_nodes() {
     wait_for 60 api_ready || fail "the API does not answer on this server" \
         "if a majority of the servers is lost, recover etcd first (docs/runbooks/lost-majority.md); else look at k3s" \
@@ -45,6 +57,7 @@ lost_nodes() {
         lock_out "$name"
         echo "lost-nodes: $name is forgotten and kept out"
     done <"$WORK/lost"
+    lift_idle_guard
     if [ -s "$WORK/members" ]; then echo "lost-nodes: $(per_line <"$WORK/members" | grep -c '"name"') etcd members"; fi
 }
 

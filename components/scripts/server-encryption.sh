@@ -54,6 +54,8 @@ spec:
       - { apiGroups: [""], apiVersions: [v1], resources: [secrets], operations: [CREATE, UPDATE] }
   matchConditions:
     - { name: not-k3s, expression: 'request.userInfo.username != "system:k3s-supervisor"' }
+    # Step lost-nodes locks the names of lost nodes by them, on the first server, which has the new key.
+    - { name: no-node-password, expression: '!request.name.endsWith(".node-password.k3s")' }
   validations:
     - expression: "false"
       message: "k3s-ha: the keys of Secrets are being rotated, which takes some minutes; try again then"
@@ -82,11 +84,26 @@ lift_guard() {
         >/dev/null
 }
 
+# keys_settled: what this server's Node tells is of the keys that it has. A k3s that was restarted within a rotation
+# tells the stage of before, with the hash of before, and does not carry on.
+keys_settled() {
+    keys_hash=$(sha256sum <"$DATA/server/cred/encryption-config.json" | cut -d ' ' -f 1)
+    [ "$(kube get node "$NODE" -o 'jsonpath={.metadata.annotations.k3s\.io/encryption-config-hash}')" = \
+        "$(encryption_says stage)-$keys_hash" ]
+}
+
 # keys_rotated KEY-BEFORE
 keys_rotated() {
     sleep 1
     encryption_status && [ "$(encryption_says stage)" = reencrypt_finished ] &&
-        [ "$(encryption_says activekey)" != "$1" ]
+        [ "$(encryption_says activekey)" != "$1" ] && keys_settled
+}
+
+# write_again: with the new key that is there already.
+write_again() {
+    timeout 60 "$BIN" secrets-encrypt reencrypt --force >"$WORK/rotate-keys" 2>&1 ||
+        fail "k3s was restarted meanwhile, and does not go on: $(tail -n 1 "$WORK/rotate-keys" | mask)" \
+            "see docs/runbooks/secrets-encryption.md"
 }
 
 # begin_rotation: nothing has been changed yet.
@@ -133,6 +150,7 @@ rotate_encryption() {
         case $(encryption_says stage):$(encryption_says activekey) in
             reencrypt_active:*) ;;
             *:"$key_before") begin_rotation ;;
+            *) keys_settled || write_again ;;
         esac
     else
         begin_rotation
@@ -155,7 +173,11 @@ same_keys() {
 
 # settle_encryption: at the end of the step, when k3s runs and is ready.
 settle_encryption() {
-    encryption_due || return 0
+    encryption_due || {
+        # Of a rotation that was given up: the same counter, raised later, is another one.
+        rm -f "$ENCRYPTION_BEGUN"
+        return 0
+    }
     if [ "$mode" = member ]; then
         if [ "$NODE" = "$(encryption_first)" ]; then
             rotate_encryption
@@ -165,11 +187,12 @@ settle_encryption() {
                     "run 'systemctl restart k3s' here until 'k3s secrets-encrypt status' shows the stage that" \
                     "$(encryption_first) has, then pulumi up again; until then nobody can write Secrets"
         fi
-        if encryption_status && [ "$(encryption_says hashmatch)" = true ]; then
-            lift_guard ||
-                fail "the guard against writes of Secrets could not be taken away: $(tail -n 1 "$WORK/kubectl.err")" \
-                    "run pulumi up again"
-        fi
+    fi
+    # A server that has just come may be the last one that lacked the key.
+    if encryption_status && [ "$(encryption_says hashmatch)" = true ] && keys_settled; then
+        lift_guard ||
+            fail "the guard against writes of Secrets could not be taken away: $(tail -n 1 "$WORK/kubectl.err")" \
+                "run pulumi up again"
     fi
     encryption_wanted >"$ENCRYPTION_DONE"
     rm -f "$ENCRYPTION_BEGUN"

@@ -14,13 +14,15 @@ cd $STATE
 case \\$2 in
     status) printf '{\\n\\t"stage": "%s",\\n\\t"activekey": "AES-CBC %s",\\n\\t"enable": %s,\\n\\t"hashmatch": %s,\\n\\t"hasherror": "hash does not match between a and b"\\n}\\n' "\\$(cat stage)" "\\$(cat key)" "\\$(cat enable 2>/dev/null || echo true)" "\\$(cat match 2>/dev/null || echo true)" ;;
     rotate-keys) echo rotate-keys; echo rotated >>asked; . ./rotates ;;
+    reencrypt) echo "\\$1 \\$2 \\$3" >>again; echo reencrypt_finished >stage; rm -f old-annotation ;;
 esac
 END
 chmod 0755 $BIN
 kube() {
     case "$*" in
         *dry-run*) echo "$*" >>$STATE/tried; echo "error: k3s-ha: the keys of Secrets are being rotated, wait" >$WORK/kubectl.err; return 1 ;;
-        *annotations*) cat $STATE/hashes ;;
+        *"range"*) cat $STATE/hashes ;;
+        *annotations*) cat $STATE/old-annotation 2>/dev/null || printf '%s-%s' "$(cat $STATE/stage)" "$(sha256sum <$DATA/server/cred/encryption-config.json | cut -d ' ' -f 1)" ;;
         *) echo "kube $1 $2" >&2 ;;
     esac
 }
@@ -32,6 +34,7 @@ const files = (more: Record<string, string> = {}): Record<string, string> => ({
     "work/set.encryption": "2 master-1\n",
     stage: "start\n",
     key: "first\n",
+    "data/server/cred/encryption-config.json": "{}",
     rotates: OK,
     asked: "",
     ...more,
@@ -60,7 +63,6 @@ describe("a new key of Secrets, on the first server", () => {
 
     it("is made once for a counter, and not on a server that has just come", async () => {
         assert.match(await run(SETTLE, { done: "2\n" }), /^done 2 asked 0/);
-        assert.match(await run(`mode=join; ${SETTLE}`), /^done 2 asked 0/);
         assert.match(await run(`rm $WORK/set.encryption; ${SETTLE}`), /^done {2}asked 0/);
     });
 
@@ -76,6 +78,22 @@ describe("a new key of Secrets, on the first server", () => {
             },
         );
         assert.match(waits, /done 2 asked 0/);
+    });
+
+    it("a k3s that was restarted within it writes the Secrets again, and the guard stays until then", async () => {
+        const text = await run(`${SETTLE}; cat $STATE/again`, {
+            begun: "2 AES-CBC first\n",
+            stage: "reencrypt_finished\n",
+            key: "second\n",
+            "old-annotation": "reencrypt_finished-0123",
+        });
+        assert.match(text, /kube delete[^]*done 2 asked 0/);
+        assert.match(text, /secrets-encrypt reencrypt --force$/);
+    });
+
+    it("a server that comes last takes the guard away", async () => {
+        assert.match(await run(`mode=join; ${SETTLE}`), /kube delete[^]*done 2 asked 0/);
+        assert.doesNotMatch(await run(`mode=join; ${SETTLE}`, { match: "false" }), /kube delete/);
     });
 
     it("k3s's client gave up and the server goes on: it is waited for", async () => {
@@ -105,7 +123,7 @@ describe("a new key of Secrets, on the first server", () => {
             assert.doesNotMatch(text, /kube apply/);
         });
 
-    it("k3s refuses: the guard goes, and the next run begins anew", async () => {
+    it("k3s refuses: the guard goes, and the next run begins again", async () => {
         const text = await run(SETTLE, { rotates: "echo 'secret-encrypt error ID 00001'; exit 1" });
         assert.match(
             text,

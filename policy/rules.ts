@@ -33,9 +33,10 @@ const matches = (name: string, pattern: string): boolean =>
 const one = (found: boolean, text: string): readonly string[] => (found ? [text] : []);
 
 /** Who may connect to the stats port: the networks, or everybody. */
-function openMetrics({ proxy }: StackSettings): boolean {
+function openMetrics({ proxy, vpn }: StackSettings): boolean {
     const { stats, preset } = proxy;
-    const everybody = stats.allowedNetworks?.some((network) => network.endsWith("/0")) === true;
+    const networks = stats.allowedNetworks ?? vpn.networks ?? [];
+    const everybody = networks.some((network) => network.endsWith("/0"));
     return (preset === "ansible-role" || everybody) && !stats.metricsPassword;
 }
 
@@ -63,11 +64,17 @@ export const RULES: readonly Rule[] = [
     {
         name: "downloads",
         description: "Downloads are verified.",
-        violations: ({ settings: { download, snapshots, server } }) => [
+        violations: ({ settings: { download, images, snapshots, server } }) => [
             ...one(
                 download.baseUrl.startsWith("http:") &&
                     Object.values(download.sha256).every((sum) => sum === undefined),
                 "k3s-ha:download.baseUrl is plain HTTP, and no sum is pinned. Pin k3s-ha:download.sha256, or use https",
+            ),
+            ...one(
+                download.baseUrl.startsWith("http:") &&
+                    images.source === "release" &&
+                    Object.values(images.sha256).every((sum) => sum === undefined),
+                "k3s-ha:images is of a mirror over plain HTTP, and no sum is pinned. Pin k3s-ha:images.sha256, or use https",
             ),
             ...one(
                 snapshots.s3?.insecure === true,

@@ -47,7 +47,7 @@ describe("monitoring: a Prometheus looks at the proxies", function () {
         const stopped = Date.now();
         for (const master of ["master-2", "master-3"]) on(master, "systemctl stop --no-block k3s");
         try {
-            await eventually("K3sQuorumAtRisk fires", 60, () => assert.ok(firing().includes("K3sQuorumAtRisk")));
+            await eventually("K3sQuorumLost fires", 60, () => assert.ok(firing().includes("K3sQuorumLost")));
         } finally {
             for (const master of ["master-2", "master-3"]) on(master, "systemctl start --no-block k3s");
         }

@@ -25,7 +25,8 @@ export class Prometheus {
         const targets = mainStack().pulumi(["stack", "output", "prometheusTargets", "--json"]).stdout;
         const list = spawnSync("jq", ["[.[]]"], { input: targets, encoding: "utf8" }).stdout;
         writeFileSync(join(this.folder, "targets/dev.json"), list);
-        writeFileSync(join(this.folder, "rules.yaml"), readFileSync(join(ROOT, "monitoring/rules.yaml")));
+        for (const file of ["rules.yaml", "rules-servers.yaml"])
+            writeFileSync(join(this.folder, file), readFileSync(join(ROOT, "monitoring", file)));
         const config = parse(readFileSync(join(ROOT, "monitoring/prometheus.yaml"), "utf8")) as {
             scrape_configs: { job_name: string; scrape_interval?: string; basic_auth?: unknown }[];
         };
@@ -35,7 +36,8 @@ export class Prometheus {
         delete haproxy.basic_auth;
         const own = {
             ...config,
-            global: { scrape_interval: "5s", evaluation_interval: "5s" },
+            // As Prometheus has it where nobody sets it: the rules bring their own.
+            global: { scrape_interval: "1m", evaluation_interval: "1m" },
             scrape_configs: [haproxy],
         };
         writeFileSync(join(this.folder, "prometheus.yaml"), stringify(own));

@@ -31,6 +31,13 @@ describe("policy", () => {
         ["servers", CAREFUL.replace(NODES, NODES.split(", {").slice(0, 2).join(", {"))],
         ["host-keys", but("k3s-ha:ssh: { insecureIgnoreHostKey: true }")],
         ["downloads", but('k3s-ha:download: { baseUrl: "http://mirror.example.com" }')],
+        [
+            "downloads",
+            but(
+                `k3s-ha:download: { baseUrl: "http://m.example.com", sha256: { amd64: ${"a".repeat(64)} } }\n    k3s-ha:images: { source: release }`,
+            ),
+        ],
+        ["metrics", but("k3s-ha:vpn: { networks: [0.0.0.0/0] }")],
         ["downloads", CAREFUL.replace("bucket: b", "bucket: b, insecure: true")],
         ["certificates", but("k3s-ha:proxy: { check: { verify: false } }")],
         ["metrics", but("k3s-ha:proxy: { stats: { allowedNetworks: [0.0.0.0/0] } }")],

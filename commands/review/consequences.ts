@@ -164,7 +164,7 @@ export const CONSEQUENCES = [
     row(
         "haproxy-acl",
         "haproxy",
-        "a list of `acl_files`, or its owner",
+        "a list of `acl_files`",
         "reload",
         "The rules that read it count with its new lines.",
     ),

@@ -31,8 +31,8 @@ function haproxyKinds(change: Change, around: Around): Kind[] {
         const lists = (parts: Parts): string =>
             JSON.stringify([...parts.files].filter(([path]) => path !== HAPROXY_CFG));
         const settings = changedSettings(before, after);
-        if (settings.includes("acl") || lists(before) !== lists(after)) kinds.push("haproxy-acl");
-        for (const setting of settings.filter((name) => name !== "acl"))
+        if (lists(before) !== lists(after)) kinds.push("haproxy-acl");
+        for (const setting of settings)
             if (setting === "vpn-unit") kinds.push("haproxy-unit");
             else if (setting === "rebuilt") kinds.push("rebuilt");
             else if (!kinds.some((kind) => ["haproxy-config", "haproxy-readiness"].includes(kind)))

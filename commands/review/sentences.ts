@@ -1,4 +1,5 @@
 /** What happens, in plain English: a paragraph about restarts and reloads, then one line for each row of the table. Pure. */
+import { NODE_STEPS } from "../../components/model/steps";
 import { parseBundle, valuesOf } from "./bundle";
 import { CONSEQUENCES, consequence, type Kind } from "./consequences";
 import type { Effect } from "./data";
@@ -131,11 +132,11 @@ function details(found: readonly Effect[], preview: Preview): string {
 function where(owners: readonly string[], preview: Preview): string {
     const isNode = (name: string): boolean =>
         preview.nodes.some((node) => node.name === name) ||
-        preview.changes.some((change) => change.owner === name && NODE_STEP.test(change.step ?? ""));
+        preview.changes.some((change) => change.owner === name && isNodeStep(change.step));
     const nodes = owners.filter((owner) => isNode(owner));
     return nodes.length === 0 ? "" : ` on ${nodesInWords(nodes, preview.nodes)}`;
 }
-const NODE_STEP = /^(kit|prepare|haproxy|stage|server|agent)$/;
+const isNodeStep = (step?: string): boolean => (NODE_STEPS as readonly (string | undefined)[]).includes(step);
 
 const capital = (text: string): string =>
     /^(k3s|haproxy)/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);

@@ -22,7 +22,11 @@ write_acl_files() {
     acl_paths "$HAPROXY_CFG" >"$WORK/acl.before"
     while read -r number owner group mode path; do
         saved=$(saved_acl "$path")
-        cmp -s "$ACL_FILES/$number" "$path" || : >"$WORK/acl.changed"
+        # Noted first: a run that is killed after it has written the list has not made haproxy read it.
+        cmp -s "$ACL_FILES/$number" "$path" || {
+            : >"$WORK/acl.changed"
+            rm -f "$APPLIED"
+        }
         if [ -e "$path" ]; then cp -p "$path" "$saved.before"; else : >"$saved.absent"; fi
         mkdir -p "$(dirname "$path")"
         cat "$ACL_FILES/$number" >"$path.k3s-ha"

@@ -100,12 +100,16 @@ keep_lists() {
         cp "$(bundle_file "$path")" "$WORK/acl/$number"
         printf '%s %s %s %s %s\n' "$number" "$owner" "$group" "$mode" "$path" >>"$WORK/acl/list"
     done
-    rm -rf "$KEPT/acl"
+    # What a run leaves that is cut off here is found by render.
+    rm -rf "$KEPT/acl.old"
+    if [ -e "$KEPT/acl" ]; then mv "$KEPT/acl" "$KEPT/acl.old"; fi
     if [ -f "$WORK/acl/list" ]; then mv "$WORK/acl" "$KEPT/acl"; fi
+    rm -rf "$KEPT/acl.old"
 }
 
 render() {
     in_force
+    [ -e "$KEPT/acl" ] || [ ! -e "$KEPT/acl.old" ] || mv "$KEPT/acl.old" "$KEPT/acl"
     ACL_FILES=$KEPT/acl BACKEND=$(cat "$KEPT/backend") CA_FILE=$(cat "$KEPT/ca-file") NODE_NAME=$NODE \
     LISTEN=$(cat "$KEPT/listen") \
         sh "$KIT/haproxy-apply.sh" "$WORK/in-force.cfg" || {

@@ -69,9 +69,13 @@ end_prune() {
     addon=$(addon_of "$1")
     wait_for "$(left_time)" emptied "$addon" || fail "k3s did not delete the objects of $1 within $wait_seconds s" \
         "look at what it says: k3s kubectl -n kube-system describe addon $addon; then run pulumi up again"
-    wait_for "$(left_time)" none_left "$addon" ||
+    wait_for "$(left_time)" none_left "$addon" || {
+        [ -s "$WORK/left" ] ||
+            fail "what is left of $1 cannot be listed: $(tail -n 1 "$WORK/kubectl.err")" \
+                "check whether all APIs answer (k3s kubectl get apiservices), and run pulumi up again"
         fail "objects of $1 are still there after $wait_seconds s: $(head -n 5 "$WORK/left" | tr '\n' ' ')" \
             "look at their finalizers (kubectl get … -o yaml), and run pulumi up again"
+    }
     rm -f "$MANIFESTS/$1"
     kube -n kube-system delete addons.k3s.cattle.io "$addon" --ignore-not-found >/dev/null ||
         fail "Addon $addon could not be deleted: $(tail -n 1 "$WORK/kubectl.err")" "run pulumi up again"

@@ -69,6 +69,8 @@ image_failed() {
 }
 
 place_images() {
+    # Of a run that was killed.
+    rm -f "$IMAGES/.k3s-ha-new"
     wanted_images >"$WORK/images"
     awk -v folder="$IMAGES" '{ print $1, folder "/" $2 }' "$WORK/images" >"$WORK/image-record"
     # First what was there, too: a run that is cut off leaves no archive that nobody knows.
@@ -87,6 +89,7 @@ place_images() {
 images_present() { [ ! -f "$IMAGE_RECORD" ] || sed 's/^/sum /' "$IMAGE_RECORD"; }
 
 remove_images() {
+    rm -f "$IMAGES/.k3s-ha-new"
     [ -f "$IMAGE_RECORD" ] || return 0
     while read -r _ path; do rm -f "$path"; done <"$IMAGE_RECORD"
     rm -f "$IMAGE_RECORD"

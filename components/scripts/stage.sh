@@ -100,9 +100,8 @@ apply() {
     unpack
     lock stage 900
     version=$(setting version)
-    read -r arch name <<EOF
-$(architecture)
-EOF
+    found=$(architecture) || exit 1
+    arch=${found% *} name=${found#* }
     base=$(setting base-url)/$(echo "$version" | sed 's/+/%2B/g')
     dir=$STATE/bin/$version
     stage_binary

@@ -44,7 +44,7 @@ export const rotate = z
         secretsEncryption: generation
             .default(0)
             .describe(
-                "a counter: raise it to [encrypt Secrets with a new key](runbooks/secrets-encryption.md), with `secrets-encryption`",
+                "a counter: raise it to [encrypt Secrets with a new key](operations.md#encrypt-secrets), with `secrets-encryption`",
             ),
     })
     .prefault({})

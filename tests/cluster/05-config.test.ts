@@ -221,7 +221,7 @@ describe("manifests: objects that k3s applies", function () {
 describe("readiness: to another mode and back", function () {
     this.timeout(900_000);
     before(mainCluster);
-    // The changes to and from `unauthorized` are in tests/long; a new cluster in that mode is in 13-destroy.
+    // The changes to and from `unauthorized` are in tests/long; a new cluster in that mode is in 14-destroy.
     changesReadiness(["scoped", "anonymous"]);
 });
 

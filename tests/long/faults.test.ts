@@ -1,4 +1,4 @@
-/** Faults during `up` that take long: see tests/cluster/12-faults.test.ts for the others. */
+/** Faults during `up` that take long: see tests/cluster/13-faults.test.ts for the others. */
 import assert from "node:assert/strict";
 import {
     NET,

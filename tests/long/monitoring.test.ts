@@ -8,7 +8,7 @@ describe("monitoring: planned changes fire no alert", function () {
     let prometheus: Prometheus;
     before(mainCluster);
     before(async () => void (prometheus = await new Prometheus("agent-1").running()));
-    after(() => prometheus.stop());
+    after(() => (prometheus as Prometheus | undefined)?.stop());
 
     const fired = (): string[] =>
         prometheus

@@ -1,4 +1,4 @@
-/** What tests/cluster/11-reboot.test.ts does with one agent and one master, with every other host, and power cuts in other orders. */
+/** What tests/cluster/12-reboot.test.ts does with one agent and one master, with every other host, and power cuts in other orders. */
 import { lateVpn, powerCut, reboot, throughProxy, vpnAsBefore } from "../cluster/boot";
 import { AGENTS, HOSTS, NET, mainCluster, underLoad, whole } from "../cluster/support";
 

@@ -25,7 +25,7 @@ describe("monitoring: a Prometheus looks at the proxies", function () {
     let prometheus: Prometheus;
     before(mainCluster);
     before(async () => void (prometheus = await new Prometheus("agent-1").running()));
-    after(() => prometheus.stop());
+    after(() => (prometheus as Prometheus | undefined)?.stop());
 
     it("every query of the dashboard on proxies gives data", async () => {
         const looked = queries().filter(({ expr }) => !OF_K3S.test(expr));

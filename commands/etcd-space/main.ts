@@ -16,6 +16,9 @@ const SCRIPT = readFileSync(join(__dirname, "on-host.sh"), "utf8").replaceAll("\
 /** A whole session, in ms: a defragmentation of 300 s, and 60 s until the server is ready. */
 const LIMIT = 400_000;
 
+/** How long the members may take to answer and to have a leader, in ms. */
+const PATIENCE = 60_000;
+
 type Task = "status" | "compact" | "defragment" | "disarm";
 
 /** @throws what the host said, with its name */
@@ -31,19 +34,31 @@ async function makeRoom(session: Session, nodes: readonly NodeSpec[], say: (line
         for (const node of nodes) spaces.push(parseSpace(node.name, await run(session, node, "status")));
         return spaces;
     };
-    // All answer, or nothing is done: a member that is down would be one too many while another one defragments.
-    const before = await status();
+    /** All answer and follow a leader: one that is down would be one too many while another one defragments. */
+    const fit = async (): Promise<Space[]> => {
+        // While etcd is full, k3s ends and starts again where it leads.
+        for (const end = Date.now() + PATIENCE; ; await new Promise((resolve) => setTimeout(resolve, 2000))) {
+            try {
+                const spaces = await status();
+                const weak = unfit(spaces);
+                if (weak === undefined) return spaces;
+                throw new Error(weak);
+            } catch (error) {
+                if (Date.now() >= end) throw error;
+            }
+        }
+    };
+    const before = await fit();
     const [first] = nodes as [NodeSpec];
     await run(session, first, "compact");
     say("compacted");
     for (const name of order(before)) {
-        // Again before each: one that died meanwhile would be one too many.
-        const weak = unfit(await status());
-        if (weak !== undefined) throw new Error(weak);
+        await fit();
         await run(session, nodes.find((node) => node.name === name) as NodeSpec, "defragment");
         say(`${name}: defragmented, and ready again`);
     }
     if (full(before)) {
+        await fit();
         await run(session, first, "disarm");
     }
     const after = await status();

@@ -28,6 +28,17 @@ async function run(session: Session, node: NodeSpec, task: Task): Promise<string
     return stdout;
 }
 
+/** Again and again until it succeeds or the time is over: while etcd is full, k3s ends and starts again where it leads. */
+async function patiently<T>(work: () => Promise<T>): Promise<T> {
+    for (const end = Date.now() + PATIENCE; ; await new Promise((resolve) => setTimeout(resolve, 2000))) {
+        try {
+            return await work();
+        } catch (error) {
+            if (Date.now() >= end) throw error;
+        }
+    }
+}
+
 async function makeRoom(session: Session, nodes: readonly NodeSpec[], say: (line: string) => void): Promise<number> {
     const status = async (): Promise<Space[]> => {
         const spaces: Space[] = [];
@@ -36,32 +47,26 @@ async function makeRoom(session: Session, nodes: readonly NodeSpec[], say: (line
     };
     /** All answer and follow a leader: one that is down would be one too many while another one defragments. */
     const fit = async (): Promise<Space[]> => {
-        // While etcd is full, k3s ends and starts again where it leads.
-        for (const end = Date.now() + PATIENCE; ; await new Promise((resolve) => setTimeout(resolve, 2000))) {
-            try {
-                const spaces = await status();
-                const weak = unfit(spaces);
-                if (weak === undefined) return spaces;
-                throw new Error(weak);
-            } catch (error) {
-                if (Date.now() >= end) throw error;
-            }
-        }
+        const spaces = await status();
+        const weak = unfit(spaces);
+        if (weak !== undefined) throw new Error(weak);
+        return spaces;
     };
-    const before = await fit();
+    const onFit = async (node: NodeSpec, task: Task): Promise<void> =>
+        patiently(async () => {
+            await fit();
+            await run(session, node, task);
+        });
+    const before = await patiently(fit);
     const [first] = nodes as [NodeSpec];
-    await run(session, first, "compact");
+    await onFit(first, "compact");
     say("compacted");
     for (const name of order(before)) {
-        await fit();
-        await run(session, nodes.find((node) => node.name === name) as NodeSpec, "defragment");
+        await onFit(nodes.find((node) => node.name === name) as NodeSpec, "defragment");
         say(`${name}: defragmented, and ready again`);
     }
-    if (full(before)) {
-        await fit();
-        await run(session, first, "disarm");
-    }
-    const after = await status();
+    if (full(before)) await onFit(first, "disarm");
+    const after = await patiently(status);
     if (full(before) && !full(after)) say("the alarm NOSPACE is off: etcd takes writes again");
     for (const line of [...told(before, after), ...care(after)]) say(line);
     return care(after).length > 0 ? 2 : 0;

@@ -4,6 +4,7 @@
  */
 import { KIT_DIR } from "../../components/model/paths";
 import { CLUSTER_STEPS } from "../../components/model/steps";
+import { nameOfUrn } from "../urn";
 import type { Finding } from "./findings";
 
 interface Resource {
@@ -37,7 +38,6 @@ export interface Marked {
 const COMMAND = "command:remote:Command";
 const COPY = "command:remote:CopyToRemote";
 const PATCH = "kubernetes:rbac.authorization.k8s.io/v1:ClusterRolePatch";
-const nameOf = (resource: Resource): string => resource.urn.slice(resource.urn.lastIndexOf("::") + 2);
 const MARK = /^# drift: .*\n/gm;
 
 /** @throws when an operation is pending: what the state says is not what is */
@@ -48,7 +48,7 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
     const open = pending.filter((op) => op.type !== "creating" || !made.has(op.resource.urn));
     if (open.length > 0)
         throw new Error(
-            `the stack has pending operations (an up was cut off) on ${open.map((op) => op.resource.urn.split("::").at(-1)).join(", ")}: run pulumi up first, then look for drift again`,
+            `the stack has pending operations (an up was cut off) on ${open.map((op) => nameOfUrn(op.resource.urn)).join(", ")}: run pulumi up first, then look for drift again`,
         );
     const ofCluster = new Set<string>(CLUSTER_STEPS);
     const wanted = new Map<string, string[]>();
@@ -60,7 +60,7 @@ export function mark(exported: Deployment, findings: readonly Finding[], cluster
     const marked: string[] = [];
     const seen = new Set<string>();
     const changed = resources.map((resource) => {
-        const name = nameOf(resource);
+        const name = nameOfUrn(resource.urn);
         const whats = wanted.get(name);
         if (whats === undefined || resource.delete === true) return resource;
         if (![COMMAND, COPY, PATCH].includes(resource.type)) return resource;

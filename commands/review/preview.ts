@@ -1,4 +1,5 @@
 /** What `pulumi preview --json` prints, as the changes of this program's steps. Without secrets from here on. Pure. */
+import { nameOfUrn } from "../urn";
 import { CLUSTER_STEPS, NODE_STEPS } from "../../components/model/steps";
 import { masked } from "./masked";
 
@@ -61,8 +62,6 @@ const list = (value: unknown): unknown[] => (Array.isArray(value) ? (value as un
 const text = (value: unknown): string => (typeof value === "string" ? value : "");
 const texts = (value: unknown): string[] => list(value).filter((item) => typeof item === "string");
 
-/** Last part of a URN's name. */
-const nameOf = (urn: string): string => urn.slice(urn.lastIndexOf("::") + 2);
 /** The type without those of its parents. */
 const typeOf = (urn: string): string => (urn.includes("::") ? (urn.split("::").at(-2) ?? "").replace(/^.*\$/, "") : "");
 
@@ -102,7 +101,7 @@ function changeOf(urn: string, steps: readonly Inputs[]): Change | undefined {
         ...texts(step["replaceReasons"]),
         ...(op === "update" || op === "replace" ? Object.keys(record(step["detailedDiff"])) : []),
     ]);
-    const [name, type] = [nameOf(urn), typeOf(urn)];
+    const [name, type] = [nameOfUrn(urn), typeOf(urn)];
     return {
         op,
         name,
@@ -163,7 +162,7 @@ function diagnosticsOf(root: Inputs): Diagnostic[] {
         const severity = text(item["severity"]);
         const message = plain(text(item["prefix"]) + text(item["message"])).replace(/^(error|warning): /, "");
         if (!/^(error|warning)/.test(severity) || message === "") continue;
-        found.set(`${severity} ${message}`, { severity, about: nameOf(text(item["urn"])), message });
+        found.set(`${severity} ${message}`, { severity, about: nameOfUrn(text(item["urn"])), message });
     }
     if (typeof root["error"] === "string")
         found.set(root["error"], { severity: "error", about: "", message: plain(root["error"]) });
@@ -199,7 +198,7 @@ export function readPreview(json: unknown, failed = false): Preview {
     }
     const changes = [...byUrn].map(([urn, steps]) => changeOf(urn, steps)).filter((change) => change !== undefined);
     const described = [...byUrn]
-        .filter(([urn]) => typeOf(urn) === "pulumi:index:Stash" && /^(.*-)?description$/.test(nameOf(urn)))
+        .filter(([urn]) => typeOf(urn) === "pulumi:index:Stash" && /^(.*-)?description$/.test(nameOfUrn(urn)))
         .flatMap(([, steps]) => steps)
         .map((step) => record(record(record(step["newState"])["inputs"])["input"]))
         .find((input) => Object.keys(input).length > 0);

@@ -21,6 +21,7 @@ import { spawnSync } from "node:child_process";
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { nameOfUrn } from "../../commands/urn";
 import { kit } from "../../components/remote/kit";
 import { ROOT, engineEnvironment, stageEngine } from "./engine";
 
@@ -41,8 +42,6 @@ interface Preview {
     readonly steps: readonly { readonly op: string; readonly urn: string; readonly diffReasons?: readonly string[] }[];
     readonly changeSummary: Readonly<Record<string, number>>;
 }
-
-const nameOf = (urn: string): string => urn.slice(urn.lastIndexOf("::") + 2);
 
 /** What depends on the kubeconfig: when that is read again, no preview knows what it will be. */
 const READ_AGAIN: Changes = {
@@ -77,7 +76,7 @@ const DISSOLVED = [
 function scriptChanges(resources: readonly Resource[]): Changes {
     const changes: Record<string, string> = {};
     for (const { urn, inputs } of resources) {
-        const name = RENAMED[nameOf(urn)] ?? nameOf(urn);
+        const name = RENAMED[nameOfUrn(urn)] ?? nameOfUrn(urn);
         const [, script, digest] = /\/(\w[\w-]*\.sh)\b[^#]* # ([0-9a-f]{12})\b/.exec(inputs?.create ?? "") ?? [];
         if (name.endsWith("-kit")) {
             if (inputs?.source?.hash !== kit().sum) changes[name] = "update: remotePath, source";
@@ -210,11 +209,11 @@ describe("states: a stack of an older commit is taken over", function () {
             const gone: string[] = [];
             for (const { urn, op, diffReasons } of steps)
                 if (op === "delete") gone.push(urn.slice(urn.lastIndexOf("$") + 1));
-                else if (op !== "same") seen[nameOf(urn)] = told(op, diffReasons ?? []);
+                else if (op !== "same") seen[nameOfUrn(urn)] = told(op, diffReasons ?? []);
             assert.deepEqual(gone.sort(), DISSOLVED);
             assert.deepEqual(seen, together(scriptChanges(deployment.resources), changes));
             // The engine's own providers are not counted.
-            const old = deployment.resources.filter(({ urn }) => !/^default(_|$)/.test(nameOf(urn)));
+            const old = deployment.resources.filter(({ urn }) => !/^default(_|$)/.test(nameOfUrn(urn)));
             const same = old.length - gone.length - Object.values(seen).filter((change) => change !== "create").length;
             assert.equal(changeSummary.same, same, "resources that stay the same");
         });

@@ -1,6 +1,7 @@
 /** host.files: what is written by the program or by k3s itself. */
 import type { Report } from "../problems";
 import type { StackSettings } from "../../settings";
+import { repeated } from "./repeated";
 
 const K3S = "/var/lib/rancher/k3s";
 /** Manifests that k3s brings itself and writes at every start; those next to them are the user's. */
@@ -81,13 +82,14 @@ function writer(path: string): string | undefined {
 }
 
 export function checkFiles({ host, proxy }: StackSettings, report: Report): void {
-    const first = new Map<string, number>();
+    repeated(
+        host.files ?? [],
+        ({ path }) => path,
+        ({ path }, i, before) =>
+            report(["host", "files", i, "path"], path, `is also the path of host.files[${before}]`),
+    );
     const lists = new Set(proxy.haproxy?.acl_files?.map(({ dest }) => dest));
     host.files?.forEach(({ path }, i) => {
-        const before = first.get(path);
-        if (before !== undefined)
-            report(["host", "files", i, "path"], path, `is also the path of host.files[${before}]`);
-        else first.set(path, i);
         const by = writer(path);
         if (by !== undefined) report(["host", "files", i, "path"], path, by);
         if (path === BPFFS_UNIT && host.bpffs)

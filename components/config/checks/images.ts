@@ -1,6 +1,7 @@
 /** images: archives that the hosts get; by their names in k3s's folder. */
 import type { Report } from "../problems";
 import type { StackSettings } from "../../settings";
+import { repeated } from "./repeated";
 
 export function checkImages({ images }: StackSettings, report: Report): void {
     const pinned = Object.keys(images.sha256).length > 0;
@@ -21,13 +22,17 @@ export function checkImages({ images }: StackSettings, report: Report): void {
             images.sha256,
             "is of no use together with source: none; set source: release or file",
         );
-    const first = new Map<string, number>();
-    images.files.forEach(({ from }, i) => {
-        const name = from.slice(from.lastIndexOf("/") + 1);
-        const before = first.get(name);
-        if (before !== undefined)
-            report(["images", "files", i, "from"], from, `has the same file name (${name}) as images.files[${before}]`);
-        else first.set(name, i);
+    const fileName = ({ from }: { readonly from: string }): string => from.slice(from.lastIndexOf("/") + 1);
+    repeated(images.files, fileName, (file, i, before) =>
+        report(
+            ["images", "files", i, "from"],
+            file.from,
+            `has the same file name (${fileName(file)}) as images.files[${before}]`,
+        ),
+    );
+    images.files.forEach((file, i) => {
+        const { from } = file;
+        const name = fileName(file);
         if (!/^[A-Za-z0-9][A-Za-z0-9._+@-]*$/.test(name))
             report(["images", "files", i, "from"], from, "must have a file name of letters, digits and . _ - + @");
     });

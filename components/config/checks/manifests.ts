@@ -3,6 +3,7 @@ import { isScalar, parseAllDocuments, type Document } from "yaml";
 import type { Report } from "../problems";
 import { MANIFESTS } from "../../model/paths";
 import type { StackSettings } from "../../settings";
+import { repeated } from "./repeated";
 
 /**
  * Addons of k3s's own (its folder manifests, and what `disable` knows): one of the same name would prune the other's objects. Those of
@@ -24,19 +25,20 @@ const MOST_FILE = 4 * 1024 * 1024;
 export const addonOf = (name: string): string => name.split(".")[0] as string;
 
 export function checkManifests(settings: StackSettings, report: Report): void {
-    const first = new Map<string, number>();
+    repeated(
+        settings.manifests,
+        ({ name }) => addonOf(name),
+        ({ name }, i, before) =>
+            report(
+                ["manifests", i, "name"],
+                name,
+                `has the same Addon (${addonOf(name)}) as manifests[${before}]: each would delete the other's objects`,
+            ),
+    );
     settings.manifests.forEach(({ name, content, state }, i) => {
         const tell = (key: string, value: unknown, message: string): void =>
             report(["manifests", i, key], value, message);
         const addon = addonOf(name);
-        const before = first.get(addon);
-        if (before !== undefined)
-            tell(
-                "name",
-                name,
-                `has the same Addon (${addon}) as manifests[${before}]: each would delete the other's objects`,
-            );
-        else first.set(addon, i);
         const taken = takenBy(settings, name, addon);
         if (taken !== undefined) tell("name", name, taken);
         if (state === "absent") {

@@ -4,6 +4,7 @@ import type { Problem } from "../../haproxy/problem";
 import { isKubeletLabel } from "../kubelet-labels";
 import type { NodeSettings } from "../../settings";
 import { canonicalAddress, isIPv6Address } from "../../values";
+import { repeated } from "./repeated";
 
 /** The few relations that can be told when other parts are malformed. */
 export function relationsOfParts(raw: unknown): Problem[] {
@@ -24,22 +25,15 @@ export function relationsOfParts(raw: unknown): Problem[] {
 }
 
 function duplicates(nodes: readonly { name?: string; address?: string }[], report: Report): void {
-    for (const field of ["name", "address"] as const) {
-        const first = new Map<string, number>();
-        nodes.forEach((node, i) => {
-            const value = node[field];
-            if (value === undefined) return;
-            const key = field === "address" ? canonicalAddress(value) : value;
-            const before = first.get(key);
-            if (before === undefined) first.set(key, i);
-            else
-                report(
-                    ["nodes", i, field],
-                    value,
-                    `is also the ${field} of nodes[${before}]; every node needs its own`,
-                );
-        });
-    }
+    const told =
+        (field: "name" | "address") => (node: { name?: string; address?: string }, i: number, before: number) =>
+            report(
+                ["nodes", i, field],
+                node[field],
+                `is also the ${field} of nodes[${before}]; every node needs its own`,
+            );
+    repeated(nodes, ({ name }) => name, told("name"));
+    repeated(nodes, ({ address }) => (address === undefined ? undefined : canonicalAddress(address)), told("address"));
 }
 
 export function checkNodes(nodes: readonly NodeSettings[], report: Report, warnings: string[]): void {

@@ -3,6 +3,7 @@ import { entry } from "../../values";
 import type { Report } from "../problems";
 import type { StackSettings } from "../../settings";
 import { unitName } from "../fill";
+import { repeated } from "./repeated";
 
 /** Units of this program's, with what starts them. */
 const OURS: Readonly<Record<string, string>> = {
@@ -18,14 +19,13 @@ const ENDS =
     /^systemd-(poweroff|reboot|soft-reboot|halt|kexec|suspend|hibernate|hybrid-sleep|suspend-then-hibernate)\.service$/;
 
 export function checkServices({ host }: StackSettings, report: Report): void {
-    const first = new Map<string, number>();
+    repeated(host.services, unitName, (name, i, before) =>
+        report(["host", "services", i], name, `is also host.services[${before}]`),
+    );
     host.services.forEach((name, i) => {
         const unit = unitName(name);
         const ours = entry(OURS, unit);
         if (ours !== undefined) report(["host", "services", i], name, `is a unit of this program: ${ours}`);
         if (ENDS.test(unit)) report(["host", "services", i], name, "would end the host");
-        const before = first.get(unit);
-        if (before === undefined) first.set(unit, i);
-        else report(["host", "services", i], name, `is also host.services[${before}]`);
     });
 }

@@ -2,6 +2,7 @@
 # Step lost-nodes, on one server: forgets lost nodes and keeps them out.
 . "${KIT:-/usr/local/lib/k3s-ha}/lib.sh"
 . "$KIT/nodes-lib.sh"
+. "$KIT/server-encryption.sh"
 
 # A password that no host has: k3s refuses a node of this name (403) until the secret goes. A lost server is kept out by
 # its own unit too, once k3s there has seen that its etcd member is gone. The finalizer is against k3s's own cleaning:
@@ -28,16 +29,12 @@ let_in() {
             "run pulumi up again"
 }
 
-# lift_idle_guard: of a rotation of the keys of Secrets (server-encryption.sh) whose last server without the new key is
-# gone.
+# lift_idle_guard: of a rotation of the keys of Secrets whose last server without the new key is gone.
 lift_idle_guard() {
-    guard=k3s-ha-secrets-encryption
-    [ -n "$(kube get "validatingadmissionpolicy/$guard" --ignore-not-found -o name)" ] || return 0
-    timeout 30 "$BIN" secrets-encrypt status >"$WORK/encryption" 2>/dev/null || return 0
-    grep -q 'All hashes match' "$WORK/encryption" || return 0
-    grep -q 'Current Rotation Stage: reencrypt_finished' "$WORK/encryption" || return 0
-    kube delete "validatingadmissionpolicybinding/$guard" "validatingadmissionpolicy/$guard" --ignore-not-found \
-        >/dev/null || fail "the guard against writes of Secrets could not be taken away" "run pulumi up again"
+    [ -n "$(kube get "validatingadmissionpolicy/$GUARD" --ignore-not-found -o name)" ] || return 0
+    encryption_status && [ "$(encryption_says hashmatch)" = true ] &&
+        [ "$(encryption_says stage)" = reencrypt_finished ] || return 0
+    lift_guard || fail "the guard against writes of Secrets could not be taken away" "run pulumi up again"
 }
 
 lost_nodes() {

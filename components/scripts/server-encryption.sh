@@ -1,8 +1,8 @@
 # shellcheck shell=sh
-# New keys for the Secrets in etcd (rotate.secretsEncryption), sourced by server.sh. The first server makes a new key
-# and writes all Secrets again with it; the others read it when they start, one after another, and have the old one
-# until then: they cannot read what was written again, and what they would write nobody could read later. So nobody may
-# write Secrets from the rotation until all servers have the new key (guard_secrets).
+# New keys for the Secrets in etcd (rotate.secretsEncryption), for server.sh and lost-nodes.sh. The first server makes a
+# new key and writes all Secrets again with it; the others read it when they start, one after another, and have the old
+# one until then: they cannot read what was written again, and what they would write nobody could read later. So nobody
+# may write Secrets from the rotation until all servers have the new key (guard_secrets).
 # k3s: pkg/server/handlers/secrets-encrypt.go, pkg/cluster/bootstrap.go.
 # shellcheck disable=SC2034,SC2154
 

@@ -137,6 +137,22 @@ describe("a new key of Secrets, on the first server", () => {
     });
 });
 
+describe("the guard, when the last server without the new key is lost", () => {
+    const there = { guard: "policy\n", stage: "reencrypt_finished\n" };
+
+    it("goes when the others have the same keys", async () => {
+        const run = `${K3S}
+            kube() { case "$1" in get) cat $STATE/guard ;; *) echo "kube $1 $2" >&2 ;; esac; }
+            lift_idle_guard`;
+        const text = async (more: Record<string, string>): Promise<string> =>
+            (await stepShell("lost-nodes.sh")(run, files(more))).text.trim();
+        assert.match(await text(there), /^kube delete validatingadmissionpolicybinding/);
+        assert.equal(await text({ ...there, match: "false" }), "");
+        assert.equal(await text({ ...there, stage: "reencrypt_active\n" }), "");
+        assert.equal(await text({ ...there, guard: "" }), "");
+    });
+});
+
 describe("a new key of Secrets, on the others", () => {
     const other = { "work/set.encryption": "2 master-9\n" };
 

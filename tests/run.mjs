@@ -14,7 +14,8 @@ const lab = {
 };
 
 const grep = process.env.ONLY ? ["--grep", process.env.ONLY] : [];
-const mocha = (...files) => ["npx", "mocha", ...files];
+// --exit: a handle that a failed test leaves open would keep mocha from ending.
+const mocha = (...files) => ["npx", "mocha", "--exit", ...files];
 
 /** Scenarios in a lab that the suite removes at its end. */
 const scenarios = (name, ...files) => ({
@@ -72,7 +73,17 @@ function run(command, { cwd = ".", env = {} } = {}) {
             text += chunk;
         });
         child.on("error", (error) => resolve({ code: 127, text: String(error) }));
-        child.on("close", (code, signal) => resolve({ code: code ?? `signal ${signal}`, text }));
+        // Something that a suite leaves behind must not hold up all others: it is a failure.
+        child.on("exit", (code, signal) => {
+            const left = setTimeout(() => {
+                child.stdout.destroy();
+                resolve({ code: 1, text: `${text}\nA process that ${command.join(" ")} started still runs\n` });
+            }, 10_000);
+            child.on("close", () => {
+                clearTimeout(left);
+                resolve({ code: code ?? `signal ${signal}`, text });
+            });
+        });
     });
 }
 

@@ -32,8 +32,10 @@ export class Prometheus {
         };
         const [haproxy] = config.scrape_configs.filter((job) => job.job_name === "haproxy");
         assert.equal(haproxy?.scrape_interval, "5s");
-        // The stack sets no metricsPassword.
-        delete haproxy.basic_auth;
+        // Other scenarios set a password for the metrics, or none.
+        const password = mainStack().output("metricsPassword").trim();
+        if (password === "") delete haproxy.basic_auth;
+        else writeFileSync(join(this.folder, "metrics-password"), password, { mode: 0o600 });
         const own = {
             ...config,
             // As Prometheus has it where nobody sets it: the rules bring their own.
@@ -52,16 +54,21 @@ export class Prometheus {
         });
     }
 
-    /** Waits until it has scraped every proxy. */
+    /** Waits until it has scraped every proxy; it is stopped when that does not come. */
     public async running(): Promise<this> {
-        await eventually("Prometheus has scraped every proxy", 40, () =>
-            assert.deepEqual(
-                this.results('up{job="haproxy"} == 1')
-                    .map(({ metric }) => metric["node"])
-                    .sort(),
-                [...HOSTS].sort(),
-            ),
-        );
+        try {
+            await eventually("Prometheus has scraped every proxy", 60, () =>
+                assert.deepEqual(
+                    this.results('up{job="haproxy"} == 1')
+                        .map(({ metric }) => metric["node"])
+                        .sort(),
+                    [...HOSTS].sort(),
+                ),
+            );
+        } catch (error) {
+            await this.stop();
+            throw error;
+        }
         return this;
     }
 

@@ -58,7 +58,7 @@ test-cluster: deps ## the cluster scenarios only; ONLY=upgrade: runs one (a regu
 
 .PHONY: test-long
 test-long: deps ## scenarios that make test has no time for; ONLY= as above: bucket: drill: load: …
-	node tests/run.mjs setup long trixie bullseye
+	node tests/run.mjs setup long browser trixie bullseye
 
 .PHONY: drill
 drill: deps ## fail-over measured in the lab: masters stopped, killed, frozen, cut off, beside two baselines; prints a table

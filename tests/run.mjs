@@ -30,6 +30,9 @@ const LONG = "tests/long/*.test.ts";
 /** As lab/kept.sh compiles for the lab: what that has compiled is not compiled again. */
 const compiled = { CGO_ENABLED: "0", GOFLAGS: "-gcflags=all=-dwarf=false", GOGC: "400" };
 
+const CHROMIUM =
+    "(apt-get -q update; DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends chromium)";
+
 /** name, command; `tests: false` counts as one test that passes when the command does. */
 const suites = [
     { name: "setup", command: ["lab/lab", "setup", "tests"], counts: false },
@@ -46,6 +49,16 @@ const suites = [
     // A scenario that is asked for by its name may be of either kind.
     scenarios("cluster", SHORT, ...(process.env.ONLY ? [LONG] : [])),
     { ...scenarios("long", LONG), onDemand: true },
+    {
+        // Only this suite needs a browser.
+        name: "browser",
+        command: [
+            "sh",
+            "-c",
+            `command -v chromium >/dev/null || ${CHROMIUM} >&2; exec ${mocha("tests/browser/*.test.ts").join(" ")}`,
+        ],
+        onDemand: true,
+    },
     ...["trixie", "bullseye"].map((debian) => ({
         name: debian,
         command: ["sh", "-c", "lab/lab setup && exec npx mocha tests/long/hosts.test.ts"],

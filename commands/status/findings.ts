@@ -165,7 +165,10 @@ function viewFindings(spec: ClusterSpec, answers: Answers): Finding[] {
         const [one] = without;
         const seen = one && said(answers, one.name)?.sees.find((s) => s.server === name);
         const how = seen === undefined ? "unknown" : `${seen.status}, ${seen.check}`;
-        const whose = without.length === asked.length ? "no proxy has it" : `${names(without)} do not have it`;
+        const whose =
+            without.length === asked.length
+                ? "no proxy has it"
+                : `${names(without)} ${without.length === 1 ? "does" : "do"} not have it`;
         found.push(
             warning(
                 server.name,

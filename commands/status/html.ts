@@ -6,7 +6,7 @@ import { daysTo, kubeNodesOf, mebibytes, membersOf, said, type Answers, type Fin
 import { duration } from "./table";
 
 const STYLE = `
-:root { color-scheme: light dark; --line: light-dark(#c8ccd2, #454b54); --soft: light-dark(#f4f5f7, #23272d);
+:root { color-scheme: light dark; --line: light-dark(#c8ccd2, #454b54); --soft: light-dark(#f4f5f7, #23272d); --quiet: light-dark(#59606a, #a9b1bb);
   --good: light-dark(#1a6b3c, #7bd6a0); --care: light-dark(#8a5a00, #f0c36a); --bad: light-dark(#a3182b, #ff9aa5); }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 70rem; padding: 1rem; }
 h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } p { margin: .25rem 0; }
@@ -14,7 +14,8 @@ h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5re
 th, td { border-bottom: 1px solid var(--line); padding: .4rem .75rem; text-align: left; white-space: nowrap; }
 thead th { background: var(--soft); } .good { color: var(--good); } .care { color: var(--care); } .bad { color: var(--bad); }
 ul { list-style: none; padding: 0; } li { border-left: 4px solid currentColor; margin: .5rem 0; padding: .25rem .75rem; }
-li span { color: CanvasText; } small { color: GrayText; }
+li > span:last-child { color: CanvasText; }
+tbody th { background: Canvas; left: 0; position: sticky; } small { color: var(--quiet); }
 `;
 
 type Kind = "good" | "care" | "bad";

@@ -4,57 +4,11 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseHostStatus, type HostStatus } from "../../../commands/status/host-status";
-import { findings, type Answer } from "../../../commands/status/findings";
+import { findings } from "../../../commands/status/findings";
 import { page } from "../../../commands/status/html";
 import { duration, table } from "../../../commands/status/table";
-import type { ClusterSpec } from "../../../components/model/cluster";
+import { NOW, SEES, answers, down, host, seconds, status } from "../helpers/host-answers";
 import { node, spec } from "../helpers/settings";
-
-const NOW = new Date("2026-11-30T12:00:00Z");
-const seconds = (iso: string): number => Date.parse(iso) / 1000;
-const status = (id: string, more: object = {}): string =>
-    JSON.stringify({ header: { member_id: id }, version: "3.6.14", dbSize: "20971520", leader: "11", ...more });
-const SEES = ["master-1", "master-2", "master-3"].map((name) => `sees ${name} UP L7OK 200 3 60`);
-
-/** What a host prints; `more` replaces lines of the same kind. */
-function host(name: string, more: readonly string[] = []): string {
-    const master = /^master-(\d)$/.exec(name)?.[1];
-    const lines = [
-        "proxy active 600 0",
-        ...SEES,
-        "k3s active 590 0",
-        `version ${spec().version}`,
-        `certificate ${seconds("2027-11-29T00:00:00Z")} /var/lib/rancher/k3s/agent/client-kubelet.crt`,
-        ...(master === undefined
-            ? []
-            : [
-                  "ready yes",
-                  `etcd ${status(`1${master}`)}`,
-                  `snapshot ${seconds("2026-11-30T00:00:05Z")} /var/lib/rancher/k3s/server/db/snapshots/a b`,
-              ]),
-        ...(master !== "1"
-            ? []
-            : [
-                  `members ${JSON.stringify({ members: [1, 2, 3].map((n) => ({ ID: `1${n}`, name: `master-${n}-0123abcd` })) })}`,
-                  ...spec().nodes.map((n) => `node ${n.name} True ${spec().version} no`),
-              ]),
-    ];
-    const kinds = new Set(more.map((line) => (/^unknown (\S+)/.exec(line) ?? /^(\S+)/.exec(line))?.[1]));
-    return [...lines.filter((line) => !kinds.has(line.split(" ")[0])), ...more, "end", ""].join("\n");
-}
-
-/** Answers of all hosts; `more` has other lines, or an error. */
-function answers(
-    more: Readonly<Record<string, readonly string[] | string>> = {},
-    s: ClusterSpec = spec(),
-): Map<string, Answer> {
-    return new Map(
-        s.nodes.map(({ name }) => {
-            const other = more[name] ?? [];
-            return [name, typeof other === "string" ? { error: other } : parseHostStatus(host(name, other))];
-        }),
-    );
-}
 
 const of = (more: Readonly<Record<string, readonly string[] | string>>): string[] =>
     findings(spec(), answers(more), "prod", NOW).map((f) => `${f.severity} ${f.about}: ${f.what}`);
@@ -110,8 +64,6 @@ be,BACKEND,UP,1,,,,
 
     it("finds nothing where all is well", () => assert.deepEqual(of({}), []));
 
-    const down = (name: string): string[] =>
-        SEES.map((line) => line.replace(`${name} UP L7OK 200`, `${name} DOWN L4TOUT -`));
     const cases: readonly (readonly [
         what: string,
         more: Readonly<Record<string, readonly string[] | string>>,
@@ -141,7 +93,7 @@ be,BACKEND,UP,1,,,,
         [
             "a server that one proxy does not have up",
             { "agent-1": down("master-2") },
-            [/^warning master-2: agent-1 do not have it up \(DOWN, L4TOUT\)$/],
+            [/^warning master-2: agent-1 does not have it up \(DOWN, L4TOUT\)$/],
         ],
         [
             "a server that no proxy has up",

@@ -1,5 +1,6 @@
 /** Faults during `up` that take long: see tests/cluster/13-faults.test.ts for the others. */
 import assert from "node:assert/strict";
+import { cutInStage } from "../cluster/cut-in-stage";
 import {
     NET,
     eventually,
@@ -20,6 +21,9 @@ my $what = pack("ssx4qqix4", F_WRLCK, 0, 0, 0, 0);
 fcntl($lock, F_SETLKW, $what) or die "lock: $!";
 sleep 600;
 `;
+
+/** Seconds until a silent host is given up, at most: TCP's keep-alive as Go has it (15 s, then nine times 15 s), and some more. */
+const SILENT = 200;
 
 function failingUp(): string {
     const up = mainStack().pulumi(["up", "--yes", "--skip-preview"], { check: false, timeout: 400 });
@@ -90,4 +94,17 @@ describe("faults that take long: during up", function () {
         without("master-4");
         await whole();
     });
+
+    it("a link that is cut during a step: the host is named when TCP gives it up, and the next up ends well", () =>
+        underLoad("link cut", async () => {
+            mainStack().upWith((config) => void nodesOf(config).push(labNode("agent-3")));
+            mainStack().set((config) => void (nodesOf(config).find((n) => n.name === "agent-3")!.rebuilt = 1));
+            const cut = await cutInStage("agent-3", () => void lab(["fault", "agent-3", "cut"]));
+            assert.match(cut.text, /node agent-3: SSH to \S+ failed: /);
+            assert.ok(cut.seconds < SILENT, `up took ${cut.seconds} s after the cut`);
+            console.log(`      up ended ${cut.seconds.toFixed(0)} s after the cut`);
+            mainStack().up();
+            await whole();
+            without("agent-3");
+        }));
 });

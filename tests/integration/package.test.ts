@@ -21,7 +21,7 @@ export const kubeconfig = cluster.kubeconfig;
 
 /** As package/README.md says it for mocks. */
 const RUN = `const pulumi = require("@pulumi/pulumi");
-const read = "ca-hash: " + "0".repeat(64) + "\\nclusters: [{ cluster: { certificate-authority-data: Q0E= } }]\\nusers: [{ user: {} }]\\n";
+const read = "ca-hash: " + "0".repeat(64) + "\\nclusters: [{ cluster: { certificate-authority-data: Q0E= } }]\\nusers: [{ user: { client-certificate-data: Q0E=, client-key-data: Q0E= } }]\\n";
 const made = [];
 pulumi.runtime.setMocks({
     newResource: ({ name, inputs }) => {

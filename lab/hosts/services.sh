@@ -45,8 +45,6 @@ services_up() {
     for port in 8080 8081; do
         wait_for 10 _listening "$port" || fail "the lab's HTTP server does not answer, see $LAB_DIR/serve.log"
     done
-    # The tests' own.
-    if [[ -x $LAB_CACHE/s3/server ]]; then s3_up; fi
     # The k3s of the lab is also its kubectl. The official one unpacks itself: below the lab's folder, not /var/lib.
     # shellcheck disable=SC2016
     printf '#!/bin/sh\nset -- kubectl "$@"\nfor k3s in "%s"/artifacts/k3s-io/k3s/releases/download/*/k3s; do\n    K3S_DATA_DIR="%s/k3s-cli" exec "$k3s" "$@"\ndone\n' \

@@ -257,7 +257,6 @@ _programs() {
     echo "k3s ${versions[*]}" >&2
     setup_k3s "${versions[@]}"
     k3s_stage
-    [[ $1 != tests ]] || setup_s3
 }
 
 _hosts_image() {
@@ -266,8 +265,8 @@ _hosts_image() {
     [[ $1 != tests ]] || haproxy_versions >/dev/null
 }
 
-# setup_all [tests]: what `make lab` uses; with `tests` what its tests need beside: the other release of k3s, the S3 server,
-# haproxy of other Debian releases.
+# setup_all [tests]: what `make lab` uses; with `tests` what its tests need beside: the other release of k3s, haproxy of other
+# Debian releases.
 setup_all() {
     mkdir -p "$LAB_CACHE" "$LAB_DIR"
     (

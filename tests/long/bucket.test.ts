@@ -36,6 +36,8 @@ function objects(folder: string): string[] {
 describe("bucket: snapshots to S3", function () {
     this.timeout(900_000);
     before(mainCluster);
+    // Built when it is first asked for: one to two minutes.
+    before(() => void lab(["s3"], { timeout: 400 }));
 
     const s3 = (): Config => ({
         bucket: "backups",

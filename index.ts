@@ -4,17 +4,19 @@ import { lastRead } from "./components/config/last-outputs";
 import { Cluster, publicOutputs } from "./components/cluster";
 import { clusterHooks } from "./components/hooks";
 import { readStack } from "./components/config/stack";
+import { knownPlan } from "./components/remote/plan";
 
 const { spec, warnings, access, given } = readStack(__dirname);
 for (const warning of warnings) void pulumi.log.warn(warning);
 
+const plan = knownPlan(spec);
 const cluster = new Cluster(spec.cluster, {
-    spec,
+    plan,
     access,
     given,
     lastRead: lastRead(),
     now: new Date(),
-    hooks: clusterHooks(spec),
+    hooks: clusterHooks(plan),
 });
 const open = publicOutputs(spec);
 

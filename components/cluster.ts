@@ -8,6 +8,7 @@ import type { GivenSecrets, SshAccess } from "./model/credentials";
 import type { LastRead } from "./model/kubeconfig";
 import { statsEndpoint } from "./model/proxy";
 import { READINESS } from "./model/readiness";
+import { tellOf, type Plan } from "./remote/plan";
 import { ClusterSecrets } from "./secrets";
 import { agent } from "./steps/agent";
 import { anonymousCheck } from "./steps/anonymous-check";
@@ -24,8 +25,8 @@ import { urlHost } from "./values";
 
 /** Arguments of {@link Cluster}. */
 export interface ClusterArgs {
-    /** The validated description; it decides which resources exist. */
-    readonly spec: ClusterSpec;
+    /** From the validated description, which decides which resources exist. */
+    readonly plan: Plan;
     /** How Pulumi logs in on the hosts. */
     readonly access: SshAccess;
     /** Tokens and passwords of the user's; what is absent is generated. */
@@ -75,14 +76,15 @@ export class Cluster extends pulumi.ComponentResource {
 
     public constructor(name: string, args: ClusterArgs, opts?: pulumi.ComponentResourceOptions) {
         super("k3s-ha:index:Cluster", name, {}, opts);
-        const { spec, access, hooks } = args;
+        const { plan, access, hooks } = args;
+        const { spec } = plan;
         const secrets = new ClusterSecrets(
             `${name}-secrets`,
             { ...args.given, metrics: spec.proxy.stats.metricsPassword, rotate: spec.rotate },
             { parent: this },
         );
-        const context: StepContext = { spec, access, secrets, hooks, cluster: this };
-        const hosts = this.prepareHosts(context, this.describe(spec, hooks));
+        const context: StepContext = { ...plan, access, secrets, hooks, cluster: this };
+        const hosts = this.prepareHosts(context, this.describe(plan, hooks));
         const first = hosts.of(spec.firstServer);
         const founded = foundCluster(context, hosts);
 
@@ -117,11 +119,11 @@ export class Cluster extends pulumi.ComponentResource {
     }
 
     /** What the last `up` began with is in the state, where a hook compares; it refuses before any host is touched. */
-    private describe(spec: ClusterSpec, hooks: ClusterHooks): pulumi.Resource {
+    private describe({ spec, tell, prefix }: Plan, hooks: ClusterHooks): pulumi.Resource {
         return new pulumi.Stash(
             // Without the cluster's name, so that another name is a change and not another resource.
-            "description",
-            { input: descriptionOf(spec) },
+            `${prefix}description`,
+            { input: tell(descriptionOf) },
             { parent: this, hooks: hooks.description, aliases: [{ name: `${spec.cluster}-description` }] },
         );
     }
@@ -164,8 +166,12 @@ function foundCluster(context: StepContext, hosts: Hosts): remote.Command {
     return server(context, hosts.of(spec.firstServer), {
         caHash: spec.caHash,
         others: pulumi
-            .all(others.map((host) => host.etcdData))
-            .apply((data) => others.map(({ node }, i) => `${node.name}@${node.address}=${data[i]}`).join(",")),
+            .all(
+                others.map((host) =>
+                    pulumi.all([host.etcdData, tellOf(context, host.node, (_, { address }) => address)]),
+                ),
+            )
+            .apply((all) => others.map(({ node }, i) => `${node.name}@${all[i]?.[1]}=${all[i]?.[0]}`).join(",")),
         after: [...others.map((host) => host.prepare), ...hosts.manifests],
     });
 }

@@ -5,12 +5,17 @@ import type { LastRead } from "../model/kubeconfig";
 /** The engine's own function behind pulumi.StackReference; by itself it leaves no resource in the state. */
 const READ_OUTPUTS = "pulumi:pulumi:readStackOutputs";
 
-/** What of the kubeconfig the last `up` knew; nothing before the first one. */
-export async function lastRead(): Promise<LastRead> {
+/**
+ * What of the kubeconfig the last `up` knew; nothing before the first one. `output` is the stack's output that holds both values, where
+ * they are not two of their own.
+ */
+export async function lastRead(output?: string): Promise<LastRead> {
     const name = `${pulumi.getOrganization()}/${pulumi.getProject()}/${pulumi.getStack()}`;
     try {
         const { outputs } = (await pulumi.runtime.invoke(READ_OUTPUTS, { name })) as { outputs?: unknown };
-        return readOf(outputs);
+        return readOf(
+            output === undefined ? outputs : (outputs as Readonly<Record<string, unknown>> | undefined)?.[output],
+        );
     } catch (error) {
         const why = error instanceof Error ? error.message : String(error);
         await pulumi.log.warn(

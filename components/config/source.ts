@@ -41,3 +41,16 @@ export function fileText(folder: string, name: unknown, setting: string, problem
     }
     return undefined;
 }
+
+/** Texts of the files that `ssh` names; mistakes are added to the list. */
+export function sshFiles(
+    folder: string,
+    ssh: unknown,
+    problems: Problem[],
+): { readonly knownHosts?: string; readonly privateKey?: string } {
+    const { knownHosts, privateKeyFile } = (ssh ?? {}) as { knownHosts?: unknown; privateKeyFile?: unknown };
+    return {
+        knownHosts: fileText(folder, knownHosts, "ssh.knownHosts", problems),
+        privateKey: fileText(folder, privateKeyFile, "ssh.privateKeyFile", problems),
+    };
+}

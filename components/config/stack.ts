@@ -5,7 +5,7 @@ import { checkSpec, type CheckedSpec } from "./check";
 import { SECRET_SETTINGS, SpecError } from "./problems";
 import type { Problem } from "../haproxy/problem";
 import { stackSchema } from "../settings";
-import { fileText, settingOf } from "./source";
+import { settingOf, sshFiles } from "./source";
 
 /** Everything the program is told. */
 export interface StackInput extends CheckedSpec {
@@ -22,13 +22,18 @@ export function readStack(folder: string): StackInput {
     try {
         return read(folder);
     } catch (error) {
-        if (!(error instanceof SpecError)) throw error;
-        // A RunError is shown as its message alone. Its stack is the message too: the SDK renders the stack with colours, and
-        // Node 20 takes a minute and more for the source-mapped lines of one.
-        const told = new pulumi.RunError(error.message);
-        told.stack = told.message;
-        throw told;
+        throw asShown(error);
     }
+}
+
+/** A list of mistakes as an error that Pulumi shows as its message alone; any other error as it is. */
+export function asShown(error: unknown): unknown {
+    if (!(error instanceof SpecError)) return error;
+    // Its stack is the message too: the SDK renders the stack with colours, and Node 20 takes a minute and more for the
+    // source-mapped lines of one.
+    const told = new pulumi.RunError(error.message);
+    told.stack = told.message;
+    return told;
 }
 
 function read(folder: string): StackInput {
@@ -48,9 +53,7 @@ function read(folder: string): StackInput {
         path: `k3s-ha:${key}`,
         message: `stands in the stack file in clear; set it with: pulumi config set --secret k3s-ha:${key}, and change it where it was used`,
     }));
-    const ssh = (raw["ssh"] ?? {}) as { knownHosts?: unknown; privateKeyFile?: unknown };
-    const knownHosts = fileText(folder, ssh.knownHosts, "ssh.knownHosts", problems);
-    const keyFile = fileText(folder, ssh.privateKeyFile, "ssh.privateKeyFile", problems);
+    const { knownHosts, privateKey: keyFile } = sshFiles(folder, raw["ssh"], problems);
     const checked = withProblems(problems, encrypted, () => checkSpec(raw, { knownHosts, encrypted }));
     const secret = (key: string): pulumi.Output<string> | undefined =>
         raw[key] === undefined ? undefined : pulumi.secret(raw[key] as string);

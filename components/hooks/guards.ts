@@ -1,14 +1,15 @@
 /** Refusals: they stop the engine before a step is done, in the preview already. */
 import * as pulumi from "@pulumi/pulumi";
 import { SpecError } from "../config/problems";
-import { descriptionOf, readDescription } from "../config/description";
+import { readDescription } from "../config/description";
 import { consequences, refusals } from "../config/transition";
 import type { ClusterSpec } from "../model/cluster";
 import { stepsOf } from "../model/steps";
+import type { Plan } from "../remote/plan";
 
 /** What to do about a step of a lost node that was never done: nothing is asked of that host, so it cannot be done now. */
-function lostAdvice(spec: ClusterSpec, name: string, urn: string): string | undefined {
-    const node = spec.nodes.find((n) => n.lost && stepsOf(n).some((step) => name === `${n.name}-${step}`));
+function lostAdvice({ spec, prefix }: Plan, name: string, urn: string): string | undefined {
+    const node = spec.nodes.find((n) => n.lost && stepsOf(n).some((step) => name === `${prefix}${n.name}-${step}`));
     return (
         node &&
         `k3s-ha:nodes (${node.name}).lost: is true, and ${name} was never done, which would reach for the host now. Leave it out of this run: pulumi up --exclude '${urn}' --exclude-dependents; then take ${node.name} out of the stack file`
@@ -16,11 +17,11 @@ function lostAdvice(spec: ClusterSpec, name: string, urn: string): string | unde
 }
 
 /** Says so before the engine dials, in the preview already. */
-export function lostGuard(spec: ClusterSpec): pulumi.ResourceHook {
+export function lostGuard(plan: Plan): pulumi.ResourceHook {
     return new pulumi.ResourceHook(
-        `${spec.cluster}-lost`,
+        `${plan.spec.cluster}-lost`,
         (args) => {
-            const advice = lostAdvice(spec, args.name, args.urn);
+            const advice = lostAdvice(plan, args.name, args.urn);
             if (advice !== undefined) throw new Error(advice);
         },
         { onDryRun: true },
@@ -32,10 +33,14 @@ export function transitionGuard(spec: ClusterSpec): pulumi.ResourceHook {
     return new pulumi.ResourceHook(
         `${spec.cluster}-transition`,
         (args) => {
+            const after: unknown = args.newInputs?.["input"];
+            // Unknown in a preview where another resource has still to give the addresses: the `up` asks again.
+            if (after === null || typeof after !== "object") return;
             const before = readDescription(args.oldInputs?.["input"]);
-            const problems = refusals(before, descriptionOf(spec), spec.allow);
+            const now = readDescription(after);
+            const problems = refusals(before, now, spec.allow);
             if (problems.length > 0) throw new SpecError(problems);
-            for (const text of consequences(before, descriptionOf(spec), spec.manifests)) void pulumi.log.warn(text);
+            for (const text of consequences(before, now, spec.manifests)) void pulumi.log.warn(text);
         },
         { onDryRun: true },
     );

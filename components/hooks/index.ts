@@ -1,6 +1,6 @@
 /** What the program has to say while the engine works: refusals, turns, advice. The engine calls these; mocks have none. */
 import type * as pulumi from "@pulumi/pulumi";
-import type { ClusterSpec } from "../model/cluster";
+import type { Plan } from "../remote/plan";
 import { lostGuard, transitionGuard } from "./guards";
 import { Rollout } from "./rollout";
 import { failureAdvice } from "./ssh-advice";
@@ -16,10 +16,11 @@ export interface ClusterHooks {
 }
 
 /** The hooks of one cluster; once per program, since their names are unique. */
-export function clusterHooks(spec: ClusterSpec): ClusterHooks {
-    const advice = failureAdvice(spec);
+export function clusterHooks(plan: Plan): ClusterHooks {
+    const { spec } = plan;
+    const advice = failureAdvice(plan);
     const rollout = new Rollout(`${spec.cluster}-agents`, spec.rollout.agents);
-    const lost = lostGuard(spec);
+    const lost = lostGuard(plan);
     return {
         command: { beforeCreate: [lost], onError: [advice] },
         agent: {

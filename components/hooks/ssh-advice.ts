@@ -1,6 +1,7 @@
 /** Says which host it was and what to do when a host cannot be reached: the SSH errors themselves name neither. */
 import * as pulumi from "@pulumi/pulumi";
-import type { BastionSpec, ClusterSpec, NodeSpec } from "../model/cluster";
+import type { BastionSpec, NodeSpec } from "../model/cluster";
+import { whole, type Plan } from "../remote/plan";
 
 /** Where an attempt to log in failed: the host, or the bastion before it. */
 interface Place {
@@ -186,15 +187,16 @@ function behindBastion(node: NodeSpec, bastion: BastionSpec, error: string): str
 }
 
 /** An error hook for every remote command: adds the advice to the failure, never retries. Children are named `<node>-<what>`. */
-export function failureAdvice(spec: ClusterSpec): pulumi.ErrorHook {
-    return new pulumi.ErrorHook("ssh-advice", async (args) => {
+export function failureAdvice(plan: Plan): pulumi.ErrorHook {
+    return new pulumi.ErrorHook(`${plan.prefix}ssh-advice`, async (args) => {
+        const spec = await whole(plan);
         const to = (args.newInputs?.["connection"] ?? args.oldInputs?.["connection"]) as
             { host?: string; port?: number } | undefined;
         const node =
             spec.nodes.find((n) => n.ssh.host === to?.host && n.ssh.port === (to?.port ?? 22)) ??
             [...spec.nodes]
                 .sort((a, b) => b.name.length - a.name.length)
-                .find((n) => args.name.startsWith(`${n.name}-`));
+                .find((n) => args.name.startsWith(`${plan.prefix}${n.name}-`));
         const advice = node && sshAdvice(node, args.errors.join("\n"));
         if (advice) await pulumi.log.error(advice);
         return false;

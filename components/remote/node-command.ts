@@ -7,6 +7,7 @@ import { KIT_DIR } from "../model/paths";
 import type { StepName } from "../model/steps";
 import { kit, kitFile, uploadPath } from "./kit";
 import { asRoot, inShell } from "./login-shell";
+import { tellOf, type Plan } from "./plan";
 import { withoutTraces } from "./stack-traces";
 
 /** What a step does besides running its script. */
@@ -25,6 +26,15 @@ export interface NodeStep {
     /** `none` where the output may hold a secret; the default shows the script's progress and result. */
     readonly logging?: types.enums.remote.Logging;
 }
+
+/** What a command on a node is made with. */
+export interface CommandContext extends Plan {
+    /** How Pulumi logs in. */
+    readonly access: SshAccess;
+}
+
+/** The name of a node's resource. */
+export const nodeResource = ({ prefix }: Plan, node: NodeSpec, what: string): string => `${prefix}${node.name}-${what}`;
 
 /** The connection to a node, built once per node. Without a host key the user has said so, and is told in every run. */
 export function connectionTo(ssh: SshSpec, access: SshAccess): types.input.remote.ConnectionArgs {
@@ -49,6 +59,9 @@ export function connectionTo(ssh: SshSpec, access: SshAccess): types.input.remot
     };
 }
 
+const connectionOf = (context: CommandContext, node: NodeSpec): pulumi.Input<types.input.remote.ConnectionArgs> =>
+    tellOf(context, node, (_, { ssh }) => connectionTo(ssh, context.access));
+
 /**
  * When Pulumi is told to replace a step (`up --replace`, `state taint`), its removal must come first: after the new one it would
  * undo that. A host that is prepared again has been emptied, so all its steps go with `prepared`.
@@ -58,16 +71,16 @@ export function remade(prepared: pulumi.Resource): pulumi.CustomResourceOptions 
 }
 
 /**
- * Makes `<owner>-<name>`: one SSH session on the node that runs `<name>.sh` of the kit with its data on stdin. The owner is the node, or the
- * cluster. The step is called by this name everywhere: file, script, resource, errors, docs.
+ * Makes `<node>-<name>`: one SSH session on the node that runs `<name>.sh` of the kit with its data on stdin. The step is called by this
+ * name everywhere: file, script, resource, errors, docs. `resource` is another name of the resource, for a step of the cluster.
  */
 export function nodeCommand(
-    owner: string,
+    context: CommandContext,
     name: StepName,
     node: NodeSpec,
-    access: SshAccess,
     step: NodeStep,
     opts: pulumi.CustomResourceOptions,
+    resource = nodeResource(context, node, name),
 ): remote.Command {
     const script = `${name}.sh`;
     const path = `${KIT_DIR}/${script}`;
@@ -79,9 +92,9 @@ export function nodeCommand(
                 inShell(`${as}sh ${path}${a === "" ? "" : ` ${a}`} # ${kit().digest(script)}${note ? ` ${note}` : ""}`),
             );
     return rawCommand(
-        `${owner}-${name}`,
+        context,
+        resource,
         node,
-        access,
         {
             create: line(step.create ?? ""),
             update: step.update === undefined ? undefined : line(step.update),
@@ -104,13 +117,13 @@ export function removal(node: NodeSpec, name: StepName, what: string): string {
 
 /** The same for a command that is not a script of the kit: the bootstrap that installs the kit. */
 export function rawCommand(
+    context: CommandContext,
     name: string,
     node: NodeSpec,
-    access: SshAccess,
     args: Pick<remote.CommandArgs, "create" | "update" | "delete" | "stdin" | "logging" | "triggers">,
     opts: pulumi.CustomResourceOptions,
 ): remote.Command {
-    const inputs = { connection: connectionTo(node.ssh, access), addPreviousOutputInEnv: false, ...args };
+    const inputs = { connection: connectionOf(context, node), addPreviousOutputInEnv: false, ...args };
     return withoutTraces(
         () =>
             new remote.Command(
@@ -123,16 +136,16 @@ export function rawCommand(
 
 /** Copies the kit to the home of the user, by SFTP. Step prepare checks, installs and removes it. */
 export function sendKit(
-    name: string,
+    context: CommandContext,
     node: NodeSpec,
-    access: SshAccess,
     opts: pulumi.CustomResourceOptions,
 ): remote.CopyToRemote {
     const inputs = {
-        connection: connectionTo(node.ssh, access),
+        connection: connectionOf(context, node),
         source: new pulumi.asset.FileAsset(kitFile()),
-        remotePath: uploadPath(node),
+        remotePath: tellOf(context, node, (_, it) => uploadPath(it)),
     };
+    const name = nodeResource(context, node, "kit");
     return withoutTraces(() => new remote.CopyToRemote(name, inputs, ifLost(node, Object.keys(inputs), opts)));
 }
 

@@ -95,6 +95,7 @@ export const TEXT_SETTINGS: ReadonlySet<string> = new Set(
 
 /** A stack file's settings as the user wrote them. */
 export type WrittenSettings = z.input<typeof stackSchema>;
+export type SecretName = keyof typeof secrets;
 /** The same, every field known and well formed, with the defaults. */
 export type StackSettings = z.output<typeof stackSchema>;
 /** Those that may be shown. */

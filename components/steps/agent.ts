@@ -15,17 +15,16 @@ export function agent(
     host: Host,
     args: { readonly caHash: pulumi.Input<string>; readonly after: readonly pulumi.Resource[] },
 ): remote.Command {
-    const { spec, access, secrets, hooks, cluster } = context;
+    const { secrets, hooks, cluster } = context;
     const { node } = host;
     return nodeCommand(
-        node.name,
+        context,
         "agent",
         node,
-        access,
         {
             create: pulumi.interpolate`apply --ca-hash=${args.caHash}`,
             note: secrets.revision(secrets.agentToken),
-            stdin: k3sData(spec, node),
+            stdin: k3sData(context, node),
             remove: "remove",
         },
         {

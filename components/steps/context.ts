@@ -2,22 +2,27 @@
 import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
-import type { SshAccess } from "../model/credentials";
 import type { ClusterStepName } from "../model/steps";
 import { renderBundle, type Bundle } from "../remote/bundle";
-import { nodeCommand, type NodeStep } from "../remote/node-command";
+import { nodeCommand, type CommandContext, type NodeStep } from "../remote/node-command";
+import { tellOf } from "../remote/plan";
 import type { ClusterSecrets } from "../secrets";
 
 /** What every step of a cluster is made with. */
-export interface StepContext {
-    readonly spec: ClusterSpec;
-    readonly access: SshAccess;
+export interface StepContext extends CommandContext {
     readonly secrets: ClusterSecrets;
     /** What the engine calls back: of every step's command, and of an agent's. See components/hooks. */
     readonly hooks: { readonly command: pulumi.ResourceHookBinding; readonly agent: pulumi.ResourceHookBinding };
     /** The component that the steps belong to. */
     readonly cluster: pulumi.Resource;
 }
+
+/** Data of a step, as text. */
+export const dataOf = (
+    context: StepContext,
+    node: NodeSpec,
+    make: (spec: ClusterSpec, node: NodeSpec) => Bundle,
+): pulumi.Input<string> => tellOf(context, node, (spec, it) => renderBundle(make(spec, it)));
 
 /** Where a step of the cluster runs, and after which others. */
 export interface Place {
@@ -34,18 +39,17 @@ export function clusterStep(
     context: StepContext,
     step: ClusterStepName,
     { on, after }: Place,
-    data: Bundle,
+    data: (spec: ClusterSpec, on: NodeSpec) => Bundle,
     was?: FormerName,
     more: Partial<NodeStep> = {},
     opts: Pick<pulumi.CustomResourceOptions, "additionalSecretOutputs"> = {},
 ): remote.Command {
-    const { spec, access, hooks, cluster } = context;
+    const { spec, hooks, cluster } = context;
     return nodeCommand(
-        spec.cluster,
+        context,
         step,
         on,
-        access,
-        { stdin: renderBundle(data), ...more },
+        { stdin: dataOf(context, on, data), ...more },
         {
             ...opts,
             parent: cluster,
@@ -53,6 +57,7 @@ export function clusterStep(
             hooks: hooks.command,
             aliases: was && [formerName(cluster, was)],
         },
+        `${spec.cluster}-${step}`,
     );
 }
 

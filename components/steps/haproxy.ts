@@ -4,9 +4,9 @@ import type * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
 import { aclFiles, backendName, caFile, haproxyConfig, statsAddress } from "../model/proxy";
 import { readyCodes } from "../model/readiness";
-import { renderBundle, type Bundle } from "../remote/bundle";
+import type { Bundle } from "../remote/bundle";
 import { nodeCommand } from "../remote/node-command";
-import type { StepContext } from "./context";
+import { dataOf, type StepContext } from "./context";
 
 /** haproxy from the distribution's package, its configuration, and what must be true at the end. */
 export function haproxyBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
@@ -31,21 +31,21 @@ export function haproxyBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
 
 /** Writes /etc/haproxy/haproxy.cfg. haproxy is reloaded when the file changed, and started when it was not running; it is never restarted. */
 export function haproxy(
-    { spec, access, secrets, hooks }: StepContext,
+    context: StepContext,
     node: NodeSpec,
     prepare: remote.Command,
     parent: pulumi.Resource,
 ): remote.Command {
+    const { spec, secrets, hooks } = context;
     const { statsPassword, statsSalt, metricsPassword } = secrets;
     return nodeCommand(
-        node.name,
+        context,
         "haproxy",
         node,
-        access,
         {
             create: "apply",
             note: secrets.revision(statsPassword, statsSalt, ...(metricsPassword ? [metricsPassword] : [])),
-            stdin: renderBundle(haproxyBundle(spec, node)),
+            stdin: dataOf(context, node, haproxyBundle),
             // A new readiness mode: both answers are accepted first, and the new one alone when all servers have changed,
             // which is when the old resource is deleted. haproxy itself is removed by the step prepare.
             triggers: [readyCodes(spec.readiness).join(",")],

@@ -29,14 +29,13 @@ export class Host extends NodeComponent {
         public readonly node: NodeSpec,
         after: readonly pulumi.Resource[],
     ) {
-        const { cluster, access, hooks } = context;
+        const { cluster, hooks, prefix } = context;
         // LocalProxy: in stacks made before 0.2.
-        super("k3s-ha:index:Host", node.name, { parent: cluster, aliases: [{ type: "k3s-ha:proxy:LocalProxy" }] });
-        const kit = sendKit(`${node.name}-kit`, node, access, {
-            parent: this,
-            dependsOn: [...after],
-            hooks: hooks.command,
+        super("k3s-ha:index:Host", prefix + node.name, {
+            parent: cluster,
+            aliases: [{ type: "k3s-ha:proxy:LocalProxy" }],
         });
+        const kit = sendKit(context, node, { parent: this, dependsOn: [...after], hooks: hooks.command });
         this.prepare = prepare(context, node, kit, this);
         this.haproxy = haproxy(context, node, this.prepare, this);
         this.stage = stage(context, node, this.prepare, this);

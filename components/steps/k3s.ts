@@ -4,7 +4,8 @@ import * as pulumi from "@pulumi/pulumi";
 import { flannelBackend, takenFromServers } from "../model/change-rules";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
 import { backendName, caFile, serverName } from "../model/proxy";
-import { renderBundle, type Bundle } from "../remote/bundle";
+import type { Bundle } from "../remote/bundle";
+import { dataOf, type StepContext } from "./context";
 import { filesReadAtStart, joinUrl, k3sFiles, k3sUnit } from "./k3s-files";
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex");
@@ -65,7 +66,7 @@ export function k3sBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
 }
 
 /** Data of the step: secret as a whole where one of its settings is encrypted in the stack file. */
-export function k3sData(spec: ClusterSpec, node: NodeSpec): pulumi.Input<string> {
-    const text = renderBundle(k3sBundle(spec, node));
-    return spec.confidential ? pulumi.secret(text) : text;
+export function k3sData(context: StepContext, node: NodeSpec): pulumi.Input<string> {
+    const text = dataOf(context, node, k3sBundle);
+    return context.spec.confidential ? pulumi.secret(text) : text;
 }

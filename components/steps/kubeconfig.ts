@@ -34,7 +34,7 @@ export function readKubeconfig(
     now: Date,
     place: Place,
 ): ClusterAccess {
-    const { spec, cluster } = context;
+    const { spec, tell, cluster } = context;
     const { on } = place;
     const again = pulumi.output(last).apply((read) => readAgain(read, now));
     const settings = {
@@ -47,7 +47,7 @@ export function readKubeconfig(
         context,
         "kubeconfig",
         place,
-        { settings, files: [] },
+        () => ({ settings, files: [] }),
         {
             component: ["k3s-ha:access:ClusterAccess", `${spec.cluster}-access`],
             name: `${spec.cluster}-access-kubeconfig`,
@@ -63,7 +63,7 @@ export function readKubeconfig(
         command,
         readAgain: again,
         caHash: pulumi.unsecret(parts.apply((p) => p.caHash)),
-        kubeconfig: parts.apply((p) => stackKubeconfig(p.k3sYaml, spec)),
+        kubeconfig: parts.apply((p) => pulumi.output(tell((whole) => stackKubeconfig(p.k3sYaml, whole)))),
         notAfter: pulumi.unsecret(
             pulumi.all([parts, again]).apply(async ([{ k3sYaml }, readOn]) => {
                 const end = certificateEnd(k3sYaml);

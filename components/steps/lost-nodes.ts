@@ -22,7 +22,7 @@ export function lostNodesBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
  */
 export function lostNodes(context: StepContext, place: Place): remote.Command {
     const { spec } = context;
-    return clusterStep(context, "lost-nodes", place, lostNodesBundle(spec, place.on), {
+    return clusterStep(context, "lost-nodes", place, lostNodesBundle, {
         component: ["k3s-ha:k3s:Fence", `${spec.cluster}-fence`],
         name: `${spec.cluster}-fence-lost`,
     });

@@ -3,9 +3,9 @@ import type { remote } from "@pulumi/command";
 import * as pulumi from "@pulumi/pulumi";
 import { absentManifests, type ClusterSpec, type NodeSpec } from "../model/cluster";
 import { MANIFESTS } from "../model/paths";
-import { renderBundle, type Bundle } from "../remote/bundle";
+import type { Bundle } from "../remote/bundle";
 import { nodeCommand, remade } from "../remote/node-command";
-import type { StepContext } from "./context";
+import { dataOf, type StepContext } from "./context";
 
 /** The files of one server; those of the step that are no longer in it go, and so do absent ones, also those that this step did not write. */
 export function manifestsBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
@@ -22,18 +22,18 @@ export function manifestsBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
  * and leaves the objects.
  */
 export function manifests(
-    { spec, access, hooks }: StepContext,
+    context: StepContext,
     node: NodeSpec,
     prepare: remote.Command,
     parent: pulumi.Resource,
 ): remote.Command | undefined {
+    const { spec, hooks } = context;
     if (node.role !== "server" || spec.manifests.length === 0) return undefined;
-    const text = renderBundle(manifestsBundle(spec, node));
+    const text = dataOf(context, node, manifestsBundle);
     return nodeCommand(
-        node.name,
+        context,
         "manifests",
         node,
-        access,
         { create: "apply", stdin: spec.confidentialManifests ? pulumi.secret(text) : text, remove: "remove" },
         { parent, dependsOn: [prepare], hooks: hooks.command, ...remade(prepare) },
     );

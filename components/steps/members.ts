@@ -25,7 +25,7 @@ export function membersBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
 /** Labels and taints of the Nodes, changed live; drains those that are no longer in the stack, before their hosts are removed. */
 export function members(context: StepContext, place: Place): remote.Command {
     const { spec } = context;
-    return clusterStep(context, "members", place, membersBundle(spec, place.on), {
+    return clusterStep(context, "members", place, membersBundle, {
         component: ["k3s-ha:k3s:Nodes", `${spec.cluster}-nodes`],
         name: `${spec.cluster}-nodes-members`,
     });

@@ -7,7 +7,8 @@ import { isIPv6Address, parseK3sVersion } from "../values";
 import { renderBundle, type Bundle, type BundleFile } from "../remote/bundle";
 import { bootstrapCommand } from "../remote/kit";
 import { START_FILES, inShell } from "../remote/login-shell";
-import { rawCommand, removal } from "../remote/node-command";
+import { nodeResource, rawCommand, removal } from "../remote/node-command";
+import { tellOf } from "../remote/plan";
 import type { ClusterSecrets } from "../secrets";
 import type { StepContext } from "./context";
 
@@ -95,20 +96,23 @@ function secretFiles(node: NodeSpec, secrets: ClusterSecrets): Record<string, pu
 
 /** Installs the kit from the upload; writes secrets and state, packages, sysctl and the user's files. Its removal empties the host. */
 export function prepare(
-    { spec, access, secrets, hooks }: StepContext,
+    context: StepContext,
     node: NodeSpec,
     sent: pulumi.Resource,
     parent: pulumi.Resource,
 ): remote.Command {
+    const { secrets, hooks } = context;
     const stdin = pulumi
         .all([secrets.clusterId, pulumi.output(secretFiles(node, secrets))])
-        .apply(([id, values]) => renderBundle(prepareBundle(spec, node, id, values)));
+        .apply(([id, values]) =>
+            tellOf(context, node, (spec, it) => renderBundle(prepareBundle(spec, it, id, values))),
+        );
     return rawCommand(
-        `${node.name}-prepare`,
+        context,
+        nodeResource(context, node, "prepare"),
         node,
-        access,
         {
-            create: inShell(bootstrapCommand(node)),
+            create: tellOf(context, node, (_, it) => inShell(bootstrapCommand(it))),
             delete: inShell(removal(node, "prepare", "remove")),
             stdin: pulumi.secret(stdin),
             logging: types.enums.remote.Logging.None,

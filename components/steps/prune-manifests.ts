@@ -15,5 +15,5 @@ export function pruneManifestsBundle(spec: ClusterSpec, node: NodeSpec): Bundle 
 /** Deletes the objects of files whose state is absent, when no server has these files any more; made where there are some. */
 export function pruneManifests(context: StepContext, place: Place): remote.Command | undefined {
     if (absentManifests(context.spec).length === 0) return undefined;
-    return clusterStep(context, "prune-manifests", place, pruneManifestsBundle(context.spec, place.on));
+    return clusterStep(context, "prune-manifests", place, pruneManifestsBundle);
 }

@@ -65,5 +65,5 @@ function overSsh(context: StepContext, place: Place, was: FormerName): pulumi.Re
         rules: RULES,
     };
     const files = [{ path: "/clusterrole.yaml", mode: "0600", content: quotedYaml(role) }];
-    return clusterStep(context, "public-info-viewer", place, { settings: { node: place.on.name }, files }, was);
+    return clusterStep(context, "public-info-viewer", place, () => ({ settings: { node: place.on.name }, files }), was);
 }

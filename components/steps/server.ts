@@ -30,18 +30,17 @@ function commandLines({ spec }: StepContext, { caHash, others }: ServerArgs): Pi
  * what is there; done when it is an etcd voter, ready, and its Node too.
  */
 export function server(context: StepContext, host: Host, args: ServerArgs): remote.Command {
-    const { spec, access, secrets, hooks, cluster } = context;
+    const { secrets, hooks, cluster } = context;
     const { node } = host;
     const { token, agentToken, s3 } = secrets;
     return nodeCommand(
-        node.name,
+        context,
         "server",
         node,
-        access,
         {
             ...commandLines(context, args),
             note: secrets.revision(token, agentToken, ...(s3 ? [s3.accessKey, s3.secretKey] : [])),
-            stdin: k3sData(spec, node),
+            stdin: k3sData(context, node),
             remove: "remove",
         },
         {

@@ -2,9 +2,9 @@
 import type { remote } from "@pulumi/command";
 import type * as pulumi from "@pulumi/pulumi";
 import type { ClusterSpec, NodeSpec } from "../model/cluster";
-import { renderBundle, type Bundle } from "../remote/bundle";
+import type { Bundle } from "../remote/bundle";
 import { nodeCommand, remade } from "../remote/node-command";
-import { formerName, k3sComponent, type StepContext } from "./context";
+import { dataOf, formerName, k3sComponent, type StepContext } from "./context";
 
 /** The archives of images: k3s's own by `source`, further ones by their sums. */
 function imageSettings({ images }: ClusterSpec): Bundle["settings"] {
@@ -42,18 +42,18 @@ export function stageBundle(spec: ClusterSpec, node: NodeSpec): Bundle {
 
 /** Brings the verified binary and images to a node, while haproxy is installed. */
 export function stage(
-    { spec, access, hooks, cluster }: StepContext,
+    context: StepContext,
     node: NodeSpec,
     prepare: remote.Command,
     parent: pulumi.Resource,
 ): remote.Command {
+    const { hooks, cluster } = context;
     const was = formerName(cluster, { component: [k3sComponent(node), node.name] });
     return nodeCommand(
-        node.name,
+        context,
         "stage",
         node,
-        access,
-        { create: "apply", stdin: renderBundle(stageBundle(spec, node)), remove: "remove" },
+        { create: "apply", stdin: dataOf(context, node, stageBundle), remove: "remove" },
         { parent, dependsOn: [prepare], hooks: hooks.command, aliases: [was], ...remade(prepare) },
     );
 }

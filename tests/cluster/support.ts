@@ -104,7 +104,7 @@ export const nodeOf = (config: Config, name: string): StackNode => {
 };
 
 /** The lab's stack file: every host it has. */
-function labConfig(): Config {
+export function labConfig(): Config {
     const base = lab(["stack"]).stdout.trim();
     return (parse(readFileSync(join(ROOT, `Pulumi.${base}.yaml`), "utf8")) as { config: Config }).config;
 }
@@ -247,7 +247,7 @@ export function urnOf(name: string): string {
 let kubeconfigFile: string | undefined;
 
 /** A stack's kubeconfig in a file of its own. */
-export function kubeconfigOf(stack: Stack): string {
+export function kubeconfigOf(stack: Pick<Stack, "output">): string {
     const file = join(mkdtempSync(join(tmpdir(), "k3s-ha-kube-")), "config");
     writeFileSync(file, stack.output("kubeconfig"), { mode: 0o600 });
     return file;

@@ -17,6 +17,7 @@ import {
     on,
     underLoad,
     whole,
+    lab,
 } from "../cluster/support";
 
 /** The lab's bucket (lab/hosts/s3.sh), as a client outside the cluster has it. */

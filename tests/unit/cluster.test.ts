@@ -7,6 +7,7 @@ import type { publicOutputs } from "../../components/cluster";
 import type { LastRead } from "../../components/model/kubeconfig";
 import type { ClusterSpec } from "../../components/model/cluster";
 import { checkSpec } from "../../components/config/check";
+import { knownPlan } from "../../components/remote/plan";
 import { NO_HOOKS, node, settings, spec } from "./helpers/settings";
 
 const SECRET_SIG = "4dabf18193072939515e22adb298388d";
@@ -76,7 +77,7 @@ async function build(
     // Loaded after the mocks are set, as the SDK asks for.
     const { Cluster } = await import("../../components/cluster");
     const cluster = new Cluster("dev", {
-        spec: s,
+        plan: knownPlan(s),
         access: { privateKey: pulumi.secret(KEY) },
         lastRead: last,
         now: new Date("2026-11-30T12:00:00Z"),

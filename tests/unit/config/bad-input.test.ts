@@ -49,6 +49,7 @@ import {
     type Path,
     type Place,
 } from "../helpers/hostile";
+import { knownPlan } from "../../../components/remote/plan";
 import { kitFolder } from "../helpers/kit-folder";
 import { NO_HOOKS, node } from "../helpers/settings";
 
@@ -664,7 +665,14 @@ async function remoteCommands(spec: ClusterSpec): Promise<string[]> {
         false,
     );
     const { Cluster } = await import("../../../components/cluster");
-    new Cluster("dev", { spec, access: {}, given: {}, lastRead: {}, now: new Date(), hooks: NO_HOOKS });
+    new Cluster("dev", {
+        plan: knownPlan(spec),
+        access: {},
+        given: {},
+        lastRead: {},
+        now: new Date(),
+        hooks: NO_HOOKS,
+    });
     // Quiet means that nothing more comes, not that a busy machine has not begun.
     for (let quiet = 0, before = -1; quiet < 20; quiet = count > 0 && count === before ? quiet + 1 : 0) {
         before = count;

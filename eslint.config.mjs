@@ -8,11 +8,13 @@ const FLOORS = {
     settings: ["values", "haproxy"],
     model: ["values", "haproxy", "settings"],
     config: ["values", "haproxy", "settings", "model"],
-    remote: ["model"],
+    plan: ["model"],
+    remote: ["model", "plan"],
     secrets: ["model"],
-    steps: ["values", "model", "remote", "secrets"],
-    hooks: ["model", "config"],
-    cluster: ["values", "model", "config", "secrets", "steps", "hooks"],
+    steps: ["values", "model", "plan", "remote", "secrets"],
+    hooks: ["model", "plan", "config"],
+    cluster: ["values", "model", "plan", "config", "secrets", "steps", "hooks"],
+    "k3s-cluster": ["settings", "model", "plan", "config", "hooks", "cluster"],
 };
 
 /** Parts that are values and functions of them: no I/O, and of Pulumi and zod no more than their types. */
@@ -43,7 +45,7 @@ const floors = Object.keys(FLOORS).flatMap((part) => [
 ]);
 
 export default tseslint.config(
-    { ignores: ["node_modules/", ".lab*/"] },
+    { ignores: ["node_modules/", ".lab*/", ".package/"] },
     ...tseslint.configs.strict,
     {
         files: ["**/*.ts"],

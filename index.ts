@@ -4,7 +4,7 @@ import { lastRead } from "./components/config/last-outputs";
 import { Cluster, publicOutputs } from "./components/cluster";
 import { clusterHooks } from "./components/hooks";
 import { readStack } from "./components/config/stack";
-import { knownPlan } from "./components/remote/plan";
+import { knownPlan } from "./components/plan";
 
 const { spec, warnings, access, given } = readStack(__dirname);
 for (const warning of warnings) void pulumi.log.warn(warning);

@@ -8,7 +8,7 @@ import type { GivenSecrets, SshAccess } from "./model/credentials";
 import type { LastRead } from "./model/kubeconfig";
 import { statsEndpoint } from "./model/proxy";
 import { READINESS } from "./model/readiness";
-import { tellOf, type Plan } from "./remote/plan";
+import { tellOf, type Plan } from "./plan";
 import { ClusterSecrets } from "./secrets";
 import { agent } from "./steps/agent";
 import { anonymousCheck } from "./steps/anonymous-check";

@@ -11,7 +11,7 @@ import { Cluster, publicOutputs } from "./cluster";
 import { clusterHooks, type ClusterHooks } from "./hooks";
 import type { ClusterSpec } from "./model/cluster";
 import type { GivenSecrets } from "./model/credentials";
-import { knownPlan, laterPlan, type Plan } from "./remote/plan";
+import { knownPlan, laterPlan, type Plan } from "./plan";
 import type { SecretName, WrittenSettings } from "./settings";
 
 type WrittenNode = WrittenSettings["nodes"][number];

@@ -27,7 +27,10 @@ for (const folder of ["scripts", "remote"])
         filter: (path) => !path.endsWith(".ts"),
     });
 for (const file of ["LICENSE", "CHANGELOG.md", "docs/settings.md"]) cpSync(join(root, file), join(out, file));
-cpSync(join(root, "package/README.md"), join(out, "README.md"));
+writeFileSync(
+    join(out, "README.md"),
+    readFileSync(join(root, "package/README.md"), "utf8").replaceAll("](../docs/", "](docs/"),
+);
 
 const entry = "./components/k3s-cluster";
 const of = (...names) => Object.fromEntries(names.map((name) => [name, dependencies[name]]));

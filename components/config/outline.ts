@@ -32,7 +32,7 @@ const isSure = ({ path, value = "", message }: Problem): boolean => !STAND_IN.te
 
 /**
  * The description with stand-ins in it.
- * @throws SpecError with the mistakes that no address can mend
+ * @throws SpecError with the mistakes that no address can fix
  */
 export function outline(written: WrittenSettings, around: Surroundings): CheckedSpec {
     try {

@@ -5,7 +5,7 @@ import { readDescription } from "../config/description";
 import { consequences, refusals } from "../config/transition";
 import type { ClusterSpec } from "../model/cluster";
 import { stepsOf } from "../model/steps";
-import type { Plan } from "../remote/plan";
+import type { Plan } from "../plan";
 
 /** What to do about a step of a lost node that was never done: nothing is asked of that host, so it cannot be done now. */
 function lostAdvice({ spec, prefix }: Plan, name: string, urn: string): string | undefined {

@@ -1,6 +1,6 @@
 /** What the program has to say while the engine works: refusals, turns, advice. The engine calls these; mocks have none. */
 import type * as pulumi from "@pulumi/pulumi";
-import type { Plan } from "../remote/plan";
+import type { Plan } from "../plan";
 import { lostGuard, transitionGuard } from "./guards";
 import { Rollout } from "./rollout";
 import { failureAdvice } from "./ssh-advice";

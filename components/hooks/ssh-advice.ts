@@ -1,7 +1,7 @@
 /** Says which host it was and what to do when a host cannot be reached: the SSH errors themselves name neither. */
 import * as pulumi from "@pulumi/pulumi";
 import type { BastionSpec, NodeSpec } from "../model/cluster";
-import { whole, type Plan } from "../remote/plan";
+import { whole, type Plan } from "../plan";
 
 /** Where an attempt to log in failed: the host, or the bastion before it. */
 interface Place {

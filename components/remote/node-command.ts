@@ -7,7 +7,7 @@ import { KIT_DIR } from "../model/paths";
 import type { StepName } from "../model/steps";
 import { kit, kitFile, uploadPath } from "./kit";
 import { asRoot, inShell } from "./login-shell";
-import { tellOf, type Plan } from "./plan";
+import { tellOf, type Plan } from "../plan";
 import { withoutTraces } from "./stack-traces";
 
 /** What a step does besides running its script. */

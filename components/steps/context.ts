@@ -5,7 +5,7 @@ import type { ClusterSpec, NodeSpec } from "../model/cluster";
 import type { ClusterStepName } from "../model/steps";
 import { renderBundle, type Bundle } from "../remote/bundle";
 import { nodeCommand, type CommandContext, type NodeStep } from "../remote/node-command";
-import { tellOf } from "../remote/plan";
+import { tellOf } from "../plan";
 import type { ClusterSecrets } from "../secrets";
 
 /** What every step of a cluster is made with. */

@@ -8,7 +8,7 @@ import { renderBundle, type Bundle, type BundleFile } from "../remote/bundle";
 import { bootstrapCommand } from "../remote/kit";
 import { START_FILES, inShell } from "../remote/login-shell";
 import { nodeResource, rawCommand, removal } from "../remote/node-command";
-import { tellOf } from "../remote/plan";
+import { tellOf } from "../plan";
 import type { ClusterSecrets } from "../secrets";
 import type { StepContext } from "./context";
 

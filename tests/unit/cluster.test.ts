@@ -7,7 +7,7 @@ import type { publicOutputs } from "../../components/cluster";
 import type { LastRead } from "../../components/model/kubeconfig";
 import type { ClusterSpec } from "../../components/model/cluster";
 import { checkSpec } from "../../components/config/check";
-import { knownPlan } from "../../components/remote/plan";
+import { knownPlan } from "../../components/plan";
 import { NO_HOOKS, node, settings, spec } from "./helpers/settings";
 
 const SECRET_SIG = "4dabf18193072939515e22adb298388d";

@@ -49,7 +49,7 @@ import {
     type Path,
     type Place,
 } from "../helpers/hostile";
-import { knownPlan } from "../../../components/remote/plan";
+import { knownPlan } from "../../../components/plan";
 import { kitFolder } from "../helpers/kit-folder";
 import { NO_HOOKS, node } from "../helpers/settings";
 

@@ -1,6 +1,6 @@
 /** What a cluster is made from: as it is known now, and as it will be when other resources have given its addresses. */
 import * as pulumi from "@pulumi/pulumi";
-import type { ClusterSpec, NodeSpec } from "../model/cluster";
+import type { ClusterSpec, NodeSpec } from "./model/cluster";
 
 /** Where steps take the description from. */
 export interface Plan {

@@ -139,10 +139,27 @@ let failed = 0;
 const failedTests = [];
 const summary = [];
 const failures = [];
+const begun = Date.now();
+const seconds = (since) => ((Date.now() - since) / 1000).toFixed(0);
+let current;
+
+function tell() {
+    if (failures.length > 0) console.log(failures.join("\n"));
+    if (failedTests.length > 0) console.log(`\nFailed:\n${failedTests.join("\n")}`);
+    console.log(`\n${summary.join("\n")}\n`);
+}
+// A CI that gives up still learns where the time went.
+process.on("SIGTERM", () => {
+    tell();
+    console.log(`ended by SIGTERM after ${seconds(begun)} s, ${seconds(current.started)} s of them in ${current.name}`);
+    process.exit(1);
+});
+
 for (const suite of suites) {
     if (wanted.length > 0 ? !wanted.includes(suite.name) : suite.onDemand) continue;
-    console.log(`\n=== ${suite.name}: ${suite.command.join(" ")}`);
+    console.log(`\n=== ${suite.name}, ${seconds(begun)} s after the begin: ${suite.command.join(" ")}`);
     const started = Date.now();
+    current = { name: suite.name, started };
     const { code, text } = await run(suite.command, suite);
     const result = suite.counts === false ? { passed: code === 0 ? 1 : 0, failed: 0 } : count(text);
     // A suite that broke off, or ran nothing, has failed even when no test says so.
@@ -156,13 +173,11 @@ for (const suite of suites) {
         failedTests.push(...headlines(text).map((line) => `${suite.name}: ${line}`));
     }
     summary.push(
-        `${suite.name.padEnd(12)} ${String(result.passed).padStart(4)} passed ${String(result.failed).padStart(3)} failed ${((Date.now() - started) / 1000).toFixed(0).padStart(5)} s`,
+        `${suite.name.padEnd(12)} ${String(result.passed).padStart(4)} passed ${String(result.failed).padStart(3)} failed ${seconds(started).padStart(5)} s`,
     );
     // Nothing else can work without the set-up.
     if (suite.name === "setup" && code !== 0) break;
 }
-if (failures.length > 0) console.log(failures.join("\n"));
-if (failedTests.length > 0) console.log(`\nFailed:\n${failedTests.join("\n")}`);
-console.log(`\n${summary.join("\n")}\n`);
+tell();
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

@@ -311,10 +311,15 @@ export function bindProblems(spec: ClusterSpec, settings: StackSettings): Proble
     all.forEach((bind, n) => {
         if (!isOwn(bind)) return;
         for (const place of bind.places) {
+            // Of a range the first port for each reason: NodePorts alone are thousands.
+            const told = new Set<string>();
             for (const port of ports(place)) {
                 const by = place.udp ? taken.udp(port) : taken.tcp(port);
-                if (by !== undefined) tell(bind, `${port} ${by}`);
-                else if (!place.udp && sshPorts.has(port)) tell(bind, `${port} is also the SSH port of a node`);
+                const ssh = !place.udp && sshPorts.has(port) ? "is also the SSH port of a node" : undefined;
+                const why = by ?? ssh;
+                if (why === undefined || told.has(why)) continue;
+                told.add(why);
+                tell(bind, `${port} ${why}`);
             }
             for (const [m, other] of all.entries())
                 if (m !== n && (m < n || !isOwn(other)) && other.places.some((p) => meets(p, place)))

@@ -38,7 +38,14 @@ const suites = [
     { name: "setup", command: ["lab/lab", "setup", "tests"], counts: false },
     { name: "check", command: ["make", "-s", "check"], counts: false },
     { name: "unit", command: mocha("tests/unit/**/*.test.ts") },
-    { name: "lab-k3s", command: ["go", "test", "-v", "-count=1", "./..."], cwd: "lab/k3s", env: compiled },
+    {
+        name: "lab-k3s",
+        // It waits for most of its time, and the unit tests use one processor.
+        beside: "unit",
+        command: ["go", "test", "-v", "-count=1", "./..."],
+        cwd: "lab/k3s",
+        env: compiled,
+    },
     {
         name: "lab-pulumi",
         command: ["go", "test", "-trimpath", "-v", "-count=1", "./..."],
@@ -73,7 +80,8 @@ for (const name of wanted)
     if (!suites.some((s) => s.name === name))
         throw new Error(`no suite is called ${name}; there are: ${suites.map((s) => s.name).join(", ")}`);
 
-function run(command, { cwd = ".", env = {} } = {}) {
+/** `quiet`: what it prints is only given back. */
+function run(command, { cwd = ".", env = {}, quiet = false } = {}) {
     return new Promise((resolve) => {
         const child = spawn(command[0], command.slice(1), {
             cwd: join(root, cwd),
@@ -82,7 +90,7 @@ function run(command, { cwd = ".", env = {} } = {}) {
         });
         let text = "";
         child.stdout.on("data", (chunk) => {
-            process.stdout.write(chunk);
+            if (!quiet) process.stdout.write(chunk);
             text += chunk;
         });
         child.on("error", (error) => resolve({ code: 127, text: String(error) }));
@@ -155,12 +163,29 @@ process.on("SIGTERM", () => {
     process.exit(1);
 });
 
-for (const suite of suites) {
-    if (wanted.length > 0 ? !wanted.includes(suite.name) : suite.onDemand) continue;
+const isWanted = ({ name, onDemand }) => (wanted.length > 0 ? wanted.includes(name) : !onDemand);
+const chosen = suites.filter(isWanted);
+const started = new Map();
+/** A suite that runs beside another one begins with it; its result comes after the other's. */
+function begin(suite, quiet) {
+    const others = chosen.filter(({ beside }) => beside === suite.name);
+    for (const other of [suite, ...others]) {
+        if (started.has(other.name)) continue;
+        const ended = run(other.command, { ...other, quiet: quiet || other !== suite });
+        const entry = { since: Date.now(), ended };
+        ended.then(() => (entry.took = seconds(entry.since)));
+        started.set(other.name, entry);
+    }
+    return started.get(suite.name);
+}
+
+for (const suite of chosen) {
     console.log(`\n=== ${suite.name}, ${seconds(begun)} s after the begin: ${suite.command.join(" ")}`);
-    const started = Date.now();
-    current = { name: suite.name, started };
-    const { code, text } = await run(suite.command, suite);
+    const isOlder = started.has(suite.name);
+    const entry = begin(suite, false);
+    current = { name: suite.name, started: entry.since };
+    const { code, text } = await entry.ended;
+    if (isOlder) process.stdout.write(text);
     const result = suite.counts === false ? { passed: code === 0 ? 1 : 0, failed: 0 } : count(text);
     // A suite that broke off, or ran nothing, has failed even when no test says so.
     if (code !== 0 && result.failed === 0) result.failed = 1;
@@ -173,7 +198,7 @@ for (const suite of suites) {
         failedTests.push(...headlines(text).map((line) => `${suite.name}: ${line}`));
     }
     summary.push(
-        `${suite.name.padEnd(12)} ${String(result.passed).padStart(4)} passed ${String(result.failed).padStart(3)} failed ${seconds(started).padStart(5)} s`,
+        `${suite.name.padEnd(12)} ${String(result.passed).padStart(4)} passed ${String(result.failed).padStart(3)} failed ${entry.took.padStart(5)} s`,
     );
     // Nothing else can work without the set-up.
     if (suite.name === "setup" && code !== 0) break;

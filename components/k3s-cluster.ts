@@ -3,14 +3,15 @@ import * as pulumi from "@pulumi/pulumi";
 import { MockMonitor } from "@pulumi/pulumi/runtime/mocks";
 import { checkSpec } from "./config/check";
 import { lastRead } from "./config/last-outputs";
+import type { Surroundings } from "./config/fill";
 import { outline, standIns, type NodeInputs } from "./config/outline";
-import { SECRET_SETTINGS, SpecError, type Problem } from "./config/problems";
+import { SECRET_SETTINGS, type Problem } from "./config/problems";
 import { sshFiles } from "./config/source";
-import { asShown } from "./config/stack";
+import { credentials, orMistakes } from "./config/stack";
 import { Cluster, publicOutputs } from "./cluster";
-import { clusterHooks, type ClusterHooks } from "./hooks";
+import { NO_HOOKS, clusterHooks } from "./hooks";
 import type { ClusterSpec } from "./model/cluster";
-import type { GivenSecrets } from "./model/credentials";
+import type { GivenSecrets, SshAccess } from "./model/credentials";
 import { knownPlan, laterPlan, type Plan } from "./plan";
 import type { SecretName, WrittenSettings } from "./settings";
 
@@ -78,7 +79,7 @@ export class K3sCluster extends Cluster {
      * @throws RunError listing every mistake; those that follow from addresses come when these are known, before the first command
      */
     public constructor(name: string, args: K3sClusterArgs, opts?: pulumi.ComponentResourceOptions) {
-        const { plan, access, given } = prepared(name, args);
+        const { plan, access, given } = prepare(name, args);
         const { certificateOutput } = args;
         super(
             name,
@@ -104,125 +105,81 @@ export class K3sCluster extends Cluster {
     }
 }
 
-/** Pulumi's mocks have no hooks. */
-const NO_HOOKS: ClusterHooks = { command: {}, agent: {}, description: {} };
 const isMocked = (): boolean => pulumi.runtime.getMonitor() instanceof MockMonitor;
+
+type Given<T> = { readonly [K in keyof T]: pulumi.Input<T[K]> };
+
+/** The inputs of a node. */
+const inputsOf = ({ address, externalAddress, ssh }: NodeArgs): Given<NodeInputs> =>
+    defined({ address, externalAddress, host: ssh?.host, hostKey: ssh?.hostKey });
+
+/** Each as it is, or a stand-in where it comes later. */
+function withStandIns(node: NodeArgs, i: number): NodeInputs {
+    const stand = standIns(i);
+    const known = Object.entries(inputsOf(node)).map(([key, value]) => [
+        key,
+        typeof value === "string" ? value : stand[key as keyof NodeInputs],
+    ]);
+    return Object.fromEntries(known) as unknown as NodeInputs;
+}
 
 interface Prepared {
     readonly plan: Plan;
-    readonly access: {
-        readonly privateKey?: pulumi.Output<string>;
-        readonly privateKeyPassword?: pulumi.Output<string>;
-    };
+    readonly access: SshAccess;
     readonly given: GivenSecrets;
-}
-
-function prepared(name: string, args: K3sClusterArgs): Prepared {
-    try {
-        return prepare(name, args);
-    } catch (error) {
-        throw asShown(error);
-    }
-}
-
-/** A node's inputs, each as it is or a stand-in of its form where it comes later. */
-const ofNode = ({
-    address,
-    externalAddress,
-    ssh,
-}: NodeArgs): { readonly [K in keyof NodeInputs]: pulumi.Input<string> } =>
-    ({
-        address,
-        externalAddress,
-        host: ssh?.host,
-        hostKey: ssh?.hostKey,
-    }) as { readonly [K in keyof NodeInputs]: pulumi.Input<string> };
-
-function withStandIns(node: NodeArgs, i: number): NodeInputs {
-    const stand = standIns(i);
-    const known = Object.entries(ofNode(node))
-        .filter(([, value]) => value !== undefined)
-        .map(([key, value]) => [key, typeof value === "string" ? value : stand[key as keyof NodeInputs]]);
-    return Object.fromEntries(known) as unknown as NodeInputs;
 }
 
 function prepare(name: string, args: K3sClusterArgs): Prepared {
     const { nodes, confidential = [], folder = process.cwd(), certificateOutput: _, ...rest } = args;
-    const open = Object.fromEntries(Object.entries(rest).filter(([key]) => !SECRET_SETTINGS.has(key)));
-    const given = Object.entries(rest).filter(([key, value]) => SECRET_SETTINGS.has(key) && value !== undefined);
+    const entries = Object.entries(rest).filter(([, value]) => value !== undefined);
+    const open = Object.fromEntries(entries.filter(([key]) => !SECRET_SETTINGS.has(key)));
+    const given = Object.fromEntries(entries.filter(([key]) => SECRET_SETTINGS.has(key)));
+    const encrypted = new Set<string>([...confidential, ...Object.keys(given)]);
     const problems: Problem[] = [];
     const { knownHosts, privateKey } = sshFiles(folder, open["ssh"], problems);
-    if (problems.length > 0) throw new SpecError(problems);
-    const around = { knownHosts, encrypted: new Set([...confidential, ...given.map(([key]) => key)] as string[]) };
-    const written = (values: readonly NodeInputs[], secrets: Readonly<Record<string, unknown>>): WrittenSettings =>
+    const written = (values: readonly NodeInputs[], secrets: object): WrittenSettings =>
         ({
             ...open,
             ...secrets,
             cluster: name,
-            nodes: nodes.map((node, i) => {
-                const { address, externalAddress, host, hostKey } = values[i] as NodeInputs;
-                const ssh = { ...node.ssh, host, hostKey };
-                return defined({ ...node, address, externalAddress, ssh: node.ssh && defined(ssh) });
-            }),
+            nodes: nodes.map((node, i) => withInputs(node, values[i])),
         }) as WrittenSettings;
+    /** All mistakes that can be told now. */
+    const checked = <T>(check: (settings: WrittenSettings, around: Surroundings) => T, settings: WrittenSettings): T =>
+        orMistakes(problems, encrypted, () => check(settings, { knownHosts, encrypted }));
 
     const known = nodes.map(withStandIns);
-    // Secrets are never in a spec: whether they are well formed is asked of them alone.
-    const stand = Object.fromEntries(given.map(([key]) => [key, "stand-in-of-a-secret"]));
-    const sketch = outline(written(known, stand), around);
-    const secrets = pulumi
-        .secret(pulumi.all(Object.fromEntries(given) as Record<string, pulumi.Input<string>>))
-        .apply((values) => {
-            checked(() => outline(written(known, values), around));
-            return values;
-        });
-    const isLater = nodes.some((node) =>
-        Object.values(ofNode(node)).some((v) => v !== undefined && typeof v !== "string"),
-    );
-    for (const warning of isLater ? [] : sketch.warnings) void pulumi.log.warn(warning);
-    const plan = isLater
-        ? laterPlan(
-              sketch.spec,
-              resolved(nodes, (values) => checkSpec(written(values, stand), around)),
-              `${name}-`,
-          )
-        : knownPlan(sketch.spec, `${name}-`);
+    // No secret is in a spec: whether they are well formed is checked when they are there. Two of them must differ.
+    const stand = Object.fromEntries(Object.keys(given).map((key) => [key, `stand-in-of-${key}`]));
+    const { spec, warnings } = checked(outline, written(known, stand));
+    const isKnown = nodes.every((node) => Object.values(inputsOf(node)).every((value) => typeof value === "string"));
+    if (isKnown) for (const warning of warnings) void pulumi.log.warn(warning);
+    const resolved = (): pulumi.Output<ClusterSpec> =>
+        pulumi.output(nodes.map(inputsOf)).apply(async (values) => {
+            const whole = checked(checkSpec, written(values as readonly NodeInputs[], stand));
+            for (const warning of whole.warnings) await pulumi.log.warn(warning);
+            return whole.spec;
+        }) as pulumi.Output<ClusterSpec>;
+    const prefix = `${name}-`;
+    const secrets = pulumi.secret(pulumi.all(given)).apply((values) => {
+        if (Object.keys(values).length > 0) checked(outline, written(known, values));
+        return values as Record<string, string>;
+    });
     const secret = (key: SecretName): pulumi.Output<string> | undefined =>
         args[key] === undefined ? undefined : secrets.apply((values) => values[key] as string);
     return {
-        plan,
-        access: {
-            privateKey: secret("sshPrivateKey") ?? (privateKey === undefined ? undefined : pulumi.secret(privateKey)),
-            privateKeyPassword: secret("sshPrivateKeyPassword"),
-        },
-        given: {
-            token: secret("token"),
-            agentToken: secret("agentToken"),
-            statsPassword: secret("statsPassword"),
-            s3AccessKey: secret("s3AccessKey"),
-            s3SecretKey: secret("s3SecretKey"),
-        },
+        plan: isKnown ? knownPlan(spec, prefix) : laterPlan(spec, resolved(), prefix),
+        ...credentials(secret, privateKey),
     };
 }
 
-/** The description as it is once all inputs are there; every check is done then. */
-function resolved(
-    nodes: readonly NodeArgs[],
-    check: (values: readonly NodeInputs[]) => ReturnType<typeof checkSpec>,
-): pulumi.Output<ClusterSpec> {
-    return pulumi.output(nodes.map(ofNode)).apply(async (values) => {
-        const { spec, warnings } = checked(() => check(values as unknown as readonly NodeInputs[]));
-        for (const warning of warnings) await pulumi.log.warn(warning);
-        return spec;
-    }) as pulumi.Output<ClusterSpec>;
+/** A node as a stack file has it, with these inputs. */
+function withInputs(
+    { ssh, ...node }: NodeArgs,
+    { address, externalAddress, ...login }: NodeInputs = { address: "" },
+): object {
+    return defined({ ...node, address, externalAddress, ssh: ssh && defined({ ...ssh, ...login }) });
 }
 
-function checked<T>(check: () => T): T {
-    try {
-        return check();
-    } catch (error) {
-        throw asShown(error);
-    }
-}
-
-const defined = (value: object): object => Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined));
+const defined = <T extends object>(value: T): T =>
+    Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as T;

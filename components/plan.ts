@@ -8,23 +8,24 @@ export interface Plan {
     readonly spec: ClusterSpec;
     /** What follows from addresses, too: at once where they are known, as with a stack file. */
     readonly tell: <T>(make: (spec: ClusterSpec) => T) => pulumi.Input<T>;
-    /** Whether addresses in `spec` are stand-ins. */
-    readonly isLater: boolean;
+    /** The description as it will be; never resolves in a preview in which an address is unknown. */
+    readonly whole: () => Promise<ClusterSpec>;
     /** What the names of the nodes' resources begin with; empty where a program has one cluster. */
     readonly prefix: string;
 }
 
 /** Of a description that is known as a whole. */
 export function knownPlan(spec: ClusterSpec, prefix = ""): Plan {
-    return { spec, tell: (make) => make(spec), isLater: false, prefix };
+    return { spec, tell: (make) => make(spec), whole: () => Promise.resolve(spec), prefix };
 }
 
 /** Of one whose addresses come later; `spec` has stand-ins in their places. */
 export function laterPlan(spec: ClusterSpec, resolved: pulumi.Output<ClusterSpec>, prefix: string): Plan {
     // What is made may hold inputs of its own, such as a private key.
     const tell = <T>(make: (spec: ClusterSpec) => T): pulumi.Input<T> =>
-        resolved.apply((whole) => pulumi.output(make(whole))) as pulumi.Output<T>;
-    return { spec, tell, isLater: true, prefix };
+        resolved.apply((told) => pulumi.output(make(told))) as pulumi.Output<T>;
+    const whole = (): Promise<ClusterSpec> => new Promise((resolve) => void resolved.apply(resolve));
+    return { spec, tell, whole, prefix };
 }
 
 /** What is made of a node, as it will be. */
@@ -34,10 +35,4 @@ export function tellOf<T>(
     make: (spec: ClusterSpec, node: NodeSpec) => T,
 ): pulumi.Input<T> {
     return tell((spec) => make(spec, spec.nodes.find((node) => node.name === name) as NodeSpec));
-}
-
-/** The description as it will be; never resolves in a preview in which an address is unknown. */
-export async function whole({ spec, tell, isLater }: Plan): Promise<ClusterSpec> {
-    if (!isLater) return spec;
-    return await new Promise((resolve) => pulumi.output(tell((it) => it)).apply((it) => resolve(it as ClusterSpec)));
 }

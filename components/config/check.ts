@@ -22,14 +22,22 @@ import { checkWaits } from "./checks/waits";
 import { SpecError, configPath, isSecretKey, problemsOf, shown } from "./problems";
 import type { Problem } from "../haproxy/problem";
 import { fill, nodeSpec, type Surroundings } from "./fill";
-import { stackSchema, type WrittenSettings } from "../settings";
-import type { ClusterSpec } from "../model/cluster";
+import { stackSchema, type StackSettings, type WrittenSettings } from "../settings";
+import type { ClusterSpec, NodeSpec } from "../model/cluster";
 import { parseK3sVersion, type K3sVersion } from "../values";
 
 /** A spec and what the user should be told about it in every run. */
 export interface CheckedSpec {
     readonly spec: ClusterSpec;
     readonly warnings: readonly string[];
+}
+
+/** The spec of settings and nodes, right or wrong. */
+export function filled(settings: StackSettings, nodes: readonly NodeSpec[], around: Surroundings): ClusterSpec {
+    return fill(settings, nodes, {
+        confidential: isConfidential(settings, around.encrypted),
+        confidentialManifests: around.encrypted?.has("manifests") === true,
+    });
 }
 
 /**
@@ -80,10 +88,7 @@ export function checkSpec(raw: unknown, around: Surroundings = {}): CheckedSpec 
     // Without a server there is no cluster to look at.
     if (!settings.nodes.some((n) => n.role === "server" && n.lost !== true)) throw new SpecError(problems);
 
-    const spec = fill(settings, nodes, {
-        confidential: isConfidential(settings, around.encrypted),
-        confidentialManifests: around.encrypted?.has("manifests") === true,
-    });
+    const spec = filled(settings, nodes, around);
     warnAboutHttpProxy(spec, warnings);
     if (spec.vpn.networks.length > 50)
         problems.push({

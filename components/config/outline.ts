@@ -1,9 +1,8 @@
 /** A description whose addresses other resources will give: what can be said and checked of it before. Pure. */
 import type { Problem } from "../haproxy/problem";
 import { stackSchema, type WrittenSettings } from "../settings";
-import { checkSpec, type CheckedSpec } from "./check";
-import { isConfidential } from "./checks/encrypted";
-import { fill, nodeSpec, type Surroundings } from "./fill";
+import { checkSpec, filled, type CheckedSpec } from "./check";
+import { nodeSpec, type Surroundings } from "./fill";
 import { SpecError } from "./problems";
 
 /** What of a node can come later. */
@@ -45,9 +44,5 @@ export function outline(written: WrittenSettings, around: Surroundings): Checked
     // All that is well formed is here: what else is wrong follows from stand-ins.
     const settings = stackSchema.parse(written);
     const nodes = settings.nodes.map((node, i) => nodeSpec(node, i, settings, around, () => undefined));
-    const spec = fill(settings, nodes, {
-        confidential: isConfidential(settings, around.encrypted),
-        confidentialManifests: around.encrypted?.has("manifests") === true,
-    });
-    return { spec, warnings: [] };
+    return { spec: filled(settings, nodes, around), warnings: [] };
 }

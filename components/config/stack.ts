@@ -4,7 +4,7 @@ import type { GivenSecrets, SshAccess } from "../model/credentials";
 import { checkSpec, type CheckedSpec } from "./check";
 import { SECRET_SETTINGS, SpecError } from "./problems";
 import type { Problem } from "../haproxy/problem";
-import { stackSchema } from "../settings";
+import { stackSchema, type SecretName } from "../settings";
 import { settingOf, sshFiles } from "./source";
 
 /** Everything the program is told. */
@@ -19,24 +19,6 @@ export interface StackInput extends CheckedSpec {
  * @throws RunError listing every mistake
  */
 export function readStack(folder: string): StackInput {
-    try {
-        return read(folder);
-    } catch (error) {
-        throw asShown(error);
-    }
-}
-
-/** A list of mistakes as an error that Pulumi shows as its message alone; any other error as it is. */
-export function asShown(error: unknown): unknown {
-    if (!(error instanceof SpecError)) return error;
-    // Its stack is the message too: the SDK renders the stack with colours, and Node 20 takes a minute and more for the
-    // source-mapped lines of one.
-    const told = new pulumi.RunError(error.message);
-    told.stack = told.message;
-    return told;
-}
-
-function read(folder: string): StackInput {
     const config = new pulumi.Config();
     // Without a prototype, so that a setting called __proto__ is one like any other.
     const raw = Object.create(null) as Record<string, unknown>;
@@ -54,11 +36,18 @@ function read(folder: string): StackInput {
         message: `stands in the stack file in clear; set it with: pulumi config set --secret k3s-ha:${key}, and change it where it was used`,
     }));
     const { knownHosts, privateKey: keyFile } = sshFiles(folder, raw["ssh"], problems);
-    const checked = withProblems(problems, encrypted, () => checkSpec(raw, { knownHosts, encrypted }));
-    const secret = (key: string): pulumi.Output<string> | undefined =>
+    const checked = orMistakes(problems, encrypted, () => checkSpec(raw, { knownHosts, encrypted }));
+    const secret = (key: SecretName): pulumi.Output<string> | undefined =>
         raw[key] === undefined ? undefined : pulumi.secret(raw[key] as string);
+    return { ...checked, ...credentials(secret, keyFile) };
+}
+
+/** Who logs in, and the secrets of the cluster: `secret` gives what the user has set, `keyFile` is the file that `ssh` names. */
+export function credentials(
+    secret: (key: SecretName) => pulumi.Output<string> | undefined,
+    keyFile: string | undefined,
+): Pick<StackInput, "access" | "given"> {
     return {
-        ...checked,
         access: {
             privateKey: secret("sshPrivateKey") ?? (keyFile === undefined ? undefined : pulumi.secret(keyFile)),
             privateKeyPassword: secret("sshPrivateKeyPassword"),
@@ -79,20 +68,23 @@ function keysOf(project: string): string[] {
     return [...new Set([...Object.keys(stackSchema.shape), ...set.map((k) => k.slice(project.length + 1))])];
 }
 
-/** What the check returns; where it or others found mistakes, one error with all of them, without values of encrypted settings. */
-function withProblems(
-    others: readonly Problem[],
-    encrypted: ReadonlySet<string>,
-    check: () => CheckedSpec,
-): CheckedSpec {
-    let checked: CheckedSpec;
+/**
+ * What the check returns; where it or others found mistakes, one error with all of them, without values of encrypted settings.
+ * @throws RunError, which Pulumi shows as its message alone
+ */
+export function orMistakes<T>(others: readonly Problem[], encrypted: ReadonlySet<string>, check: () => T): T {
+    const hidden = (p: Problem): boolean => [...encrypted].some((key) => p.path.startsWith(`k3s-ha:${key}`));
+    let problems = others;
     try {
-        checked = check();
+        const checked = check();
+        if (others.length === 0) return checked;
     } catch (error) {
         if (!(error instanceof SpecError)) throw error;
-        const hidden = (p: Problem): boolean => [...encrypted].some((key) => p.path.startsWith(`k3s-ha:${key}`));
-        throw new SpecError([...others, ...error.problems.map((p) => (hidden(p) ? { ...p, value: undefined } : p))]);
+        problems = [...others, ...error.problems.map((p) => (hidden(p) ? { ...p, value: undefined } : p))];
     }
-    if (others.length > 0) throw new SpecError(others);
-    return checked;
+    // Its stack is the message too: the SDK renders the stack with colours, and Node 20 takes a minute and more for the
+    // source-mapped lines of one.
+    const told = new pulumi.RunError(new SpecError(problems).message);
+    told.stack = told.message;
+    throw told;
 }

@@ -15,6 +15,9 @@ export interface ClusterHooks {
     readonly description: pulumi.ResourceHookBinding;
 }
 
+/** For Pulumi's mocks, which have none. */
+export const NO_HOOKS: ClusterHooks = { command: {}, agent: {}, description: {} };
+
 /** The hooks of one cluster; once per program, since their names are unique. */
 export function clusterHooks(plan: Plan): ClusterHooks {
     const { spec } = plan;

@@ -1,7 +1,7 @@
 /** Says which host it was and what to do when a host cannot be reached: the SSH errors themselves name neither. */
 import * as pulumi from "@pulumi/pulumi";
 import type { BastionSpec, NodeSpec } from "../model/cluster";
-import { whole, type Plan } from "../plan";
+import type { Plan } from "../plan";
 
 /** Where an attempt to log in failed: the host, or the bastion before it. */
 interface Place {
@@ -189,7 +189,7 @@ function behindBastion(node: NodeSpec, bastion: BastionSpec, error: string): str
 /** An error hook for every remote command: adds the advice to the failure, never retries. Children are named `<node>-<what>`. */
 export function failureAdvice(plan: Plan): pulumi.ErrorHook {
     return new pulumi.ErrorHook(`${plan.prefix}ssh-advice`, async (args) => {
-        const spec = await whole(plan);
+        const spec = await plan.whole();
         const to = (args.newInputs?.["connection"] ?? args.oldInputs?.["connection"]) as
             { host?: string; port?: number } | undefined;
         const node =

@@ -184,6 +184,32 @@ describe("K3sCluster", function () {
         assert.match(errors[0]?.message ?? "", /no host was touched/);
     });
 
+    it("takes all secrets that a cluster may have, and makes none of them", async () => {
+        const secrets = {
+            sshPrivateKey: later("-----BEGIN KEY-----"),
+            sshPrivateKeyPassword: later("a passphrase"),
+            token: later("the-token-of-servers"),
+            agentToken: later("the-token-of-agents"),
+            statsPassword: later("the-stats-password"),
+            s3AccessKey: later("access"),
+            s3SecretKey: later("secret"),
+        };
+        const snapshots = { s3: { bucket: "backups", endpoint: "s3.example.com" } };
+        const all = await made((K3sCluster) => new K3sCluster("prod", args(later, { ...secrets, snapshots })));
+        assert.ok(all.has("prod-server-1-server"));
+        assert.ok(!all.has("prod-secrets-token") && !all.has("prod-secrets-agent-token"));
+        const open = text(new Map([...all].filter(([name]) => !name.endsWith("-prepare"))));
+        for (const value of ["the-token-of", "the-stats-password"]) assert.ok(!open.includes(value), value);
+    });
+
+    it("a mistake in a setting that holds a secret is told without its value", async () => {
+        const given = { ...args(later), snapshots: { schedule: "hunter2" }, confidential: ["snapshots"] } as const;
+        const message = await refused(given);
+        assert.match(message, /k3s-ha:snapshots\.schedule: /);
+        assert.doesNotMatch(message, /hunter2/);
+        assert.match(await refused({ ...given, confidential: [] }), /hunter2/);
+    });
+
     it("a secret that is none is refused without its value, and a good one shows nowhere", async () => {
         const errors: string[] = [];
         const others = process.listeners("unhandledRejection");

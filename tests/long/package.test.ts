@@ -121,7 +121,7 @@ describe("package: two clusters of a program that is somebody else's", function 
     it("an address that is no address stops the run with all mistakes, before a host is touched", () => {
         writeFileSync(
             join(folder, "index.js"),
-            program().replace("input: node.address", 'input: "wrong-" + node.name'),
+            program().replace('"-address", { input: node.address }', '"-other", { input: "wrong-" + node.name }'),
         );
         const up = pulumi(["up", "--yes", "--skip-preview"], false);
         assert.notEqual(up.status, 0);

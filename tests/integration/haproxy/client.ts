@@ -52,7 +52,8 @@ function once(): void {
     call.end();
 }
 
-function watch(): void {
+/** `opened` is called at each answer. */
+function watch(opened: () => void): void {
     let last = Date.now();
     let over = false;
     const heard = () => {
@@ -67,9 +68,10 @@ function watch(): void {
         heard();
         if (!running) return;
         report.broken++;
-        setTimeout(watch, 200);
+        setTimeout(() => watch(opened), 200);
     };
     const call = request({ ...common, path: "/watch", agent: new Agent({ maxCachedSessions: 0 }) }, (response) => {
+        opened();
         response.on("data", heard);
         response.on("error", again);
         response.on("close", again);
@@ -78,13 +80,24 @@ function watch(): void {
     call.end();
 }
 
-for (let i = 0; i < Number(watches); i++) watch();
 const every = 1000 / Number(rate);
-let next = Date.now() + every;
-const ticker = setInterval(() => {
-    for (; next <= Date.now(); next += every) once();
-}, 5);
-setTimeout(() => console.log("running"), 300);
+let ticker: NodeJS.Timeout | undefined;
+function begin(): void {
+    if (ticker !== undefined) return;
+    let next = Date.now() + every;
+    ticker = setInterval(() => {
+        for (; next <= Date.now(); next += every) once();
+    }, 5);
+    setTimeout(() => console.log("running"), 300);
+}
+
+// Requests come when the streams stand: those under way would make the share of streams uneven. Not all may come to stand.
+let waiting = Number(watches);
+setTimeout(begin, waiting > 0 ? 2000 : 0);
+for (let i = Number(watches); i > 0; i--)
+    watch(() => {
+        if (--waiting === 0) begin();
+    });
 
 process.stdin.resume();
 process.stdin.on("end", () => {

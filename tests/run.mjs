@@ -28,7 +28,16 @@ const SHORT = "tests/cluster/*.test.ts";
 const LONG = "tests/long/*.test.ts";
 
 /** As lab/kept.sh compiles for the lab: what that has compiled is not compiled again. */
-const compiled = { CGO_ENABLED: "0", GOFLAGS: "-gcflags=all=-dwarf=false", GOGC: "400" };
+const goTest = (...flags) => [
+    "bash",
+    "-c",
+    '. ../kept.sh && exec go test "$@"',
+    "go-test",
+    ...flags,
+    "-v",
+    "-count=1",
+    "./...",
+];
 
 const CHROMIUM =
     "(apt-get -q update; DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends chromium)";
@@ -42,16 +51,10 @@ const suites = [
         name: "lab-k3s",
         // It waits for most of its time, and the unit tests use one processor.
         beside: "unit",
-        command: ["go", "test", "-v", "-count=1", "./..."],
+        command: goTest(),
         cwd: "lab/k3s",
-        env: compiled,
     },
-    {
-        name: "lab-pulumi",
-        command: ["go", "test", "-trimpath", "-v", "-count=1", "./..."],
-        cwd: "lab/pulumi",
-        env: compiled,
-    },
+    { name: "lab-pulumi", command: goTest("-trimpath"), cwd: "lab/pulumi" },
     { name: "integration", command: mocha("tests/integration/**/*.test.ts") },
     // A scenario that is asked for by its name may be of either kind.
     scenarios("cluster", SHORT, ...(process.env.ONLY ? [LONG] : [])),
@@ -166,26 +169,21 @@ process.on("SIGTERM", () => {
 const isWanted = ({ name, onDemand }) => (wanted.length > 0 ? wanted.includes(name) : !onDemand);
 const chosen = suites.filter(isWanted);
 const started = new Map();
-/** A suite that runs beside another one begins with it; its result comes after the other's. */
-function begin(suite, quiet) {
-    const others = chosen.filter(({ beside }) => beside === suite.name);
-    for (const other of [suite, ...others]) {
-        if (started.has(other.name)) continue;
-        const ended = run(other.command, { ...other, quiet: quiet || other !== suite });
-        const entry = { since: Date.now(), ended };
-        ended.then(() => (entry.took = seconds(entry.since)));
-        started.set(other.name, entry);
-    }
-    return started.get(suite.name);
+function begin(suite, quiet = false) {
+    const entry = { since: Date.now(), quiet, ended: run(suite.command, { ...suite, quiet }) };
+    entry.ended.then(() => (entry.took = seconds(entry.since)));
+    started.set(suite.name, entry);
 }
 
 for (const suite of chosen) {
     console.log(`\n=== ${suite.name}, ${seconds(begun)} s after the begin: ${suite.command.join(" ")}`);
-    const isOlder = started.has(suite.name);
-    const entry = begin(suite, false);
+    if (!started.has(suite.name)) begin(suite);
+    // Its result comes in its turn.
+    for (const other of chosen.filter(({ beside }) => beside === suite.name)) begin(other, true);
+    const entry = started.get(suite.name);
     current = { name: suite.name, started: entry.since };
     const { code, text } = await entry.ended;
-    if (isOlder) process.stdout.write(text);
+    if (entry.quiet) process.stdout.write(text);
     const result = suite.counts === false ? { passed: code === 0 ? 1 : 0, failed: 0 } : count(text);
     // A suite that broke off, or ran nothing, has failed even when no test says so.
     if (code !== 0 && result.failed === 0) result.failed = 1;

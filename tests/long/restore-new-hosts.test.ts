@@ -1,7 +1,7 @@
 /** A snapshot of the main cluster is restored on other hosts. On the same hosts: tests/cluster/08-recovery.test.ts. */
 import assert from "node:assert/strict";
 import { note } from "../cluster/recovery";
-import { Stack, kubectl, mainCluster, mainStack, on, voters } from "../cluster/support";
+import { Stack, kubectl, lab, mainCluster, mainStack, on, voters } from "../cluster/support";
 
 /** On an agent's Node, so that it stays until somebody takes it off. */
 const SLOW = "k3s-ha.test/slow";
@@ -21,6 +21,7 @@ describe("restore: on new hosts", function () {
 
     let snapshot = "";
     before(() => {
+        lab(["hosts", "up", "master-4", "master-5", "agent-3"], { timeout: 300 });
         note("before-snapshot");
         finalizers([SLOW]);
         mainStack().upWith((config) => void (config["k3s-ha:snapshots"] = { now: "for-new-hosts" }));
